@@ -1,0 +1,108 @@
+"""The checks of what callers hand in, before anything is sent; and the body, written without a float."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
+
+from b2b_async.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN = 60
+
+
+def customer_number(value: object, name: str) -> int:
+    """Check a BigCommerce id that is a positive integer.
+
+    Raises:
+        InvalidArgumentError: it is not, or is a bool.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        message = f"{name} must be a positive integer (a BigCommerce id), not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    return value
+
+
+def path_id(value: object, name: str) -> str:
+    """Check an id that becomes a part of the path, and percent-encode it.
+
+    Raises:
+        InvalidArgumentError: it is empty, would change the path ("." and ".."), or cannot be written in a URL.
+    """
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or text in {"", ".", ".."} or not text.isprintable():
+        message = f"{name} must be an id: a non-empty printable string, not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    return quote(text, safe="")
+
+
+def text(value: object, name: str) -> str:
+    """Check a string that must not be empty.
+
+    Raises:
+        InvalidArgumentError: it is empty, not a string, or cannot be written as UTF-8.
+    """
+    if not isinstance(value, str) or not value or not value.isprintable():
+        message = f"{name} must be a non-empty printable string, not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    return value
+
+
+def money(value: object, name: str) -> Decimal:
+    """Check an amount of money and give it as the decimal number that it means.
+
+    Raises:
+        InvalidArgumentError: it is negative, not finite, no number, or a float that is not what it looks like.
+    """
+    if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
+        message = f"{name} must be a Decimal, for example Decimal('259.99'), not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    try:
+        amount = Decimal(value)
+    except (InvalidOperation, ValueError):
+        message = f"{name} must be a decimal number, for example Decimal('259.99'), not {_shown(value)}"
+        raise InvalidArgumentError(message) from None
+    if not amount.is_finite() or amount.is_signed() and amount:
+        message = f"{name} must be a finite amount of at least 0, not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    if isinstance(value, float) and amount != Decimal(repr(value)):
+        message = f"{name} is the float {value!r}, which is not exactly that amount; pass Decimal('{value!r}')"
+        raise InvalidArgumentError(message)
+    if amount.adjusted() > _LARGEST_EXPONENT or cast("int", amount.as_tuple().exponent) < -_LARGEST_EXPONENT:
+        message = f"{name} must be an amount of money, not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    return abs(amount)
+
+
+_LARGEST_EXPONENT = 30
+"""Beyond it an amount written in digits is nonsense, or an attempt to fill the memory (1E+999999)."""
+
+
+def encode_json(value: JSONOut) -> bytes:
+    """Write *value* as JSON; a ``Decimal`` becomes the number with just its digits."""
+    return _encode(value).encode()
+
+
+def _encode(value: JSONOut) -> str:
+    # The standard encoder can write a Decimal only by way of a float or a string.
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{json.dumps(key)}:{_encode(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_encode, value)) + "]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({type(value).__name__})"
+
+
+if TYPE_CHECKING:
+    JSONOut = Mapping[str, "JSONOut"] | Sequence["JSONOut"] | str | int | Decimal | None

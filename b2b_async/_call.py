@@ -1,0 +1,98 @@
+"""What one call remembers while it walks: its id, its attempts, its deadline.
+
+Everything else that walks through the pipeline is frozen.
+A ``CallState`` is the one mutable thing a request carries, because three rooms must agree on it:
+the transport says how far the attempt in flight got, retry writes down what failed,
+and the deadline, which ends a call from outside, has to tell what may have happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+Outcome = Literal["not_sent", "rejected", "unknown", "applied"]
+"""What may have happened at the server: nothing arrived; it refused; nobody knows; it acted."""
+
+_STRENGTH: dict[Outcome, int] = {"not_sent": 0, "rejected": 1, "unknown": 2, "applied": 3}
+
+
+def strongest(outcomes: Iterable[Outcome]) -> Outcome:
+    """Say what a call as a whole may have done, given what each of its attempts may have done."""
+    return max(outcomes, key=_STRENGTH.__getitem__, default="not_sent")
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One failed attempt of a call, as errors and logs show it."""
+
+    number: int
+    """1 for the first try."""
+    error: str
+    """The name of the error class it ended with."""
+    outcome: Outcome
+    """What may have happened at the server because of this attempt."""
+    status: int | None
+    """The HTTP status, if there was an answer."""
+    request_id: str | None
+    """The server's X-Request-Id, if there was an answer that had one."""
+    elapsed: float
+    """Seconds from the start of the attempt, its wait for quota included."""
+    delay: float | None = None
+    """Seconds of pause before the next attempt; None if there was none."""
+
+
+class Deadline:
+    """The end of a call on the loop's clock, over an ``asyncio.timeout`` that enforces it."""
+
+    __slots__ = ("_timeout",)
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        """Wrap *timeout*, which must be entered already."""
+        self._timeout = timeout
+
+    @property
+    def when(self) -> float | None:
+        """The loop time at which the call ends; None for never, or while paused."""
+        return self._timeout.when()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncGenerator[None]:
+        """Stop the clock of the deadline inside the block."""
+        when = self._timeout.when()
+        if when is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        remaining = when - loop.time()
+        self._timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            self._timeout.reschedule(loop.time() + remaining)
+
+
+@attrs.define(eq=False)
+class CallState:
+    """The memory of one call."""
+
+    id: str
+    """Unique to the call; on every log line and error of it."""
+    attempts: list[Attempt] = attrs.field(factory=list[Attempt])
+    """The attempts that failed, oldest first."""
+    in_flight: Outcome = "not_sent"
+    """What the attempt under way may have done by now."""
+    requeue: bool = False
+    """A 429 made the limiter hold the store; the next attempt goes first and needs no other pause."""
+    deadline: Deadline | None = None
+    """When the call must end, if it must."""
+
+    def outcome(self, last: Outcome) -> Outcome:
+        """Say what the call as a whole may have done when its last attempt did *last*."""
+        return strongest([last, *(attempt.outcome for attempt in self.attempts)])

@@ -1,0 +1,86 @@
+"""What a user sets: credentials and timeouts, checked when they are made."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import attrs
+
+from b2b_async.errors import ConfigurationError
+
+DEFAULT_BASE_URL = "https://api-b2b.bigcommerce.com"
+
+
+def _check_secret(_instance: object, attribute: attrs.Attribute[str | None], value: object) -> None:
+    if value is None:
+        return
+    # Visible ASCII only: a line break in a header value would let a token smuggle in further headers.
+    # The message never shows the value.
+    if not isinstance(value, str) or not value or not all("!" <= character <= "~" for character in value):
+        message = (
+            f"credentials: {attribute.name} must be a non-empty string of visible ASCII characters, without "
+            "blanks or line breaks; check how it was copied or read from its file"
+        )
+        raise ConfigurationError(message)
+
+
+@attrs.frozen
+class Credentials:
+    """The secrets of one store; each API version picks its own, and they are never mixed.
+
+    Raises:
+        ConfigurationError: a value cannot be a header, none is given, or a token lacks its store hash.
+    """
+
+    access_token: str | None = attrs.field(default=None, repr=False, validator=_check_secret)
+    """For v3, together with ``store_hash``: sent as X-Auth-Token."""
+    store_hash: str | None = attrs.field(default=None, validator=_check_secret)
+    """The store, sent as X-Store-Hash; no secret."""
+    legacy_token: str | None = attrs.field(default=None, repr=False, validator=_check_secret)
+    """For v2, and for v3 if it stands alone: sent as authToken."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse combinations that the server answers in a misleading way."""
+        if self.access_token is None and self.legacy_token is None:
+            message = (
+                "credentials: no token given. Set access_token and store_hash for v3 (B2B_ACCESS_TOKEN and "
+                "B2B_STORE_HASH), legacy_token for v2 (B2B_LEGACY_TOKEN), or both"
+            )
+            raise ConfigurationError(message)
+        if self.access_token is not None and self.store_hash is None:
+            message = (
+                "credentials: access_token needs store_hash (B2B_STORE_HASH), the part of your API path behind "
+                "/stores/; without it the server fails with a 5xx that does not say why"
+            )
+            raise ConfigurationError(message)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a pickle would carry the tokens."""
+        message = "Credentials are not picklable, since the tokens would be in the pickle"
+        raise TypeError(message)
+
+    def redact(self, text: str) -> str:
+        """Blank out every token in *text*, which came from outside and may echo one."""
+        for secret in (self.access_token, self.legacy_token):
+            if secret is not None:
+                text = text.replace(secret, "***")
+        return text
+
+
+def _check_seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+    # NaN fails the comparison too.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        message = f"timeouts: {attribute.name} must be a number of seconds above 0, not {value!r}"
+        raise ConfigurationError(message)
+
+
+@attrs.frozen
+class Timeouts:
+    """How long things may take, in seconds."""
+
+    call: float = attrs.field(default=120.0, validator=_check_seconds)
+    """A whole call: waits for quota, all attempts, the pauses between them."""
+    attempt: float = attrs.field(default=30.0, validator=_check_seconds)
+    """One attempt, from its slot in the quota to the last byte of the answer."""
+    connect: float = attrs.field(default=5.0, validator=_check_seconds)
+    """Setting up a connection, TLS included."""

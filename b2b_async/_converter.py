@@ -1,0 +1,120 @@
+"""The one cattrs converter: camelCase keys, and the vendor's odd types, into attrs classes.
+
+The fast converter stops at the first fault without saying where. Only when it fails, a second one goes over
+the same data to name every fault with its JSON path, so that good answers pay nothing for the bad.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+_UNDERSCORE = re.compile(r"_([a-z0-9])")
+_INTEGER = re.compile(r"-?\d{1,30}")
+
+
+class MisfitError(ValueError):
+    """The data do not fit the class; the text names each fault with its JSON path."""
+
+
+def camel(name: str) -> str:
+    """Give the vendor's name of a field: order_id is orderId."""
+    return _UNDERSCORE.sub(lambda match: match[1].upper(), name)
+
+
+def structure(data: object, into: type[T]) -> T:
+    """Make *into* from *data*, the ``data`` of an envelope.
+
+    Raises:
+        MisfitError: they do not fit.
+    """
+    try:
+        return _fast.structure(data, into)
+    # What the fast converter raises is whatever the misfit happens to break: it names no exceptions.
+    except Exception:  # noqa: BLE001
+        fault = _faults(data, into)
+    raise MisfitError(fault)
+
+
+def _faults(data: object, into: type[object]) -> str:
+    try:
+        _thorough.structure(data, into)
+    except cattrs.BaseValidationError as group:
+        return "; ".join(_named(group, "$.data"))
+    raise AssertionError("unreachable")
+
+
+def _named(group: cattrs.BaseValidationError, path: str) -> Iterator[str]:
+    for error in group.exceptions:
+        notes = [str(note) for note in getattr(error, "__notes__", ())]
+        inner = path
+        for note in getattr(error, "__notes__", ()):
+            if isinstance(note, cattrs.AttributeValidationNote):
+                inner = f"{path}.{camel(note.name)}"
+            elif isinstance(note, cattrs.IterableValidationNote):
+                inner = f"{path}[{note.index}]"
+        del notes
+        if isinstance(error, cattrs.BaseValidationError):
+            yield from _named(error, inner)
+        elif isinstance(error, KeyError):
+            yield f"{inner} is missing"
+        elif isinstance(error, _WrongTypeError):
+            yield f"{inner} {error}"
+        else:
+            yield f"{inner} must be an object"
+
+
+class _WrongTypeError(TypeError):
+    """A value is of another type than the field; the text says which."""
+
+    def __init__(self, expected: str, value: object) -> None:
+        shown = repr(value)[:60]
+        super().__init__(f"must be {expected}, not {shown}")
+
+
+def _int(value: object, _into: object) -> int:
+    """Take 3 and "3": the vendor sends ids and times as either."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    expected = "an integer"
+    raise _WrongTypeError(expected, value)
+
+
+def _str(value: object, _into: object) -> str:
+    """Take "BC1" and 2: the vendor sends order ids as either."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    expected = "a string"
+    raise _WrongTypeError(expected, value)
+
+
+def _make(detailed: bool) -> cattrs.Converter:  # noqa: FBT001
+    converter = cattrs.Converter(detailed_validation=detailed)
+    converter.register_structure_hook(int, _int)
+    converter.register_structure_hook(str, _str)
+
+    # A factory, so that a class costs its milliseconds when it is first used and not at import.
+    @converter.register_structure_hook_factory(attrs.has)
+    def _build(into: type[Any]) -> Callable[[Any, Any], Any]:  # pyright: ignore[reportUnusedFunction]
+        names = {field.name: override(rename=camel(field.name)) for field in attrs.fields(into)}
+        return cast("Callable[[Any, Any], Any]", make_dict_structure_fn(into, converter, **names))
+
+    return converter
+
+
+_fast = _make(detailed=False)
+_thorough = _make(detailed=True)

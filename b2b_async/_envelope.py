@@ -1,0 +1,126 @@
+"""The vendor's envelope around every answer, in all the forms seen.
+
+v3 says ``{code, data, meta: {message, pagination}}`` and on some calls ``message`` at the top,
+v2 says ``{code, data, message}``, the framework beneath says ``{detail}``.
+``code`` may be an integer or a numeric string, may have five digits (40010: the first three are the status),
+and may tell of an error under HTTP 200.
+Error texts hide in ``data`` as ``{field: message}``, ``{"errMsg": text}`` or
+``{"errMsg": {field: {index: [messages]}}}``.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, NoReturn, cast
+
+import attrs
+
+_LONG_CODE = range(10_000, 60_000)
+_STATUS = range(100, 600)
+_ERROR_STATUS = range(400, 600)
+
+
+class UndecodableBodyError(ValueError):
+    """The body is not JSON; the text says where it stops being so, and never quotes it."""
+
+
+@attrs.frozen
+class Envelope:
+    """One answer, opened."""
+
+    payload: Any
+    """The whole JSON value, as it came."""
+    code: int | None = None
+    """The envelope's own code; not always the HTTP status."""
+    message: str | None = None
+    """The server's words, from wherever it put them."""
+    data: Any = None
+    """What the answer is about; None if the envelope has none."""
+
+    @property
+    def error_status(self) -> int | None:
+        """The HTTP status that ``code`` stands for, if it tells of an error; else None."""
+        code = self.code
+        if code is None:
+            return None
+        status = code // 100 if code in _LONG_CODE else code
+        return status if status in _ERROR_STATUS else None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The server's messages by field, flattened: ``{"orderId": "…", "name[0]": "…; …"}``."""
+        if not isinstance(self.data, dict):
+            return {}
+        data = cast("dict[str, Any]", self.data)
+        nested = data.get("errMsg")
+        source = cast("dict[str, Any]", nested) if isinstance(nested, dict) else data
+        found: dict[str, str] = {}
+        for name, value in source.items():
+            if name != "errMsg":
+                _flatten(name, value, found)
+        return found
+
+    @classmethod
+    def parse(cls, body: bytes | str) -> Envelope:
+        """Open *body*, that of an answer.
+
+        Raises:
+            UndecodableBodyError: it is not JSON.
+        """
+        try:
+            payload: Any = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            message = f"the body (length {len(body)}) stops being JSON at character {error.pos}"
+            raise UndecodableBodyError(message) from None
+        except UnicodeDecodeError:
+            message = f"the body (length {len(body)}) is not Unicode text"
+            raise UndecodableBodyError(message) from None
+        except RecursionError:
+            message = f"the body (length {len(body)}) is nested too deeply"
+            raise UndecodableBodyError(message) from None
+        except (ValueError, ArithmeticError):
+            message = f"the body (length {len(body)}) holds a number that is none"
+            raise UndecodableBodyError(message) from None
+        if not isinstance(payload, dict):
+            return cls(payload)
+        fields = cast("dict[str, Any]", payload)
+        return cls(payload, _code(fields.get("code")), _message(fields), fields.get("data"))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Python's parser takes NaN and Infinity; JSON does not have them."""
+    raise ValueError(name)
+
+
+def _code(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len("40010"):
+        value = int(value)
+    return value if isinstance(value, int) and (value in _STATUS or value in _LONG_CODE) else None
+
+
+def _message(payload: dict[str, Any]) -> str | None:
+    """The general sentence and the particular one, since some answers have both and say little in the first."""
+    meta, data = payload.get("meta"), payload.get("data")
+    general = (
+        cast("dict[str, Any]", meta).get("message") if isinstance(meta, dict) else None,
+        payload.get("message"),
+        payload.get("detail"),
+    )
+    particular = cast("dict[str, Any]", data).get("errMsg") if isinstance(data, dict) else None
+    first = next((text for text in general if isinstance(text, str) and text), None)
+    if not isinstance(particular, str) or not particular or particular == first:
+        return first
+    return f"{first}: {particular}" if first else particular
+
+
+def _flatten(name: str, value: object, found: dict[str, str]) -> None:
+    if isinstance(value, dict):
+        for key, inner in cast("dict[str, object]", value).items():
+            _flatten(f"{name}[{key}]", inner, found)
+    elif isinstance(value, list):
+        found[name] = "; ".join(str(text) for text in cast("list[object]", value))
+    elif value is not None:
+        found[name] = str(value)

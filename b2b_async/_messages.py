@@ -1,0 +1,110 @@
+"""The values that walk through the pipeline: an operation, a request down, a response up. No I/O."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from b2b_async._call import CallState
+from b2b_async._envelope import Envelope
+from b2b_async._headers import retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+APIVersion = Literal["v2", "v3"]
+Lane = Literal["interactive", "bulk"]
+"""Who waits first when the quota is short: interactive calls go before bulk ones."""
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@attrs.frozen(slots=False)  # no slots: cached_property needs the instance's dictionary
+class Operation:
+    """An endpoint as the vendor describes it; each endpoint module states its operations once."""
+
+    name: str
+    """The vendor's name, as in the reference: "Assign Customer Orders to Company"."""
+    version: APIVersion
+    """Which API, and so which base path and which credential."""
+    method: str
+    """The HTTP method."""
+    template: str
+    """The path behind ``/api/{version}/io``, with the vendor's parameter names in braces."""
+
+    @cached_property
+    def idempotent(self) -> bool:
+        """Whether doing it twice is the same as doing it once, so that it may be sent again."""
+        return self.method in _IDEMPOTENT
+
+    @cached_property
+    def _pattern(self) -> str:
+        return _PARAMETER.sub("{}", f"/api/{self.version}/io{self.template}")
+
+    def path(self, *segments: str | int) -> str:
+        """Fill the template with *segments*, in its order; each must be percent-encoded already."""
+        return self._pattern.format(*segments)
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One attempt of one call on its way down."""
+
+    operation: Operation
+    """What is asked."""
+    path: str = attrs.field()
+    """The percent-encoded path behind the client's base URL. A request cannot name another origin."""
+    call: CallState
+    """The memory of the call that this is an attempt of."""
+    query: Mapping[str, str] | None = None
+    """Query parameters, not encoded yet."""
+    body: bytes | None = None
+    """The JSON body, encoded once per call."""
+    headers: Mapping[str, str] = _NO_HEADERS
+    """Headers set so far; auth adds its own further down."""
+    lane: Lane = "interactive"
+    """Its lane in the limiter."""
+    attempt: int = 1
+    """1 for the first try."""
+
+    @path.validator
+    def _check_path(self, _attribute: object, value: str) -> None:
+        # Behind a base URL, only a leading slash keeps "host" + path on the same host.
+        if not value.startswith("/"):
+            message = f"a request's path must start with '/', not {value[:40]!r}"
+            raise ValueError(message)
+
+
+@attrs.frozen
+class Response:
+    """An answer on its way up."""
+
+    status: int
+    """The HTTP status."""
+    headers: Mapping[str, str]
+    """The headers; look-ups do not mind upper and lower case."""
+    body: bytes = attrs.field(repr=False)
+    """The body, decompressed."""
+    envelope: Envelope | None = attrs.field(default=None, repr=False)
+    """The body, opened; set by the status room for a successful answer."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of this request, to quote to the vendor's support."""
+        return self.headers.get("X-Request-Id")
+
+    @property
+    def trace_id(self) -> str | None:
+        """The server's trace id, to quote to the vendor's support."""
+        return self.headers.get("Trace-Id")
+
+    @property
+    def retry_after(self) -> float | None:
+        """``Retry-After`` in seconds from now; None if absent or malformed."""
+        return retry_after(self.headers)

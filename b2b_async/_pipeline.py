@@ -1,0 +1,42 @@
+"""The pipeline: a handler at the bottom, middlewares around it, folded once into one handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b2b_async._messages import Request, Response
+
+Handler = Callable[["Request"], Awaitable["Response"]]
+"""What a middleware calls to go on: the rest of the pipeline."""
+
+
+class Middleware(Protocol):
+    """A room of the pipeline: gets a request on its way down, gives the response on its way up.
+
+    Any ``async def middleware(request, handler)`` is one. It may change the request
+    (``attrs.evolve``), look at the response, raise, or call *handler* again.
+    """
+
+    async def __call__(self, request: Request, handler: Handler, /) -> Response:
+        """Handle *request* with the help of *handler*, the rest of the pipeline."""
+        ...
+
+
+def build_pipeline(middlewares: Iterable[Middleware], transport: Handler) -> Handler:
+    """Fold *middlewares* around *transport*; the first one is the outermost."""
+    handler = transport
+    for middleware in reversed(tuple(middlewares)):
+        handler = _bind(middleware, handler)
+    return handler
+
+
+def _bind(middleware: Middleware, handler: Handler) -> Handler:
+    def bound(request: Request) -> Awaitable[Response]:
+        # Hand the coroutine on instead of awaiting it here: one frame less per room on every call.
+        return middleware(request, handler)
+
+    return bound

@@ -1,0 +1,158 @@
+"""What is tried again: the outcome table as one pure function, without clock, I/O or randomness.
+
+The question is never "which exception was it" but "what may have reached the server":
+
+=====================================  =======================  =================================
+event                                  idempotent (GET, PUT)    not idempotent (POST)
+=====================================  =======================  =================================
+nothing was sent                       again                    again
+an untrusted certificate               raise                    raise
+no answer after sending                again, after a pause     ambiguous, unknown
+429                                    again, once the limiter lets it; costs no attempt
+408, 500, 502-504, 520-524             again, after a pause     ambiguous, unknown
+503 with a delay                       again, after that delay  again, after that delay
+2xx with a broken body                 again, after a pause     ambiguous, applied
+2xx with a body that does not fit      raise                    raise
+any other 5xx                          raise                    ambiguous, unknown
+501, 505, 4xx, 3xx                     raise                    raise
+an error in the envelope of a 200      as its status            as its status, but never sent again
+=====================================  =======================  =================================
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from b2b_async.errors import (
+    APIConnectionError,
+    APIStatusError,
+    B2BError,
+    ConfigurationError,
+    RateLimitError,
+    ResponseValidationError,
+)
+
+_INTERNAL_SERVER_ERROR = 500
+_SERVICE_UNAVAILABLE = 503
+_TRANSIENT = frozenset({408, _INTERNAL_SERVER_ERROR, 502, _SERVICE_UNAVAILABLE, 504, *range(520, 525)})
+
+
+_NOT_ACTED = frozenset({501, 505})
+
+
+def _check_count(_instance: object, attribute: attrs.Attribute[int], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < (attribute.name == "attempts"):
+        least = 1 if attribute.name == "attempts" else 0
+        message = f"retry: {attribute.name} must be a whole number of at least {least}, not {value!r}"
+        raise ConfigurationError(message)
+
+
+def _check_seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        message = f"retry: {attribute.name} must be a number of seconds of at least 0, not {value!r}"
+        raise ConfigurationError(message)
+
+
+@attrs.frozen
+class RetryPolicy:
+    """How often and how fast a failed attempt is followed by another."""
+
+    attempts: int = attrs.field(default=4, validator=_check_count)
+    """Attempts per call, the first one counted; 1 for none but the first."""
+    backoff: float = attrs.field(default=0.5, validator=_check_seconds)
+    """Pause after the first failure in seconds, doubled after each further one; half of it is random."""
+    backoff_max: float = attrs.field(default=8.0, validator=_check_seconds)
+    """The longest such pause in seconds."""
+    internal_errors: int = attrs.field(default=2, validator=_check_count)
+    """How often a plain 500 is tried again, within ``attempts``."""
+    throttled: int = attrs.field(default=6, validator=_check_count)
+    """How often a 429 is tried again; these do not count as attempts, since the server did nothing."""
+    max_delay: float = attrs.field(default=120.0, validator=_check_seconds)
+    """The longest delay in seconds that a server may ask for; above it the error is raised at once."""
+
+
+@attrs.frozen
+class Tally:
+    """What a call has spent so far, the attempt just failed included."""
+
+    attempts: int = 0
+    """Attempts that count."""
+    internal_errors: int = 0
+    """Attempts that ended with a plain 500."""
+    throttled: int = 0
+    """Attempts that ended with 429."""
+
+    def after(self, error: B2BError) -> Tally:
+        """Count an attempt that ended with *error*."""
+        if isinstance(error, RateLimitError):
+            return attrs.evolve(self, throttled=self.throttled + 1)
+        internal = error.status == _INTERNAL_SERVER_ERROR
+        return attrs.evolve(
+            self, attempts=self.attempts + 1, internal_errors=self.internal_errors + internal
+        )
+
+
+@attrs.frozen
+class Verdict:
+    """What to do after a failed attempt."""
+
+    action: Literal["retry", "raise", "ambiguous"]
+    """Try again, raise the error, or raise ``AmbiguousOutcomeError``."""
+    kind: Literal["transient", "throttled", "told"] = "transient"
+    """Why trying again may help: it passes, the quota refills, or the server said when to come."""
+    delay: float = 0.0
+    """Seconds to wait: the least for "told" and "throttled", the most for "transient"."""
+
+
+RAISE = Verdict("raise")
+AMBIGUOUS = Verdict("ambiguous")
+
+
+def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPolicy) -> Verdict:
+    """Decide what follows an attempt that ended with *error*.
+
+    Args:
+        error: How the attempt ended; its ``outcome`` is that of this attempt alone.
+        idempotent: Whether the operation may be sent twice.
+        tally: What the call has spent, this attempt included.
+        policy: The limits.
+    """
+    settled = error.outcome in {"not_sent", "rejected"}
+    give_up = RAISE if idempotent or settled else AMBIGUOUS
+    verdict = _worth(error, tally, policy)
+    if verdict is None:
+        # A body that does not fit is the plain truth about an answered call, not a lost answer.
+        return RAISE if isinstance(error, ResponseValidationError) and not error.truncated else give_up
+    under_success = error.answer is not None and error.answer.under_success
+    if not idempotent and (not settled or under_success):
+        return give_up
+    spent = tally.throttled > policy.throttled if verdict.kind == "throttled" else tally.attempts >= policy.attempts
+    return give_up if spent or verdict.delay > policy.max_delay else verdict
+
+
+def _worth(error: B2BError, tally: Tally, policy: RetryPolicy) -> Verdict | None:
+    """Say when another attempt could end differently; None if never."""
+    pause = min(policy.backoff_max, policy.backoff * 2.0 ** (max(1, tally.attempts) - 1))
+    match error:
+        case RateLimitError():
+            return Verdict("retry", "throttled", error.retry_after or 0.0)
+        case APIStatusError(status=status, retry_after=delay) if status in _TRANSIENT:
+            if delay is not None:
+                return Verdict("retry", "told", delay)
+            if status == _INTERNAL_SERVER_ERROR and tally.internal_errors > policy.internal_errors:
+                return None
+            return Verdict("retry", "transient", pause)
+        case APIConnectionError(retryable=True) | ResponseValidationError(truncated=True):
+            return Verdict("retry", "transient", pause)
+        case _:
+            return None
+
+
+def outcome_of_status(status: int, retry_after: float | None) -> Literal["rejected", "unknown"]:
+    """Say what an error status tells of the server's deeds; *retry_after* is the delay it asked for, if any."""
+    if status == _SERVICE_UNAVAILABLE and retry_after is not None:
+        return "rejected"  # a server that says when to come back has turned the request away at the door
+    may_have_acted = status in _TRANSIENT or (status >= _INTERNAL_SERVER_ERROR and status not in _NOT_ACTED)
+    return "unknown" if may_have_acted else "rejected"

@@ -1,0 +1,64 @@
+"""The one aiohttp session of a client: opened late, shared by all calls, closed if it is ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from b2b_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_CLOSED = (
+    "the client is closed, or was never opened: make the call inside 'async with Client(...) as client:', "
+    "or before 'await client.close()'"
+)
+
+
+class SessionManager:
+    """Owns the aiohttp session of a client, or borrows one and leaves it open.
+
+    Args:
+        session: A session of the user's, which stays theirs; None to make one.
+        connections: Size of the connection pool of a session of our own. It should be at least the
+            concurrency, so that waiting for a connection never eats an attempt's time.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession | None = None, *, connections: int = 100) -> None:
+        """Do not open anything yet: a session can only be made inside a running event loop."""
+        self._session = session
+        self._owned = session is None
+        self._connections = connections
+
+    async def __aenter__(self) -> Self:
+        """Open the session, unless it is borrowed."""
+        if self._owned and self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                # The API answers with a CSRF cookie, which means nothing to a token client.
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        """Close the session if it is ours."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session if it is ours; a second time does nothing."""
+        session, self._session = self._session, None
+        if session is not None and self._owned:
+            await session.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The open session.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if self._session is None or self._session.closed:
+            raise ConfigurationError(_CLOSED)
+        return self._session

@@ -1,0 +1,96 @@
+"""What became of an item, and of a job. Plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Status = Literal["succeeded", "failed", "unknown"]
+"""Done; refused or never sent; or nobody knows whether it was done."""
+
+
+@attrs.frozen
+class Item:
+    """One thing to do, and where in the input it stood."""
+
+    position: int
+    """Its line in a file, or its number in an iterable, counted from 1."""
+    value: Any
+    """What the job's kind takes: for an assignment, a customer id."""
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """Why an item did not succeed."""
+
+    error: str
+    """The name of the error class."""
+    text: str
+    """The error's whole text."""
+    outcome: str
+    """What may have happened at the server: not_sent, rejected, unknown or applied."""
+    status: int | None = None
+    """The HTTP status, if the server answered."""
+    code: int | None = None
+    """The envelope's code."""
+    message: str | None = None
+    """The server's words."""
+    request_id: str | None = None
+    """The server's X-Request-Id."""
+
+
+@attrs.frozen(kw_only=True)
+class ItemOutcome:
+    """What became of one item."""
+
+    key: str
+    """What the item is known by: for an assignment, the customer id."""
+    position: int
+    """Where in the input it stood."""
+    status: Status
+    """How it ended."""
+    result: Mapping[str, Any] | None = None
+    """What the endpoint answered, if it succeeded."""
+    failure: Failure | None = None
+    """Why it did not succeed."""
+    attempts: int = 1
+    """How many attempts it took."""
+    started: float
+    """Unix time in seconds at which it was taken."""
+    finished: float
+    """Unix time in seconds at which its outcome was known."""
+
+
+@attrs.frozen(kw_only=True)
+class JobSummary:
+    """What became of a whole run."""
+
+    succeeded: int
+    """Items that this run did."""
+    failed: int
+    """Items that the server refused, or that could not be sent."""
+    unknown: int
+    """Items of which nobody knows whether they were done."""
+    skipped: int
+    """Items that an earlier run had settled."""
+    duplicates: int
+    """Items that stood in the input before, and were done once."""
+    requests: int
+    """Requests that left during this run, from this client's limiter."""
+    refused: int
+    """Requests that were answered 429."""
+    seconds: float
+    """How long the run took."""
+    stopped: bool
+    """It ended before the input did."""
+    fatal: str | None
+    """The error that no other item could have escaped: credentials, configuration."""
+
+    @property
+    def total(self) -> int:
+        """Items that were looked at."""
+        return self.succeeded + self.failed + self.unknown + self.skipped + self.duplicates

@@ -1,0 +1,271 @@
+"""The client: the pipeline in one literal tuple, over one session, for one store."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import itertools
+import os
+import secrets
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from b2b_async._call import CallState
+from b2b_async._config import DEFAULT_BASE_URL, Credentials, Timeouts
+from b2b_async._envelope import Envelope
+from b2b_async._converter import MisfitError, structure
+from b2b_async._limiter import RateLimiter
+from b2b_async._messages import Request
+from b2b_async._pipeline import build_pipeline
+from b2b_async._policy import RetryPolicy
+from b2b_async._session import SessionManager
+from b2b_async._transport import Transport
+from b2b_async.errors import Answer, ConfigurationError, ResponseValidationError
+from b2b_async.middleware.auth import Auth
+from b2b_async.middleware.deadline import CallDeadline
+from b2b_async.middleware.logging import Logging
+from b2b_async.middleware.rate_limit import RateLimit
+from b2b_async.middleware.retry import Retry
+from b2b_async.middleware.status import RaiseForStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Self
+
+    import aiohttp
+
+    from b2b_async._messages import Lane, Operation, Response
+    from b2b_async._pipeline import Middleware
+    from b2b_async.quota import QuotaSnapshot
+
+T = TypeVar("T")
+
+
+def default_middlewares(
+    credentials: Credentials,
+    *,
+    limiter: RateLimiter,
+    retry: RetryPolicy,
+    timeouts: Timeouts,
+    per_call: Iterable[Middleware] = (),
+    per_attempt: Iterable[Middleware] = (),
+) -> tuple[Middleware, ...]:
+    """Give the pipeline, from the outside in. The order is meaning.
+
+    Args:
+        credentials: What ``Auth`` signs with.
+        limiter: The store's limiter.
+        retry: When to try again.
+        timeouts: How long a call may take.
+        per_call: Middlewares of one's own, run once per call, inside its deadline.
+        per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth:
+            they see just what is sent, the token included.
+    """
+    return (
+        # Once per call.
+        Logging(),
+        CallDeadline(timeouts.call),
+        *per_call,
+        Retry(retry),
+        # Once per attempt.
+        RaiseForStatus(credentials.redact),
+        RateLimit(limiter),
+        Auth(credentials),
+        *per_attempt,
+    )
+
+
+class Client:
+    """An asyncio client of BigCommerce B2B Edition for one store. Use it as an async context manager.
+
+    Args:
+        credentials: The store's secrets, for v3, v2, or both.
+        base_url: Where the API is. Must be https, except for addresses of this machine.
+        retry: When a failed attempt is followed by another.
+        limiter: The store's limiter; share one between the clients of a store. None makes one of 150/60 s.
+        timeout: How long things may take, in seconds.
+        per_call: Middlewares of one's own, run once per call.
+        per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth.
+        middlewares: The whole pipeline, instead of the default one and of the arguments that shape it.
+        session: An aiohttp session to use. It stays yours: this client never closes it, and the client
+            middlewares, redirects and timeouts it was made with do not apply.
+        connections: Size of the connection pool; at least as many as calls at once.
+
+    Raises:
+        ConfigurationError: the base URL is none, or neither https nor of this machine.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        retry: RetryPolicy | None = None,
+        limiter: RateLimiter | None = None,
+        timeout: Timeouts | None = None,
+        per_call: Iterable[Middleware] = (),
+        per_attempt: Iterable[Middleware] = (),
+        middlewares: Iterable[Middleware] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connections: int = 100,
+    ) -> None:
+        """Set everything up without opening anything."""
+        timeouts = timeout or Timeouts()
+        self.base_url = _checked_base_url(base_url)
+        self.credentials = credentials
+        self.limiter = limiter or RateLimiter()
+        if middlewares is None:
+            middlewares = default_middlewares(
+                credentials,
+                limiter=self.limiter,
+                retry=retry or RetryPolicy(),
+                timeouts=timeouts,
+                per_call=per_call,
+                per_attempt=per_attempt,
+            )
+        self._middlewares = tuple(middlewares)
+        self._sessions = SessionManager(session, connections=connections)
+        self._transport = Transport(self._sessions, self.base_url, timeouts)
+        self._handler = build_pipeline(self._middlewares, self._transport)
+        self._lane: Lane = "interactive"
+        # Unique between processes by its random part, and cheap per call.
+        self._ids = (f"{prefix}-{number}" for prefix in [secrets.token_hex(4)] for number in itertools.count(1))
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        retry: RetryPolicy | None = None,
+        limiter: RateLimiter | None = None,
+        timeout: Timeouts | None = None,
+    ) -> Self:
+        """Make a client from B2B_ACCESS_TOKEN, B2B_STORE_HASH, B2B_LEGACY_TOKEN and B2B_BASE_URL.
+
+        An empty variable counts as unset.
+
+        Raises:
+            ConfigurationError: the credentials or the base URL cannot be used.
+        """
+        names = ("B2B_ACCESS_TOKEN", "B2B_STORE_HASH", "B2B_LEGACY_TOKEN")
+        credentials = Credentials(*(os.environ.get(name) or None for name in names))
+        base_url = os.environ.get("B2B_BASE_URL") or DEFAULT_BASE_URL
+        return cls(credentials, base_url=base_url, retry=retry, limiter=limiter, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        await self._sessions.__aenter__()
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        """Close the session, unless it was handed in."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session, unless it was handed in; a second time does nothing."""
+        await self._sessions.close()
+
+    @property
+    def quota(self) -> QuotaSnapshot:
+        """The limiter's books as they are now. Must be read inside the running event loop."""
+        return self.limiter.snapshot()
+
+    def with_options(self, *, lane: Lane | None = None, per_attempt: Iterable[Middleware] = ()) -> Self:
+        """Give a view of this client that shares its session, limiter and retry budget.
+
+        Args:
+            lane: "bulk" makes its calls wait behind interactive ones, as long as it takes.
+            per_attempt: Further middlewares, run once per attempt that leaves.
+        """
+        view = copy.copy(self)
+        if lane is not None:
+            view._lane = lane
+        view._middlewares = (*self._middlewares, *per_attempt)
+        view._handler = build_pipeline(view._middlewares, self._transport)
+        return view
+
+    async def send(
+        self,
+        operation: Operation,
+        *segments: str | int,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Response:
+        """Make one call and give its answer with the envelope opened.
+
+        Args:
+            operation: What is asked.
+            segments: The path parameters in the order of the template, percent-encoded.
+            query: Query parameters, not encoded.
+            body: The JSON body.
+
+        Raises:
+            B2BError: one of ``b2b_async.errors``.
+        """
+        request = Request(
+            operation=operation,
+            path=operation.path(*segments),
+            call=CallState(next(self._ids)),
+            query=query,
+            body=body,
+            lane=self._lane,
+        )
+        return await self._handler(request)
+
+    async def call(
+        self,
+        operation: Operation,
+        *segments: str | int,
+        into: type[T],
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> T:
+        """Make one call and give its ``data`` as an instance of *into*, an attrs class.
+
+        Raises:
+            ResponseValidationError: the server said yes, but with data that do not fit.
+            B2BError: any other of ``b2b_async.errors``.
+        """
+        response = await self.send(operation, *segments, query=query, body=body)
+        envelope = response.envelope
+        try:
+            return structure(None if envelope is None else envelope.data, into)
+        except MisfitError as error:
+            fault = self.credentials.redact(str(error))
+        known = Envelope.parse(self.credentials.redact(response.body.decode("utf-8", "replace") or "null"))
+        answer = Answer(
+            status=response.status,
+            code=known.code,
+            message=known.message,
+            payload=known.payload,
+            request_id=response.request_id,
+            trace_id=response.trace_id,
+        )
+        message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
+        raise ResponseValidationError(message, answer=answer, operation=operation.name)
+
+
+def _checked_base_url(url: str) -> str:
+    example = f"for example {DEFAULT_BASE_URL}"
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        message = f"base_url is not a URL: {url!r}; {example}"
+        raise ConfigurationError(message) from None
+    if parts.username is not None or parts.password is not None:
+        message = f"base_url must not contain a user name or password; {example}"
+        raise ConfigurationError(message)
+    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or not url.isprintable():
+        message = f"base_url must be a scheme, a host and perhaps a path: {url!r} is not; {example}"
+        raise ConfigurationError(message)
+    if parts.scheme == "http" and not _is_this_machine(host):
+        message = f"base_url must be https, since the token would be readable on the way: {url!r}; {example}"
+        raise ConfigurationError(message)
+    return url.rstrip("/")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

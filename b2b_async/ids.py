@@ -1,0 +1,12 @@
+"""Ids of different kinds, so that a type checker tells them apart."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+CustomerId = NewType("CustomerId", int)
+"""A BigCommerce customer id; not a B2B user id."""
+CompanyId = NewType("CompanyId", str)
+"""A B2B company id."""
+OrderId = NewType("OrderId", str)
+"""A BigCommerce order id; not the ``id`` of a B2B order record."""

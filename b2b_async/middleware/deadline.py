@@ -1,0 +1,50 @@
+"""The end of a call: one clock over its waits for quota, its attempts and the pauses between them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from b2b_async._call import Deadline
+from b2b_async.errors import DeadlineExceededError
+
+if TYPE_CHECKING:
+    from b2b_async._messages import Request, Response
+    from b2b_async._pipeline import Handler
+
+
+class CallDeadline:
+    """End a call that takes too long, and say what may have happened until then.
+
+    Args:
+        seconds: How long a call may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Set the time."""
+        self._seconds = seconds
+
+    async def __call__(self, request: Request, handler: Handler) -> Response:
+        """Pass *request* on with a deadline.
+
+        Raises:
+            DeadlineExceededError: the time is over.
+        """
+        call = request.call
+        clock = asyncio.timeout(self._seconds)
+        try:
+            async with clock:
+                call.deadline = Deadline(clock)
+                return await handler(request)
+        except TimeoutError:
+            if not clock.expired():  # somebody else's timeout
+                raise
+        operation = request.operation
+        outcome = call.outcome(call.in_flight)
+        message = (
+            f"{operation.name}: no result within {self._seconds:g} s, after {len(call.attempts)} failed attempts; "
+            f"outcome at the server: {outcome}"
+        )
+        error = DeadlineExceededError(message, outcome=outcome, operation=operation.name)
+        error.attempts, error.call_id = tuple(call.attempts), call.id
+        raise error

@@ -1,0 +1,123 @@
+"""What an answer says: opens the envelope of a good one, raises the typed error of a bad one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from b2b_async._envelope import Envelope, UndecodableBodyError
+from b2b_async._messages import Response
+from b2b_async._policy import outcome_of_status
+from b2b_async.errors import Answer, ResponseValidationError, class_for_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b2b_async._messages import APIVersion, Request
+    from b2b_async._pipeline import Handler
+    from b2b_async.errors import APIStatusError
+
+_SUCCESS = range(200, 300)
+_NO_CONTENT = 204
+_SERVER_ERROR = 500
+_EXCERPT = 200
+
+_CREDENTIALS_HINT = (
+    ". No call of this client has succeeded yet: this server also answers a wrong or missing store hash, or a token "
+    "of another store, with a 5xx, so check the credentials (b2b-async check)"
+)
+
+
+class RaiseForStatus:
+    """Turn an answer that says no into its error, and open the envelope of one that says yes.
+
+    Args:
+        redact: Blanks out secrets in the server's words, since debug pages echo request headers.
+    """
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        """Start without having seen a good answer."""
+        self._redact = redact
+        self._proven: set[APIVersion] = set()
+
+    async def __call__(self, request: Request, handler: Handler) -> Response:
+        """Pass *request* on and read the answer.
+
+        Raises:
+            APIStatusError: the server said no.
+            ResponseValidationError: it said yes, but not in JSON.
+        """
+        response = await handler(request)
+        if response.status not in _SUCCESS:
+            raise self._error(request, response, self._read(response), response.status, under_success=False)
+        if response.status == _NO_CONTENT:
+            return response
+        try:
+            envelope = Envelope.parse(response.body)
+        except UndecodableBodyError as error:
+            raise self._undecodable(request, response, str(error)) from None
+        status = envelope.error_status
+        if status is not None:
+            raise self._error(request, response, self._read(response), status, under_success=True)
+        self._proven.add(request.operation.version)
+        return Response(response.status, response.headers, response.body, envelope)
+
+    def _text(self, response: Response) -> str:
+        # Redact the whole before anything is read or cut: half a token would not be recognised.
+        return self._redact(response.body.decode("utf-8", "replace"))
+
+    def _read(self, response: Response) -> Envelope:
+        """Open the envelope of an error; a body that has none gives its first words as the message."""
+        text = self._text(response)
+        try:
+            envelope = Envelope.parse(text)
+        except UndecodableBodyError:
+            return Envelope(None, message=_excerpt(text))
+        return envelope if isinstance(envelope.payload, dict) else Envelope(envelope.payload, message=_excerpt(text))
+
+    def _error(
+        self, request: Request, response: Response, envelope: Envelope, status: int, *, under_success: bool
+    ) -> APIStatusError:
+        answer = Answer(
+            status=status,
+            under_success=under_success,
+            code=envelope.code,
+            message=envelope.message,
+            fields=envelope.fields,
+            payload=envelope.payload,
+            request_id=response.request_id,
+            trace_id=response.trace_id,
+            retry_after=response.retry_after,
+        )
+        name = request.operation.name
+        text = f"{name}: {response.status} {envelope.message or 'without a message'}"
+        text += "".join(f"; {field}: {words}" for field, words in answer.fields.items())
+        text += _identifiers(answer)
+        if status >= _SERVER_ERROR and request.operation.version not in self._proven:
+            text += _CREDENTIALS_HINT
+        outcome = outcome_of_status(status, answer.retry_after)
+        return class_for_status(status)(text, answer=answer, outcome=outcome, operation=name)
+
+    def _undecodable(self, request: Request, response: Response, reason: str) -> ResponseValidationError:
+        kind = response.headers.get("Content-Type", "application/json")
+        name = request.operation.name
+        answer = Answer(
+            status=response.status,
+            message=_excerpt(self._text(response)),
+            request_id=response.request_id,
+            trace_id=response.trace_id,
+        )
+        text = f"{name}: {response.status}, but {reason} (content type {kind[:_EXCERPT]}){_identifiers(answer)}"
+        error = ResponseValidationError(text, answer=answer, operation=name)
+        # JSON that breaks off was lost on the way; a page of HTML would come again.
+        error.truncated = "json" in kind.lower()
+        return error
+
+
+def _excerpt(text: str) -> str | None:
+    return " ".join(text.split())[:_EXCERPT] or None
+
+
+def _identifiers(answer: Answer) -> str:
+    named = (("code", answer.code), ("request id", answer.request_id), ("trace id", answer.trace_id))
+    known = ", ".join(f"{name} {value}" for name, value in named if value is not None)
+    return f" ({known})" if known else ""

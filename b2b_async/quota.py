@@ -1,0 +1,428 @@
+"""The quota: how to spend all of it, never more, and be a good neighbour.
+
+**What is known.** A store allows 150 requests in 60 seconds, to all its integrations together.
+The vendor's headers point to a sliding log: every accepted request holds one of 150 slots for 60 seconds
+from the moment the server saw it; a refused one holds none.
+But nobody promises that, and a client sees the server only through headers that are late,
+out of order, sometimes missing, and written before the request itself was counted.
+
+**The lease window.** So the books here rest on one thing alone, our own requests.
+A request that is granted takes a slot. The slot comes back ``window`` seconds and a margin after *its answer
+arrived* (or the attempt was given up), which is the latest moment at which the server can have counted it.
+With at most ``limit`` slots out, grant number k+limit is sent after the answer to number k arrived, plus the
+window; so no interval of one window at the server ever holds more than ``limit`` of our requests.
+That is true for sliding logs, for fixed windows of any phase, for leaky buckets, whatever the latencies,
+without comparing clocks. The price is one latency for each window, about half a percent of the quota.
+A refused request was not counted, so it gives its slot back at once.
+
+**The server's view can only lower ours.** ``X-Requests-Remaining`` brackets what *others* hold:
+at least ``limit - remaining`` less all of ours that may have been counted by then,
+at most ``limit - remaining`` less those of ours that certainly were. Our estimate is clamped into that bracket,
+so that answers out of order cannot corrupt it. Since headers never raise the budget,
+reading them wrongly costs nothing but speed. ``X-Request-Window-Resets-After`` says nothing about when
+the window ends (it is an advised gap between requests), so nothing is refilled on it; it matters after a 429 only.
+
+**Neighbours.** What others took recently is kept as head-room for a while (half of it after five windows,
+never more than 15 % of the limit). When the server says that nothing is left, one request probes,
+then at growing intervals.
+
+**Two lanes.** Interactive calls go before bulk ones. Bulk bursts through the first 80 % of the quota and is
+paced over the rest; after an interactive call, foreign use or a refusal it is paced evenly for five windows,
+and after an interactive call it leaves ``reserve`` slots free, so that the next one waits tenths of a second
+and not half a minute.
+
+**Refusals.** A 429 holds the whole store until the server's time, once per episode and not once per request
+in flight, with jitter that doubles with each episode in a row. A 429 without any time is overload:
+hold 5 s, doubling to 60 s, then go on at half speed for a window. The hold is a time stamp, raised with ``max()``.
+
+**Cold start and bare servers.** Until the first answer at most five requests are in flight.
+A server that sends no headers at all leaves our own books; refusals then shrink the cap to 70 %, and it recovers
+slowly.
+
+``LeaseWindow`` is the state machine: no clock, no loop, no I/O. ``RateLimiter`` (in ``_limiter.py``) seats the
+waiters on top of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import re
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from b2b_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b2b_async._headers import QuotaHeaders
+    from b2b_async._messages import Lane
+
+INF = math.inf
+
+_MARGIN = 1 / 600
+"""Part of the window that a lease outlives it, for clock drift and timer jitter: 0.1 s of 60 s."""
+_COLD = 5
+"""Requests in flight while the server has said nothing yet."""
+_CALM_WINDOWS = 5.0
+"""Windows for which bulk stays evenly paced after a sign of others."""
+_ROOM_PART = 0.15
+"""Most head-room for others, as a part of the limit."""
+_ROOM_HALF_LIFE = 5.0
+"""Windows after which half of the head-room is given up."""
+_BURST_MEMORY = 1 / 6
+"""Windows within which what others take counts as one burst."""
+_PROBE = 1 / 12
+"""First pause between probes of an exhausted quota, in windows; it doubles up to one window."""
+_JITTER = 1 / 120
+"""Jitter after the second refusal in a row, in windows, before doubling."""
+_BURST_PART: dict[str, float] = {"auto": 0.8, "burst": 1.0, "smooth": 0.0}
+"""Part of the quota that bulk takes at once."""
+_BARE_SHRINK, _BARE_GROW, _BARE_LEAST = 0.7, 0.01, 0.05
+_OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
+"""Seconds, not windows: how long an overloaded platform takes has nothing to do with the quota."""
+_OVERLOAD_SPEED = 0.5
+_LONGEST_HOLD = 120.0
+"""Seconds; a server that asks for more is asked again after this."""
+
+_MOST_LIMIT, _MOST_WINDOW = 100_000, 3_600.0
+_QUOTA_TEXT = re.compile(r"(\d{1,9})/(\d{1,9}(?:\.\d{1,9})?)s?")
+
+
+def _check_limit(_instance: object, _attribute: object, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_LIMIT:
+        message = f"quota: limit must be a whole number of requests from 1 to {_MOST_LIMIT:,}, not {value!r}"
+        raise ConfigurationError(message)
+
+
+def _check_window(_instance: object, _attribute: object, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST_WINDOW:
+        message = f"quota: window must be seconds above 0 and up to {_MOST_WINDOW:,.0f}, not {value!r}"
+        raise ConfigurationError(message)
+
+
+def _check_share(_instance: object, _attribute: object, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        message = f"quota: share must be a part of the limit above 0 and up to 1, not {value!r}"
+        raise ConfigurationError(message)
+
+
+def _check_slots(_instance: object, attribute: attrs.Attribute[int], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        message = f"quota: {attribute.name} must be a whole number of slots, 0 or more, not {value!r}"
+        raise ConfigurationError(message)
+
+
+def _check_pacing(_instance: object, _attribute: object, value: object) -> None:
+    if value not in _BURST_PART:
+        message = f"quota: pacing must be one of {', '.join(_BURST_PART)}, not {value!r}"
+        raise ConfigurationError(message)
+
+
+@attrs.frozen
+class Quota:
+    """How many requests a store allows, and which part of that is ours."""
+
+    limit: int = attrs.field(default=150, validator=_check_limit)
+    """Requests in a window; the server's word replaces it."""
+    window: float = attrs.field(default=60.0, validator=_check_window)
+    """Length of the window in seconds; the server's word replaces it."""
+    pacing: Literal["auto", "burst", "smooth"] = attrs.field(default="auto", validator=_check_pacing)
+    """How bulk spends a window: the first 80 % at once, all at once, or evenly."""
+    share: float = attrs.field(default=1.0, validator=_check_share)
+    """The part of the limit that this client may use at all."""
+    headroom: int = attrs.field(default=0, validator=_check_slots)
+    """Slots that bulk always leaves to other integrations."""
+    reserve: int = attrs.field(default=1, validator=_check_slots)
+    """Slots that bulk leaves to interactive calls for five windows after one of them."""
+
+    @classmethod
+    def parse(cls, text: str) -> Quota:
+        """Read "150/60s" as 150 requests in 60 seconds.
+
+        Raises:
+            ConfigurationError: *text* has another form, or a number is out of range.
+        """
+        match = _QUOTA_TEXT.fullmatch(text.strip())
+        if match is None:
+            message = f"quota: write requests/seconds, for example 150/60s, not {text!r}"
+            raise ConfigurationError(message)
+        return cls(int(match[1]), float(match[2]))
+
+
+@attrs.define(eq=False)
+class Ticket:
+    """One granted slot. Give it back with ``report`` or ``unsent``; a second time does nothing."""
+
+    granted_at: float
+    """When it was granted, on the caller's clock."""
+    completed: int
+    """How many requests were over by then."""
+    released: int
+    """How many leases had ended by then."""
+    open: bool = True
+    """Not given back yet."""
+
+
+@attrs.frozen
+class QuotaSnapshot:
+    """The limiter's books at one moment."""
+
+    limit: int
+    """Requests that the store allows in a window."""
+    window: float
+    """Length of the window in seconds."""
+    used: int
+    """Slots that we hold."""
+    foreign: int
+    """Slots that others hold, as far as the server's headers tell."""
+    left: int
+    """Slots that we could take now."""
+    held_for: float
+    """Seconds for which the store is on hold after a refusal; 0 if it is not."""
+    waiting_interactive: int
+    """Interactive calls that wait for a slot."""
+    waiting_bulk: int
+    """Bulk calls that wait for a slot."""
+    granted: int
+    """Slots granted since the start."""
+    refused: int
+    """429 answers since the start."""
+
+
+class LeaseWindow:
+    """The books as a pure state machine: every method is told the time, in seconds of any clock.
+
+    Args:
+        quota: The user's word; the server's word on limit and window replaces it.
+        uniform: A source of random numbers in [0, 1), for jitter.
+    """
+
+    def __init__(self, quota: Quota, uniform: Callable[[], float] = random.random) -> None:
+        """Start with empty books."""
+        self._quota = quota
+        self._uniform = uniform
+        self.limit = quota.limit
+        self.window = quota.window
+        # Our own requests. Invariant: len(_leases) + in_flight <= capacity whenever a slot is granted.
+        self._leases: list[float] = []  # heap of the times at which answered requests free their slots
+        self.in_flight = 0
+        self.granted = self.refused = self._completed = self._released = 0
+        # The server's view.
+        self.foreign = 0  # slots that others hold
+        self._heard_at = -INF  # last answer with quota headers
+        self._heard = self._bare = False
+        self._counts_before = False  # headers are written before the request is counted
+        # Holds and probes.
+        self.held_until = self._held_since = -INF
+        self._slow_until = -INF
+        self._episodes = self._overloads = 0
+        self._probe_at = -INF
+        self._probe_gap = self.window * _PROBE
+        # Neighbours and pacing.
+        self._calm_until = self._interactive_until = self._last_bulk = -INF
+        self._room = self._burst = 0.0
+        self._room_at = self._burst_at = 0.0
+        self._cap, self._cap_at = 1.0, 0.0
+
+    @property
+    def active(self) -> int:
+        """Slots that we hold."""
+        return len(self._leases) + self.in_flight
+
+    def headroom(self, now: float) -> float:
+        """Slots that bulk leaves to others at the moment."""
+        decay = 2.0 ** ((self._room_at - now) / (self.window * _ROOM_HALF_LIFE))
+        return max(float(self._quota.headroom), self._room * decay)
+
+    def left(self, now: float) -> int:
+        """Slots that an interactive call could take at the moment."""
+        self._expire(now)
+        if now < self.held_until:
+            return 0
+        free = self._capacity(now) - self.active
+        return max(0, free if self._bare else min(free, self.limit - self.active - self.foreign))
+
+    def try_acquire(self, now: float, lane: Lane) -> Ticket | float:
+        """Grant a slot, or say when to ask again: a time after *now*, or infinity for "after the next report"."""
+        self._expire(now)
+        if now < self.held_until:
+            return self.held_until
+        bulk = lane == "bulk"
+        capacity = self._capacity(now)
+        next_lease = self._leases[0] if self._leases else INF
+        keep = min(self._quota.reserve, capacity - 1) if bulk and now < self._interactive_until else 0
+        available: float = capacity - self.active - keep
+        if available < 1:  # our own books are full
+            return min(next_lease, self._slow_until) if now < self._slow_until else next_lease
+        if not self._bare:
+            if now - self._heard_at > self.window:  # nobody has told us anything (lately)
+                return next_lease if self.in_flight >= _COLD else self._grant(now, bulk=bulk)
+            room = self.headroom(now) if bulk else 0.0
+            available = min(available, self.limit - self.active - self.foreign - room - keep)
+            if available < 1:  # the server's view leaves nothing
+                return self._probe(now, next_lease, bulk=bulk)
+        if bulk:
+            not_before = self._last_bulk + self._gap(now, capacity, available, next_lease)
+            if now < not_before:
+                return min(not_before, next_lease)
+        return self._grant(now, bulk=bulk)
+
+    def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> None:
+        """Take a slot back after its request was answered with *status*, or given up (None)."""
+        if not self._close(ticket):
+            return
+        self._expire(now)
+        if headers.allocated is not None:
+            self.limit, self.window = headers.allocated
+        refused = status == 429  # noqa: PLR2004
+        if not refused:  # it was counted, or may have been
+            heapq.heappush(self._leases, now + self.window * (1 + _MARGIN))
+        if status is None:
+            return
+        if refused:
+            self.refused += 1
+        if headers.remaining is None:
+            self._report_bare(ticket, now, headers, refused=refused)
+            return
+        self._heard, self._bare, self._cap, self._heard_at = True, False, 1.0, now
+        self._overloads = 0
+        if refused:
+            self._refusal(ticket, now, headers)
+        else:
+            self._look(ticket, now, headers.remaining, headers.resets_after or 0.0)
+
+    def unsent(self, ticket: Ticket) -> None:
+        """Take a slot back whose request never left: it is free at once."""
+        self._close(ticket)
+
+    def earliest(self, now: float, ahead: int) -> float:
+        """Say when a call with *ahead* others before it can have a slot at the very earliest."""
+        self._expire(now)
+        start = max(now, self.held_until)
+        capacity = self._capacity(now)
+        place = ahead - (capacity - self.active)
+        if place < 0:
+            return start
+        lease = self.window * (1 + _MARGIN)
+        rounds, place = divmod(place, max(capacity, self.active))
+        ends = heapq.nsmallest(place + 1, self._leases)
+        end = ends[place] if place < len(ends) else now + lease
+        return max(start, end + rounds * lease)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _expire(self, now: float) -> None:
+        while self._leases and self._leases[0] <= now:
+            heapq.heappop(self._leases)
+            self._released += 1
+
+    def _capacity(self, now: float) -> int:
+        speed = _OVERLOAD_SPEED if now < self._slow_until else 1.0
+        # The tiny addend keeps 0.57 of 100 from being 56 in floating point.
+        return max(1, int(self.limit * min(self._quota.share, self._cap, speed) + 1e-9))
+
+    def _grant(self, now: float, *, bulk: bool) -> Ticket:
+        self.granted += 1
+        self.in_flight += 1
+        if bulk:
+            self._last_bulk = now
+        else:
+            self._interactive_until = self._calm_until = now + self.window * _CALM_WINDOWS
+        return Ticket(now, self._completed, self._released)
+
+    def _close(self, ticket: Ticket) -> bool:
+        if not ticket.open:
+            return False
+        ticket.open = False
+        self.in_flight -= 1
+        self._completed += 1
+        return True
+
+    def _probe(self, now: float, next_lease: float, *, bulk: bool) -> Ticket | float:
+        if self.in_flight:  # their answers will tell
+            return next_lease
+        at = max(self._probe_at, self._heard_at + (self._probe_gap if bulk else 0.0))
+        if now < at:
+            return min(at, next_lease)
+        self._probe_gap = min(self.window, 2 * self._probe_gap) * (0.8 + 0.4 * self._uniform())
+        return self._grant(now, bulk=bulk)
+
+    def _gap(self, now: float, capacity: int, available: float, next_lease: float) -> float:
+        """Seconds that bulk keeps between two requests."""
+        calm = now < self._calm_until
+        if not calm and available > (1 - _BURST_PART[self._quota.pacing]) * capacity:
+            return 0.0
+        # Spread what is left until our next slot comes back, and only our part of it if others are about.
+        until = next_lease if next_lease < INF else now + self.window
+        left = max(0.0, until - max(self._last_bulk, now - self.window))
+        ours = 1.0 if self.foreign < 1 else max(0.2, (self.active + 1) / (self.active + self.foreign + 1))
+        gap = left / (available * ours + 1)
+        return max(gap, self.window / capacity) if calm else gap
+
+    def _hold(self, now: float, seconds: float) -> None:
+        self._held_since = now
+        self.held_until = max(self.held_until, now + min(seconds, _LONGEST_HOLD))
+
+    def _calm(self, now: float) -> None:
+        self._calm_until = now + self.window * _CALM_WINDOWS
+
+    def _report_bare(self, ticket: Ticket, now: float, headers: QuotaHeaders, *, refused: bool) -> None:
+        if not refused:
+            self._overloads = 0
+            if not self._heard:
+                self._bare = True
+            if self._bare and now - self._cap_at >= self.window / 10:
+                self._cap, self._cap_at = min(1.0, self._cap + _BARE_GROW), now
+            return
+        if ticket.granted_at < self._held_since:
+            return  # sent before the hold that its like brought about
+        self._calm(now)
+        if headers.retry_after is not None:
+            self._hold(now, headers.retry_after + self.window * _MARGIN)
+        else:
+            seconds = min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0**self._overloads)
+            self._overloads += 1
+            self._hold(now, seconds)
+            self._slow_until = self.held_until + self.window
+        if self._bare:
+            self._cap, self._cap_at = max(_BARE_LEAST, self._cap * _BARE_SHRINK), now
+
+    def _refusal(self, ticket: Ticket, now: float, headers: QuotaHeaders) -> None:
+        # The remaining of a refusal is no budget: it may be that of another bucket.
+        held = self.limit - self.active - (self._released - ticket.released)
+        self.foreign = max(self.foreign, held)
+        self._calm(now)
+        if ticket.granted_at < self._held_since:
+            return
+        self._episodes += 1
+        jitter = 0.0
+        if self._episodes > 1:
+            jitter = self._uniform() * min(self.window / 4, self.window * _JITTER * 2.0**self._episodes)
+        self._hold(now, (headers.delay or 0.0) + self.window * _MARGIN + jitter)
+
+    def _look(self, ticket: Ticket, now: float, remaining: int, resets_after: float) -> None:
+        """Learn what others hold from an accepted request's headers."""
+        self._episodes = 0
+        if remaining >= self.limit:
+            self._counts_before = True
+        remaining -= self._counts_before
+        counted_later = self.granted - ticket.completed - 1  # ours that may have reached the server after this one
+        taken = self.limit - remaining - self.active
+        at_least = taken - (self._released - ticket.released)
+        at_most = max(0, taken + counted_later)
+        if at_least - self.foreign >= 1:
+            decay = 2.0 ** ((self._burst_at - now) / (self.window * _BURST_MEMORY))
+            self._burst, self._burst_at = self._burst * decay + at_least - self.foreign, now
+            room = max(self.headroom(now), self._burst)
+            self._room, self._room_at = min(_ROOM_PART * self.limit, room), now
+            self._calm(now)
+        self.foreign = max(0, at_least, min(self.foreign, at_most))
+        if self.limit - self.active - self.foreign - self.headroom(now) >= 1:
+            self._probe_gap = self.window * _PROBE
+        if remaining <= 0:
+            hint = min(resets_after, self.window)
+            self._probe_at = max(self._probe_at, now + hint + self.window * _MARGIN)

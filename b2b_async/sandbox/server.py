@@ -1,0 +1,226 @@
+"""The sandbox's HTTP side: an aiohttp server with the vendor's envelope, rules and refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import web
+
+from b2b_async.sandbox.faults import Faults
+from b2b_async.sandbox.store import Store
+from b2b_async.sandbox.throttle import SlidingLog
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from aiohttp.typedefs import Handler
+
+_HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
+
+
+class Sandbox:
+    """A running sandbox. Use it as an async context manager.
+
+    Args:
+        store: The data; None for ten companies of ten buyers.
+        quota: The store's quota, as requests/seconds.
+        faults: What goes wrong; None for nothing.
+        host: A loopback address to listen on.
+        port: A port; 0 for a free one.
+        latency: Seconds that every answer takes at least.
+        access_token: The token that v3 accepts, together with *store_hash*.
+        store_hash: The store.
+        legacy_token: The token that v2 accepts, and v3 if it comes alone.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        quota: str = "150/60s",
+        faults: Faults | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.0,
+        access_token: str = "sandbox-access-token",  # noqa: S107 -- opens nothing but this sandbox
+        store_hash: str = "sandbox-store",
+        legacy_token: str = "sandbox-legacy-token",  # noqa: S107 -- opens nothing but this sandbox
+    ) -> None:
+        """Set the sandbox up without listening yet."""
+        self.store = store or Store()
+        self.throttle = SlidingLog.parse(quota)
+        self.faults = faults or Faults()
+        self.access_token, self.store_hash, self.legacy_token = access_token, store_hash, legacy_token
+        self.url = ""
+        """Where it listens, once it does: a base URL for the client."""
+        self.requests: list[str] = []
+        """Method and path of every request that arrived, in order."""
+        self._address = (host, port)
+        self._latency = latency
+        self._numbers = itertools.count(1)
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        app = web.Application(middlewares=[self._identify, self._fail, self._authenticate, self._throttle])
+        app.router.add_put("/api/v3/io/customers/{customerId}/orders/b2b", self._assign_customer_orders)
+        app.router.add_get("/api/v3/io/companies", self._list_companies)
+        app.router.add_post("/api/v2/io/companies/{companyId}/user/{customerId}/orders", self._create_order)
+        app.router.add_get("/api/v2/io/users/{customerId}/companies", self._list_user_companies)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, *self._address, shutdown_timeout=1.0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        """Stop listening and close all connections."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # -- from the outside in: every answer's ids, the faults, who is asking, the quota ---------------------------
+
+    @web.middleware
+    async def _identify(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.requests.append(f"{request.method} {request.path}")
+        number = next(self._numbers)
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:  # no such route, or not with this method
+            response = _envelope(error.status, {}, error.reason)
+        response.headers["X-Request-Id"] = f"sandbox-{number}"
+        response.headers["Trace-Id"] = f"trace-{number}"
+        return response
+
+    @web.middleware
+    async def _fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        match self.faults.next():
+            case None:
+                return await handler(request)
+            case "slow":
+                await asyncio.sleep(self.faults.slow_seconds)
+                return await handler(request)
+            case "429":
+                _, headers, wait = SlidingLog(0, self.throttle.window).admit(0.0)
+                return _throttled(headers, wait)
+            case "429-bare":
+                return web.Response(status=429, text=_HTML.format("429 Too Many Requests"), content_type="text/html")
+            case "500":
+                return _envelope(500, {}, "Internal Server Error")
+            case "503":
+                return web.Response(
+                    status=503, text=_HTML.format("503 Service Temporarily Unavailable"), content_type="text/html"
+                )
+            case "503-delay":
+                response = _envelope(503, {}, "Service Unavailable")
+                response.headers["Retry-After"] = "3"
+                return response
+
+    @web.middleware
+    async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        token, legacy = request.headers.get("X-Auth-Token"), request.headers.get("authToken")
+        store = request.headers.get("X-Store-Hash")
+        if legacy is not None and store is not None:
+            # The vendor's word: "has unexpected results". An error makes the mistake visible.
+            return _envelope(500, {}, "Internal Server Error")
+        if token is not None and request.path.startswith("/api/v3/"):
+            if store != self.store_hash:
+                return _envelope(500, {}, "Internal Server Error")
+            known = token == self.access_token
+        else:
+            known = legacy is not None and legacy == self.legacy_token
+        return await handler(request) if known else _envelope(401, {}, "Unauthorized")
+
+    @web.middleware
+    async def _throttle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        accepted, headers, wait = self.throttle.admit(asyncio.get_running_loop().time())
+        if not accepted:
+            return _throttled(headers, wait)
+        response = await handler(request)
+        response.headers.update(headers)
+        return response
+
+    # -- endpoints -----------------------------------------------------------------------------------------------
+
+    async def _assign_customer_orders(self, request: web.Request) -> web.Response:
+        number = request.match_info["customerId"]
+        total = self.store.assign(int(number)) if number.isascii() and number.isdigit() else None
+        if total is None:
+            message = "User does not exist or action not support for this user."
+            return _json(404, {"code": 404, "data": {}, "meta": {"message": message}})
+        return _json(200, {"code": 200, "data": {"total": total}, "message": "SUCCESS"})
+
+    async def _list_companies(self, request: web.Request) -> web.Response:
+        try:
+            limit, offset = (int(request.query.get(name, default)) for name, default in (("limit", 10), ("offset", 0)))
+        except ValueError:
+            return _envelope(422, {"limit": "limit and offset must be integers"}, "Unprocessable Entity")
+        found = list(self.store.companies.values())
+        page = [{"companyId": int(company.id), "companyName": company.name} for company in found[offset:][:limit]]
+        meta = {"message": "SUCCESS", "pagination": {"totalCount": len(found), "limit": limit, "offset": offset}}
+        return _json(200, {"code": 200, "data": page, "meta": meta})
+
+    async def _create_order(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        order_id, amount = body.get("orderId"), body.get("totalIncTax")
+        if not order_id:
+            return _json(400, _error(40010, {"bc_order_id": "orderId can not be null"}, "Bad Request Error"))
+        if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+            return _json(400, _error(40010, {"total_inc_tax": "totalIncTax must be a number"}, "Bad Request Error"))
+        company, customer = request.match_info["companyId"], request.match_info["customerId"]
+        if company not in self.store.companies:
+            return _json(404, _error(404, {"errMsg": "Companies Does not Exist"}, "Not Found Error"))
+        user = self.store.users.get(int(customer)) if customer.isascii() and customer.isdigit() else None
+        if user is None or user.company_id != company:
+            return _json(404, _error(404, {"errMsg": "User Does not Exist"}, "Not Found Error"))
+        order = self.store.orders.get(str(order_id))
+        if order is None or order.customer_id != user.customer_id:
+            return _json(404, _error(404, {"errMsg": "Order Does not Exist"}, "Not Found Error"))
+        if order.company_id is not None:
+            return _json(400, _error(40013, {"errMsg": "The order already exists."}, "Bad Request Error"))
+        order.company_id, order.po_number = company, body.get("poNumber")
+        order.total_inc_tax = Decimal(amount)
+        return _json(200, {"code": 200, "data": {"orderId": order.id}, "message": "Success"})
+
+    async def _list_user_companies(self, request: web.Request) -> web.Response:
+        number = request.match_info["customerId"]
+        user = self.store.users.get(int(number)) if number.isascii() and number.isdigit() else None
+        if user is None or user.company_id is None:
+            return _json(404, _error(404, {"errMsg": "User Does not Exist"}, "Not Found Error"))
+        company = self.store.companies[user.company_id]
+        data = {"companyId": company.id, "companyName": company.name}
+        return _json(200, {"code": 200, "data": data, "message": "Success"})
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    """Read a JSON object; anything else is as good as an empty one, which the endpoint then refuses."""
+    try:
+        value: object = json.loads(await request.read(), parse_float=Decimal)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _json(status: int, payload: dict[str, Any]) -> web.Response:
+    return web.json_response(payload, status=status)
+
+
+def _error(code: int, data: dict[str, str], message: str) -> dict[str, Any]:
+    return {"code": code, "data": data, "message": message}
+
+
+def _envelope(status: int, data: dict[str, str], message: str) -> web.Response:
+    return _json(status, {"code": status, "data": data, "meta": {"message": message}})
+
+
+def _throttled(headers: dict[str, str], wait: float) -> web.Response:
+    text = f"Request was throttled. Expected available in {wait:.0f} seconds."
+    return web.json_response({"detail": text}, status=429, headers=headers)

@@ -1,0 +1,5 @@
+"""The v3 endpoints: one module for each resource."""
+
+from b2b_async.v3 import orders
+
+__all__ = ["orders"]
