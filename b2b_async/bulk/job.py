@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,13 +21,16 @@ from b2b_async.errors import (
 from b2b_async.v3 import orders
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
     from b2b_async.bulk.journal import Journal
     from b2b_async.bulk.outcome import Status
     from b2b_async.client import Client
+
+
+_TOO_MANY_REQUESTS = 429
 
 
 @attrs.frozen
@@ -111,12 +114,18 @@ class BulkJob:
         loop = asyncio.get_running_loop()
         started, before = loop.time(), self._client.quota
         report = on_outcome or _ignore
-        source = aiter(self._numbered())
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._concurrency):
-                worker = _Worker(self, self._client)
-                self._workers.append(worker)
-                worker.task = group.create_task(self._work(worker, source, report))
+        source = self._numbered()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._concurrency):
+                    worker = _Worker(self._client)
+                    self._workers.append(worker)
+                    worker.task = group.create_task(self._work(worker, source, report))
+        except ExceptionGroup as failures:
+            # Workers fail together and for one reason: the disk is full, the callback is broken.
+            raise failures.exceptions[0] from None
+        finally:
+            await source.aclose()
         after = self._client.quota
         return JobSummary(
             succeeded=self._counts["succeeded"],
@@ -131,7 +140,7 @@ class BulkJob:
             fatal=None if self._fatal is None else str(self._fatal),
         )
 
-    async def _numbered(self) -> AsyncIterator[Item]:
+    async def _numbered(self) -> AsyncGenerator[Item]:
         position = 0
         if isinstance(self._items, AsyncIterable):
             async for value in self._items:
@@ -144,7 +153,7 @@ class BulkJob:
         self._ended = True
 
     async def _work(
-        self, worker: _Worker, source: AsyncIterator[Item], report: Callable[[ItemOutcome | None], None]
+        self, worker: _Worker, source: AsyncGenerator[Item], report: Callable[[ItemOutcome | None], None]
     ) -> None:
         while not self._stopping:
             async with self._pulling:
@@ -172,7 +181,7 @@ class BulkJob:
 class _Worker:
     """Does one item at a time, and knows whether it has left for the server."""
 
-    def __init__(self, job: BulkJob, client: Client) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client.with_options(lane="bulk", per_attempt=[self._leave])
         self.sent = False
         self.attempts = 0
@@ -214,7 +223,10 @@ class _Worker:
         """Note, as the last middleware before the wire, that an attempt leaves."""
         self.sent = True
         self.attempts += 1
-        return await handler(request)
+        response = await handler(request)
+        # A refused request is not under way any more; it waits for quota like one that never left.
+        self.sent = response.status != _TOO_MANY_REQUESTS
+        return response
 
 
 def _failure(error: B2BError) -> Failure:

@@ -167,9 +167,7 @@ class Journal:
         for connection in (self._database, self._lock):
             if connection is not None:
                 connection.close()
-        if self._lock is not None:
-            with contextlib.suppress(OSError):
-                Path(f"{self.path}-lock").unlink()
+        # The lock's file stays: if it were removed, two processes could lock two files of that name.
         self._database = self._lock = None
 
     async def _do(self, work: Callable[[], T]) -> T:

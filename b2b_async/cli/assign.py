@@ -1,0 +1,207 @@
+"""``b2b-async assign``: assign the orders of many customers to their companies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+import signal
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import attrs
+import click
+from rich.console import Console
+
+from b2b_async.bulk import BulkJob, Journal, JournalError, SourceError, read_customer_ids
+from b2b_async.cli.common import (
+    Exit,
+    base_url_option,
+    finish,
+    json_option,
+    make_client,
+    quota_option,
+    refuse,
+    start_logging,
+    verbose_option,
+)
+from b2b_async.cli.screen import JobProgress, summary_table
+from b2b_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from b2b_async.bulk import Item, JobSummary, Row
+    from b2b_async.client import Client
+    from b2b_async.quota import Quota
+
+_SHOWN_PROBLEMS = 20
+
+
+@attrs.frozen
+class _Input:
+    """A file that can be read twice, whatever it came from."""
+
+    path: Path
+    name: str
+    column: str
+    limit: int | None
+
+    def rows(self) -> Iterator[Row]:
+        return itertools.islice(read_customer_ids(self.path, self.column, name=self.name), self.limit)
+
+    def items(self) -> Iterator[Item]:
+        return (row.item for row in self.rows() if row.item is not None)
+
+
+@click.command()
+@click.argument("file")
+@click.option("--column", default="customer_id", show_default=True, help="The column or key with the customer id.")
+@click.option("--journal", type=click.Path(path_type=Path), help="Where outcomes are kept; else FILE.journal.")
+@click.option("--concurrency", type=click.IntRange(1, 1000), default=32, show_default=True, help="Calls at once.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N rows.")
+@click.option("--dry-run", is_flag=True, help="Check all of FILE and send nothing.")
+@base_url_option
+@quota_option
+@json_option
+@verbose_option
+def assign(  # noqa: PLR0913 -- each is an option of the command
+    *,
+    file: str,
+    column: str,
+    journal: Path | None,
+    concurrency: int,
+    limit: int | None,
+    dry_run: bool,
+    base_url: str | None,
+    quota: Quota,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Assign the orders of the customers in FILE to the companies that they belong to.
+
+    FILE is CSV with a column of BigCommerce customer ids, a bare list of ids, JSONL, or - for stdin.
+    All of it is checked before anything is sent. The same command again skips what is done.
+    """
+    start_logging(verbose=verbose)
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(_spooled(click.get_binary_stream("stdin"))) if file == "-" else Path(file)
+        source = _Input(path, "stdin" if file == "-" else file, column, limit)
+        try:
+            total, problems = _check(source)
+            if problems:
+                refuse("assign", Exit.USAGE, problems, as_json=as_json)
+            if dry_run:
+                facts = {"rows": total, "duplicates": _duplicates(source), "sent": 0}
+                click.echo("; ".join(f"{name} {value}" for name, value in facts.items()), err=True)
+                finish("assign", Exit.DONE, facts, as_json=as_json)
+            client = make_client(base_url, quota, connections=concurrency)
+        except SourceError as error:
+            refuse("assign", Exit.USAGE, [str(error)], as_json=as_json)
+        except ConfigurationError as error:
+            refuse("assign", Exit.FATAL, [str(error)], as_json=as_json)
+        if journal is None:
+            journal = Path(f"{file}.journal" if file != "-" else f"b2b-assign-{time.strftime('%Y%m%dT%H%M%S')}.journal")
+        run = _run(client, source, total, journal, concurrency)
+        try:
+            summary, stop = asyncio.run(run)
+        except JournalError as error:
+            refuse("assign", Exit.USAGE, [str(error)], as_json=as_json)
+        _conclude(summary, stop, journal, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _spooled(stream: BinaryIO) -> Iterator[Path]:
+    """Keep stdin in a file, so that it is checked to its end before anything is sent."""
+    with tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        yield path
+
+
+def _check(source: _Input) -> tuple[int, list[str]]:
+    """Read all of the input; give the number of its rows and what is wrong with it."""
+    total = bad = 0
+    problems: list[str] = []
+    for row in source.rows():
+        total += 1
+        if row.problem is not None:
+            bad += 1
+            if len(problems) < _SHOWN_PROBLEMS:
+                problems.append(row.problem)
+    if bad > len(problems):
+        problems.append(f"{source.name}: {bad - len(problems):,} more lines are wrong")
+    return total, problems
+
+
+def _duplicates(source: _Input) -> int:
+    """Count repeated ids in a temporary database on the disk, since there may be more than fit into memory."""
+    with contextlib.closing(sqlite3.connect("")) as seen:
+        seen.execute("CREATE TABLE ids (id INTEGER PRIMARY KEY)")
+        total = 0
+        for item in source.items():
+            total += 1
+            seen.execute("INSERT OR IGNORE INTO ids VALUES (?)", (item.value,))
+        (different,) = seen.execute("SELECT count(*) FROM ids").fetchone()
+        return total - int(different)
+
+
+async def _run(
+    client: Client, source: _Input, total: int, journal_path: Path, concurrency: int
+) -> tuple[JobSummary | None, str | None]:
+    """Run the job; give its summary and why it stopped early, if it did. No summary after a second Ctrl-C."""
+    about = {"job": "assign", "server": client.base_url, "store": client.credentials.store_hash or "by legacy token"}
+    stop: str | None = None
+    async with client, Journal(journal_path, about) as journal:
+        job = BulkJob(client, source.items(), journal=journal, concurrency=concurrency)
+        running = asyncio.ensure_future(job.run(progress := JobProgress(client, total)))
+
+        def on_signal(name: str) -> None:
+            nonlocal stop
+            if stop is not None:
+                running.cancel()
+                return
+            stop = name
+            click.echo(f"\n{name}: finishing what is under way; once more to stop at once", err=True)
+            job.stop()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Windows has no signal handlers in its loop; there Ctrl-C is a KeyboardInterrupt.
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, on_signal, number.name)
+        with progress:
+            try:
+                return await running, stop
+            except asyncio.CancelledError:
+                if stop is None:
+                    raise
+                return None, stop
+
+
+def _conclude(summary: JobSummary | None, stop: str | None, journal: Path, *, as_json: bool) -> None:
+    again = f"Run the same command again to go on; the journal is {journal}"
+    if summary is None:
+        click.echo(f"Stopped at once. {again}", err=True)
+        finish("assign", Exit.STOPPED, {"stopped": True, "journal": str(journal)}, as_json=as_json)
+    if not as_json:
+        Console(highlight=False).print(summary_table(summary))
+    if summary.fatal is not None:
+        status = Exit.FATAL
+        click.echo(f"b2b-async assign: stopped by an error that no other customer could escape: {summary.fatal}", err=True)
+        click.echo(f"Run 'b2b-async check', then: {again}", err=True)
+    elif summary.stopped:
+        status = Exit.STOPPED
+        click.echo(f"Stopped by {stop}. {again}", err=True)
+    elif summary.failed or summary.unknown:
+        status = Exit.INCOMPLETE
+        click.echo(f"See why: b2b-async export {journal} --only failed", err=True)
+    else:
+        status = Exit.DONE
+    facts: dict[str, Any] = {**attrs.asdict(summary), "total": summary.total, "journal": str(journal)}
+    finish("assign", status, facts, as_json=as_json)

@@ -1,0 +1,125 @@
+"""What the commands share: options, exit statuses, the JSON line, and the way into asyncio."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+
+from b2b_async._config import DEFAULT_BASE_URL, Credentials
+from b2b_async._limiter import RateLimiter
+from b2b_async.client import Client
+from b2b_async.errors import ConfigurationError
+from b2b_async.quota import Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b2b_async._config import Timeouts
+    from b2b_async._policy import RetryPolicy
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Exit(IntEnum):
+    """The exit statuses."""
+
+    DONE = 0
+    INCOMPLETE = 1
+    USAGE = 2
+    STOPPED = 3
+    FATAL = 4
+
+
+def errors_console() -> Console:
+    """Give the console for people who watch: stderr, so that stdout stays for results."""
+    return Console(stderr=True, highlight=False)
+
+
+class QuotaType(click.ParamType):
+    """150/60s on the command line."""
+
+    name = "N/Ts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Quota:  # noqa: ANN401
+        """Read the quota."""
+        if isinstance(value, Quota):
+            return value
+        try:
+            return Quota.parse(str(value))
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+def base_url_option(function: F) -> F:
+    """Add --base-url."""
+    return click.option("--base-url", metavar="URL", help="Where the API is; else B2B_BASE_URL, else the vendor's.")(
+        function
+    )
+
+
+def quota_option(function: F) -> F:
+    """Add --quota."""
+    text = "The store's quota until the server tells it, as requests/seconds."
+    return click.option("--quota", type=QuotaType(), default="150/60s", show_default=True, help=text)(function)
+
+
+def json_option(function: F) -> F:
+    """Add --json."""
+    text = "Print one JSON object as the last line of stdout."
+    return click.option("--json", "as_json", is_flag=True, help=text)(function)
+
+
+def verbose_option(function: F) -> F:
+    """Add --verbose."""
+    return click.option("--verbose", "-v", is_flag=True, help="Log every call and retry to stderr.")(function)
+
+
+def start_logging(*, verbose: bool) -> None:
+    """Show warnings of the library, or everything, on stderr."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("b2b_async").setLevel(logging.DEBUG if verbose else logging.ERROR)
+
+
+def make_client(
+    base_url: str | None,
+    quota: Quota,
+    *,
+    retry: RetryPolicy | None = None,
+    timeout: Timeouts | None = None,
+    connections: int = 100,
+) -> Client:
+    """Make a client from the environment and the options.
+
+    Raises:
+        ConfigurationError: the credentials or the URL cannot be used.
+    """
+    names = ("B2B_ACCESS_TOKEN", "B2B_STORE_HASH", "B2B_LEGACY_TOKEN")
+    return Client(
+        Credentials(*(os.environ.get(name) or None for name in names)),
+        base_url=base_url or os.environ.get("B2B_BASE_URL") or DEFAULT_BASE_URL,
+        limiter=RateLimiter(quota),
+        retry=retry,
+        timeout=timeout,
+        connections=connections,
+    )
+
+
+def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) -> NoReturn:
+    """End with *status*; with --json, say it all in one line on stdout."""
+    if as_json:
+        click.echo(json.dumps({"command": command, "exit": int(status), **facts}, ensure_ascii=False))
+    click.get_current_context().exit(int(status))
+
+
+def refuse(command: str, status: Exit, problems: list[str], *, as_json: bool) -> NoReturn:
+    """End with *status* because of *problems*, which people read on stderr."""
+    for problem in problems:
+        click.echo(f"b2b-async {command}: {problem}", err=True)
+    finish(command, status, {"error": problems[0], "problems": problems}, as_json=as_json)

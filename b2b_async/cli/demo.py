@@ -1,0 +1,83 @@
+"""``b2b-async demo``: the whole line on this machine, in some seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+from rich.columns import Columns
+from rich.console import Console
+
+from b2b_async._config import Credentials
+from b2b_async._limiter import RateLimiter
+from b2b_async.bulk import BulkJob, Journal
+from b2b_async.cli.common import Exit, finish, json_option
+from b2b_async.cli.screen import JobProgress, summary_table
+from b2b_async.client import Client
+from b2b_async.quota import Quota
+from b2b_async.sandbox import Sandbox, Store
+
+if TYPE_CHECKING:
+    from b2b_async.bulk import ItemOutcome, JobSummary
+
+_COMPANIES, _USERS, _STRANGERS = 40, 10, 4
+_QUOTA = Quota(150, 3.0)
+
+
+@click.command()
+@json_option
+def demo(*, as_json: bool) -> None:
+    """Assign 400 customers of 40 companies against a sandbox in this process."""
+    console = Console(stderr=as_json, highlight=False)
+    console.print(
+        f"A pretend B2B Edition in this process, its quota scaled to {_QUOTA.limit} requests in {_QUOTA.window:g} s "
+        f"(the real one: 150 in 60 s): {_COMPANIES * _USERS} customers of {_COMPANIES} companies, "
+        f"and {_STRANGERS} that belong to none."
+    )
+    summary, outcomes, store = asyncio.run(_run())
+    companies = Counter[str]()
+    for outcome in outcomes:
+        user = store.users[int(outcome.key)]
+        companies[user.company_id or ""] += (outcome.result or {}).get("total", 0)
+    cells = [f"{store.companies[number].name}: {companies[number]}" for number in store.companies]
+    console.print("\n[bold]Orders assigned, by company[/bold]", Columns(cells, padding=(0, 3)))
+    reasons = Counter(outcome.failure.text.partition(" (")[0] for outcome in outcomes if outcome.failure)
+    console.print("\n[bold]Failures, by reason[/bold]", *(f"{n} × {reason}" for reason, n in reasons.items()), sep="\n")
+    best = (math.ceil(summary.requests / _QUOTA.limit) - 1) * _QUOTA.window
+    console.print("\n[bold]Summary[/bold]", summary_table(summary))
+    console.print(f"The best that the quota allows for {summary.requests} requests is {best:.1f} s.")
+    # The strangers are meant to fail: the demo has done its job when just they did.
+    good = summary.succeeded == _COMPANIES * _USERS and summary.failed == _STRANGERS
+    finish("demo", Exit.DONE if good else Exit.INCOMPLETE, {**attrs.asdict(summary), "best": best}, as_json=as_json)
+
+
+async def _run() -> tuple[JobSummary, list[ItemOutcome], Store]:
+    store = Store(_COMPANIES, _USERS, _STRANGERS)
+    outcomes: list[ItemOutcome] = []
+    quota = f"{_QUOTA.limit}/{_QUOTA.window}s"
+    with tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
+        async with (
+            Sandbox(store, quota=quota, latency=0.02) as sandbox,
+            Client(
+                Credentials(sandbox.access_token, sandbox.store_hash),
+                base_url=sandbox.url,
+                limiter=RateLimiter(_QUOTA),
+            ) as client,
+            Journal(Path(folder) / "demo.journal", {"job": "demo"}) as journal,
+        ):
+            job = BulkJob(client, store.users, journal=journal)
+            with JobProgress(client, len(store.users)) as progress:
+
+                def on_outcome(outcome: ItemOutcome | None) -> None:
+                    progress(outcome)
+                    if outcome is not None:
+                        outcomes.append(outcome)
+
+                summary = await job.run(on_outcome)
+    return summary, outcomes, store
