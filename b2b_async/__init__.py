@@ -75,6 +75,7 @@ __all__ = [
     "Timeouts",
     "UnexpectedRedirectError",
     "UnprocessableEntityError",
+    "default_middlewares",
     "v2",
     "v3",
 ]

@@ -67,7 +67,7 @@ def money(value: object, name: str) -> Decimal:
     except (InvalidOperation, ValueError):
         message = f"{name} must be a decimal number, for example Decimal('259.99'), not {_shown(value)}"
         raise InvalidArgumentError(message) from None
-    if not amount.is_finite() or amount.is_signed() and amount:
+    if not amount.is_finite() or (amount.is_signed() and amount):
         message = f"{name} must be a finite amount of at least 0, not {_shown(value)}"
         raise InvalidArgumentError(message)
     if isinstance(value, float) and amount != Decimal(repr(value)):

@@ -25,7 +25,11 @@ _STRENGTH: dict[Outcome, int] = {"not_sent": 0, "rejected": 1, "unknown": 2, "ap
 
 def strongest(outcomes: Iterable[Outcome]) -> Outcome:
     """Say what a call as a whole may have done, given what each of its attempts may have done."""
-    return max(outcomes, key=_STRENGTH.__getitem__, default="not_sent")
+    strong: Outcome = "not_sent"
+    for outcome in outcomes:
+        if _STRENGTH[outcome] > _STRENGTH[strong]:
+            strong = outcome
+    return strong
 
 
 @attrs.frozen(kw_only=True)

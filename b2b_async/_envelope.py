@@ -50,9 +50,7 @@ class Envelope:
     @property
     def fields(self) -> dict[str, str]:
         """The server's messages by field, flattened: ``{"orderId": "…", "name[0]": "…; …"}``."""
-        if not isinstance(self.data, dict):
-            return {}
-        data = cast("dict[str, Any]", self.data)
+        data = cast("dict[str, Any]", self.data) if isinstance(self.data, dict) else {}
         nested = data.get("errMsg")
         source = cast("dict[str, Any]", nested) if isinstance(nested, dict) else data
         found: dict[str, str] = {}

@@ -109,9 +109,7 @@ class RateLimiter:
                 f"({ahead} calls are waiting before this one), and the call ends in {max(0.0, until - now):.1f} s; "
                 "nothing was sent. Give the call more time (Timeouts.call), or slow down what else uses the store"
             )
-            raise QuotaWaitTooLongError(
-                message, wait=at - now, limit=books.limit, window=books.window, queued=ahead
-            )
+            raise QuotaWaitTooLongError(message, wait=at - now, limit=books.limit, window=books.window, queued=ahead)
 
     async def _wait(self, lane: Lane, *, first: bool) -> Ticket:
         queue = self._queues[lane]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from b2b_async._call import CallState
-from b2b_async._envelope import Envelope
 from b2b_async._headers import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from b2b_async._call import CallState
+    from b2b_async._envelope import Envelope
 
 APIVersion = Literal["v2", "v3"]
 Lane = Literal["interactive", "bulk"]
@@ -58,7 +59,7 @@ class Request:
 
     operation: Operation
     """What is asked."""
-    path: str = attrs.field()
+    path: str
     """The percent-encoded path behind the client's base URL. A request cannot name another origin."""
     call: CallState
     """The memory of the call that this is an attempt of."""
@@ -73,11 +74,10 @@ class Request:
     attempt: int = 1
     """1 for the first try."""
 
-    @path.validator
-    def _check_path(self, _attribute: object, value: str) -> None:
-        # Behind a base URL, only a leading slash keeps "host" + path on the same host.
-        if not value.startswith("/"):
-            message = f"a request's path must start with '/', not {value[:40]!r}"
+    def __attrs_post_init__(self) -> None:
+        """Keep the request on the client's origin: behind a base URL, only a leading slash ends the host."""
+        if not self.path.startswith("/"):
+            message = f"a request's path must start with '/', not {self.path[:40]!r}"
             raise ValueError(message)
 
 

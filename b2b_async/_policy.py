@@ -21,18 +21,22 @@ an error in the envelope of a 200      as its status            as its status, b
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from b2b_async.errors import (
     APIConnectionError,
     APIStatusError,
-    B2BError,
     ConfigurationError,
     RateLimitError,
     ResponseValidationError,
 )
+
+if TYPE_CHECKING:
+    from b2b_async.errors import (
+        B2BError,
+    )
 
 _INTERNAL_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
@@ -89,9 +93,7 @@ class Tally:
         if isinstance(error, RateLimitError):
             return attrs.evolve(self, throttled=self.throttled + 1)
         internal = error.status == _INTERNAL_SERVER_ERROR
-        return attrs.evolve(
-            self, attempts=self.attempts + 1, internal_errors=self.internal_errors + internal
-        )
+        return attrs.evolve(self, attempts=self.attempts + 1, internal_errors=self.internal_errors + internal)
 
 
 @attrs.frozen

@@ -12,15 +12,18 @@ from b2b_async.errors import (
     Answer,
     APIConnectionError,
     APITimeoutError,
-    B2BError,
     ConfigurationError,
     ResponseValidationError,
 )
 
 if TYPE_CHECKING:
+    from b2b_async._call import Outcome
     from b2b_async._config import Timeouts
     from b2b_async._messages import Request
     from b2b_async._session import SessionManager
+    from b2b_async.errors import (
+        B2BError,
+    )
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of an answer after decompression; more is refused while it streams in."""
@@ -135,8 +138,8 @@ def _translate(error: Exception, request: Request, status: int | None) -> B2BErr
     name = request.operation.name
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
-    connected = not isinstance(error, _NOT_CONNECTED)
-    if not connected:
+    outcome: Outcome
+    if isinstance(error, _NOT_CONNECTED):
         outcome, where = "not_sent", "could not connect"
     elif status in _SUCCESS:
         outcome, where = "applied", f"the answer broke off after status {status}"
@@ -163,7 +166,7 @@ def _reason(error: Exception) -> str:
         return f"the name {error.host} cannot be looked up"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    texts = {
+    texts: dict[type[Exception], str] = {
         aiohttp.ServerDisconnectedError: "the server closed the connection",
         aiohttp.ClientPayloadError: "the body is incomplete",
         aiohttp.ClientResponseError: "the answer is not valid HTTP",

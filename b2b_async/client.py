@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from b2b_async._call import CallState
 from b2b_async._config import DEFAULT_BASE_URL, Credentials, Timeouts
-from b2b_async._envelope import Envelope
 from b2b_async._converter import MisfitError, structure
+from b2b_async._envelope import Envelope
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Request
 from b2b_async._pipeline import build_pipeline
@@ -178,9 +178,10 @@ class Client:
         """
         view = copy.copy(self)
         if lane is not None:
-            view._lane = lane
-        view._middlewares = (*self._middlewares, *per_attempt)
-        view._handler = build_pipeline(view._middlewares, self._transport)
+            view._lane = lane  # noqa: SLF001 -- a copy of itself
+        chain = (*self._middlewares, *per_attempt)
+        view._middlewares = chain  # noqa: SLF001 -- a copy of itself
+        view._handler = build_pipeline(chain, self._transport)  # noqa: SLF001 -- a copy of itself
         return view
 
     async def send(

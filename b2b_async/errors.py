@@ -266,5 +266,3 @@ def class_for_status(status: int) -> type[APIStatusError]:
     if status in _SERVER_ERROR:
         return ServerError
     return _BY_STATUS.get(status, APIStatusError)
-
-

@@ -235,7 +235,7 @@ class LeaseWindow:
 
     def headroom(self, now: float) -> float:
         """Slots that bulk leaves to others at the moment."""
-        decay = 2.0 ** ((self._room_at - now) / (self.window * _ROOM_HALF_LIFE))
+        decay = math.exp2((self._room_at - now) / (self.window * _ROOM_HALF_LIFE))
         return max(float(self._quota.headroom), self._room * decay)
 
     def left(self, now: float) -> int:
@@ -278,7 +278,7 @@ class LeaseWindow:
         self._expire(now)
         if headers.allocated is not None:
             self.limit, self.window = headers.allocated
-        refused = status == 429  # noqa: PLR2004
+        refused = status == 429
         if not refused:  # it was counted, or may have been
             heapq.heappush(self._leases, now + self.window * (1 + _MARGIN))
         if status is None:
@@ -415,7 +415,7 @@ class LeaseWindow:
         at_least = taken - (self._released - ticket.released)
         at_most = max(0, taken + counted_later)
         if at_least - self.foreign >= 1:
-            decay = 2.0 ** ((self._burst_at - now) / (self.window * _BURST_MEMORY))
+            decay = math.exp2((self._burst_at - now) / (self.window * _BURST_MEMORY))
             self._burst, self._burst_at = self._burst * decay + at_least - self.foreign, now
             room = max(self.headroom(now), self._burst)
             self._room, self._room_at = min(_ROOM_PART * self.limit, room), now

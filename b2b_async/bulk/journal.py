@@ -21,7 +21,7 @@ import attrs
 from b2b_async.bulk.outcome import Failure, ItemOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from typing import Self
 
 T = TypeVar("T")
@@ -257,7 +257,7 @@ def _reader(path: Path | str) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def _readable(path: Path | str) -> Iterator[None]:
+def _readable(path: Path | str) -> Generator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:

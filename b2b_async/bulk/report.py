@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.outcome import ItemOutcome
 
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "key",
     "position",
     "status",

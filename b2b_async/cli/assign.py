@@ -8,6 +8,7 @@ import itertools
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -33,7 +34,7 @@ from b2b_async.cli.screen import JobProgress, summary_table
 from b2b_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from b2b_async.bulk import Item, JobSummary, Row
     from b2b_async.client import Client
@@ -69,7 +70,7 @@ class _Input:
 @quota_option
 @json_option
 @verbose_option
-def assign(  # noqa: PLR0913 -- each is an option of the command
+def assign(
     *,
     file: str,
     column: str,
@@ -89,7 +90,7 @@ def assign(  # noqa: PLR0913 -- each is an option of the command
     """
     start_logging(verbose=verbose)
     with contextlib.ExitStack() as stack:
-        path = stack.enter_context(_spooled(click.get_binary_stream("stdin"))) if file == "-" else Path(file)
+        path = stack.enter_context(_spooled(sys.stdin.buffer)) if file == "-" else Path(file)
         source = _Input(path, "stdin" if file == "-" else file, column, limit)
         try:
             total, problems = _check(source)
@@ -115,7 +116,7 @@ def assign(  # noqa: PLR0913 -- each is an option of the command
 
 
 @contextlib.contextmanager
-def _spooled(stream: BinaryIO) -> Iterator[Path]:
+def _spooled(stream: BinaryIO) -> Generator[Path]:
     """Keep stdin in a file, so that it is checked to its end before anything is sent."""
     with tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
         path = Path(folder) / "stdin"
@@ -193,7 +194,9 @@ def _conclude(summary: JobSummary | None, stop: str | None, journal: Path, *, as
         Console(highlight=False).print(summary_table(summary))
     if summary.fatal is not None:
         status = Exit.FATAL
-        click.echo(f"b2b-async assign: stopped by an error that no other customer could escape: {summary.fatal}", err=True)
+        click.echo(
+            f"b2b-async assign: stopped by an error that no other customer could escape: {summary.fatal}", err=True
+        )
         click.echo(f"Run 'b2b-async check', then: {again}", err=True)
     elif summary.stopped:
         status = Exit.STOPPED

@@ -42,7 +42,7 @@ def errors_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-class QuotaType(click.ParamType):
+class QuotaType(click.ParamType[Quota]):
     """150/60s on the command line."""
 
     name = "N/Ts"

@@ -48,7 +48,9 @@ def demo(*, as_json: bool) -> None:
     cells = [f"{store.companies[number].name}: {companies[number]}" for number in store.companies]
     console.print("\n[bold]Orders assigned, by company[/bold]", Columns(cells, padding=(0, 3)))
     reasons = Counter(outcome.failure.text.partition(" (")[0] for outcome in outcomes if outcome.failure)
-    console.print("\n[bold]Failures, by reason[/bold]", *(f"{n} × {reason}" for reason, n in reasons.items()), sep="\n")
+    console.print(
+        "\n[bold]Failures, by reason[/bold]", *(f"{n} times: {reason}" for reason, n in reasons.items()), sep="\n"
+    )
     best = (math.ceil(summary.requests / _QUOTA.limit) - 1) * _QUOTA.window
     console.print("\n[bold]Summary[/bold]", summary_table(summary))
     console.print(f"The best that the quota allows for {summary.requests} requests is {best:.1f} s.")

@@ -22,7 +22,9 @@ from b2b_async.sandbox import FAULTS, Faults, Sandbox, Store
     "--fault", "faults", multiple=True, metavar="NAME=RATE", help=f"503=0.1, for example; of {', '.join(FAULTS)}."
 )
 @click.option("--latency", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds for each answer.")
-def sandbox(*, port: int, quota: str, seed: int, companies: int, users: int, faults: tuple[str, ...], latency: float) -> None:
+def sandbox(
+    *, port: int, quota: str, seed: int, companies: int, users: int, faults: tuple[str, ...], latency: float
+) -> None:
     """Run a pretend B2B Edition on this machine until Ctrl-C."""
     try:
         rates = {name: float(rate) for name, _, rate in (fault.partition("=") for fault in faults)}
@@ -43,7 +45,9 @@ def sandbox(*, port: int, quota: str, seed: int, companies: int, users: int, fau
 async def _serve(server: Sandbox) -> None:
     async with server:
         first = Store.FIRST_CUSTOMER
-        click.echo(f"Sandbox with customers {first} to {first + len(server.store.users) - 1}; Ctrl-C ends it. To use it:")
+        click.echo(
+            f"Sandbox with customers {first} to {first + len(server.store.users) - 1}; Ctrl-C ends it. To use it:"
+        )
         click.echo(f"export B2B_BASE_URL={server.url} B2B_ACCESS_TOKEN={server.access_token}")
         click.echo(f"export B2B_STORE_HASH={server.store_hash} B2B_LEGACY_TOKEN={server.legacy_token}")
         stopped = asyncio.Event()

@@ -99,7 +99,7 @@ class _Retries:
             reraise=True,
         )
         try:
-            response = await machine(attempt)
+            response: Response = await machine(attempt)
         except B2BError as error:
             final = self._final(error)
             raise final from final.__cause__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ class Faults:
         if any(rate < 0 for rate in self._rates.values()) or sum(self._rates.values()) > 1:
             message = f"the rates of faults must be parts of all requests, 0 to 1 together, not {self._rates}"
             raise ValueError(message)
-        self._script = deque(None if name is None else _named(name) for name in script)
+        self._script: deque[Fault | None] = deque(None if name is None else _named(name) for name in script)
         self._random = random.Random(seed)  # noqa: S311 -- repeatable on purpose; no secret depends on it
         self.slow_seconds = slow_seconds
 
@@ -62,7 +62,8 @@ class Faults:
 
 
 def _named(name: str) -> Fault:
-    if name not in FAULTS:
-        message = f"there is no fault {name!r}; there are {', '.join(FAULTS)}"
-        raise ValueError(message)
-    return cast("Fault", name)
+    for fault in FAULTS:
+        if fault == name:
+            return fault
+    message = f"there is no fault {name!r}; there are {', '.join(FAULTS)}"
+    raise ValueError(message)
