@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, cast
@@ -13,7 +14,8 @@ from b2b_async.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHOWN = 60
+_LARGEST_EXPONENT = 30
+"""Beyond it an amount written in digits is nonsense, or an attempt to fill the memory (1E+999999)."""
 
 
 def customer_number(value: object, name: str) -> int:
@@ -23,7 +25,7 @@ def customer_number(value: object, name: str) -> int:
         InvalidArgumentError: it is not, or is a bool.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        message = f"{name} must be a positive integer (a BigCommerce id), not {_shown(value)}"
+        message = f"{name} must be a positive integer (a BigCommerce id), not {reprlib.repr(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -36,7 +38,7 @@ def path_id(value: object, name: str) -> str:
     """
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or text in {"", ".", ".."} or not text.isprintable():
-        message = f"{name} must be an id: a non-empty printable string, not {_shown(value)}"
+        message = f"{name} must be an id: a non-empty printable string, not {reprlib.repr(value)}"
         raise InvalidArgumentError(message)
     return quote(text, safe="")
 
@@ -48,7 +50,7 @@ def text(value: object, name: str) -> str:
         InvalidArgumentError: it is empty, not a string, or cannot be written as UTF-8.
     """
     if not isinstance(value, str) or not value or not value.isprintable():
-        message = f"{name} must be a non-empty printable string, not {_shown(value)}"
+        message = f"{name} must be a non-empty printable string, not {reprlib.repr(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -60,27 +62,23 @@ def money(value: object, name: str) -> Decimal:
         InvalidArgumentError: it is negative, not finite, no number, or a float that is not what it looks like.
     """
     if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
-        message = f"{name} must be a Decimal, for example Decimal('259.99'), not {_shown(value)}"
+        message = f"{name} must be a Decimal, for example Decimal('259.99'), not {reprlib.repr(value)}"
         raise InvalidArgumentError(message)
     try:
         amount = Decimal(value)
     except (InvalidOperation, ValueError):
-        message = f"{name} must be a decimal number, for example Decimal('259.99'), not {_shown(value)}"
+        message = f"{name} must be a decimal number, for example Decimal('259.99'), not {reprlib.repr(value)}"
         raise InvalidArgumentError(message) from None
     if not amount.is_finite() or (amount.is_signed() and amount):
-        message = f"{name} must be a finite amount of at least 0, not {_shown(value)}"
+        message = f"{name} must be a finite amount of at least 0, not {reprlib.repr(value)}"
         raise InvalidArgumentError(message)
     if isinstance(value, float) and amount != Decimal(repr(value)):
         message = f"{name} is the float {value!r}, which is not exactly that amount; pass Decimal('{value!r}')"
         raise InvalidArgumentError(message)
     if amount.adjusted() > _LARGEST_EXPONENT or cast("int", amount.as_tuple().exponent) < -_LARGEST_EXPONENT:
-        message = f"{name} must be an amount of money, not {_shown(value)}"
+        message = f"{name} must be an amount of money, not {reprlib.repr(value)}"
         raise InvalidArgumentError(message)
     return abs(amount)
-
-
-_LARGEST_EXPONENT = 30
-"""Beyond it an amount written in digits is nonsense, or an attempt to fill the memory (1E+999999)."""
 
 
 def encode_json(value: JSONOut) -> bytes:
@@ -97,11 +95,6 @@ def _encode(value: JSONOut) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_encode, value)) + "]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _shown(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({type(value).__name__})"
 
 
 if TYPE_CHECKING:

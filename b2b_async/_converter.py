@@ -7,6 +7,7 @@ the same data to name every fault with its JSON path, so that good answers pay n
 from __future__ import annotations
 
 import re
+import reprlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -50,6 +51,8 @@ def _faults(data: object, into: type[object]) -> str:
         _thorough.structure(data, into)
     except cattrs.BaseValidationError as group:
         return "; ".join(_named(group, "$.data"))
+    except _WrongTypeError as error:
+        return f"$.data {error}"
     raise AssertionError("unreachable")  # noqa: EM101 -- the words that coverage excludes
 
 
@@ -63,20 +66,16 @@ def _named(group: cattrs.BaseValidationError, path: str) -> Iterator[str]:
                 inner = f"{path}[{note.index}]"
         if isinstance(error, cattrs.BaseValidationError):
             yield from _named(error, inner)
-        elif isinstance(error, KeyError):
-            yield f"{inner} is missing"
-        elif isinstance(error, _WrongTypeError):
-            yield f"{inner} {error}"
         else:
-            yield f"{inner} must be an object"
+            yield f"{inner} is missing" if isinstance(error, KeyError) else f"{inner} {error}"
 
 
 class _WrongTypeError(TypeError):
     """A value is of another type than the field; the text says which."""
 
     def __init__(self, expected: str, value: object) -> None:
-        shown = repr(value)[:60]
-        super().__init__(f"must be {expected}, not {shown}")
+        # reprlib cuts what is long, and what is nested so deeply that repr() itself would fail.
+        super().__init__(f"must be {expected}, not {reprlib.repr(value)}")
 
 
 def _int(value: object, _into: object) -> int:
@@ -109,7 +108,15 @@ def _make(detailed: bool) -> cattrs.Converter:  # noqa: FBT001
     def _build(into: type[Any]) -> Callable[[Any, Any], Any]:  # pyright: ignore[reportUnusedFunction]
         # Any, because the keyword arguments of the call below are options as well as fields.
         names: dict[str, Any] = {field.name: override(rename=camel(field.name)) for field in attrs.fields(into)}
-        return make_dict_structure_fn(into, converter, **names)
+        fast = make_dict_structure_fn(into, converter, **names)
+
+        def thorough(value: Any, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
+            if not isinstance(value, dict):
+                expected = "an object"
+                raise _WrongTypeError(expected, value)
+            return fast(value, target)
+
+        return thorough if detailed else fast
 
     return converter
 

@@ -19,6 +19,8 @@ import attrs
 _LONG_CODE = range(10_000, 60_000)
 _STATUS = range(100, 600)
 _ERROR_STATUS = range(400, 600)
+_DEEPEST = 3
+"""Levels below a field at which the server's messages have been seen, and one more."""
 
 
 class UndecodableBodyError(ValueError):
@@ -50,11 +52,9 @@ class Envelope:
     @property
     def fields(self) -> dict[str, str]:
         """The server's messages by field, flattened: ``{"orderId": "…", "name[0]": "…; …"}``."""
-        data = cast("dict[str, Any]", self.data) if isinstance(self.data, dict) else {}
-        nested = data.get("errMsg")
-        source = cast("dict[str, Any]", nested) if isinstance(nested, dict) else data
+        data = _object(self.data)
         found: dict[str, str] = {}
-        for name, value in source.items():
+        for name, value in (_object(data.get("errMsg")) or data).items():
             if name != "errMsg":
                 _flatten(name, value, found)
         return found
@@ -80,10 +80,13 @@ class Envelope:
         except (ValueError, ArithmeticError):
             message = f"the body (length {len(body)}) holds a number that is none"
             raise UndecodableBodyError(message) from None
-        if not isinstance(payload, dict):
-            return cls(payload)
-        fields = cast("dict[str, Any]", payload)
+        fields = _object(payload)
         return cls(payload, _code(fields.get("code")), _message(fields), fields.get("data"))
+
+
+def _object(value: object) -> dict[str, Any]:
+    """Give a JSON object as it is, and anything else as an empty one."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -101,24 +104,19 @@ def _code(value: object) -> int | None:
 
 def _message(payload: dict[str, Any]) -> str | None:
     """The general sentence and the particular one, since some answers have both and say little in the first."""
-    meta, data = payload.get("meta"), payload.get("data")
-    general = (
-        cast("dict[str, Any]", meta).get("message") if isinstance(meta, dict) else None,
-        payload.get("message"),
-        payload.get("detail"),
-    )
-    particular = cast("dict[str, Any]", data).get("errMsg") if isinstance(data, dict) else None
+    general = (_object(payload.get("meta")).get("message"), payload.get("message"), payload.get("detail"))
+    particular = _object(payload.get("data")).get("errMsg")
     first = next((text for text in general if isinstance(text, str) and text), None)
     if not isinstance(particular, str) or not particular or particular == first:
         return first
     return f"{first}: {particular}" if first else particular
 
 
-def _flatten(name: str, value: object, found: dict[str, str]) -> None:
+def _flatten(name: str, value: object, found: dict[str, str], depth: int = 0) -> None:
     if isinstance(value, dict):
-        for key, inner in cast("dict[str, object]", value).items():
-            _flatten(f"{name}[{key}]", inner, found)
+        for key, inner in _object(cast("object", value)).items() if depth < _DEEPEST else ():
+            _flatten(f"{name}[{key}]", inner, found, depth + 1)
     elif isinstance(value, list):
-        found[name] = "; ".join(str(text) for text in cast("list[object]", value))
+        found[name] = "; ".join("…" if isinstance(text, dict | list) else str(text) for text in cast("list[object]", value))
     elif value is not None:
         found[name] = str(value)

@@ -1,0 +1,91 @@
+"""Servers of raw bytes, clients of a sandbox, and aioresponses for endpoint units."""
+
+from __future__ import annotations
+
+import contextlib
+import asyncio
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock, patch
+
+import aiohttp
+from aioresponses import aioresponses
+
+from b2b_async import Client, Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    from b2b_async.sandbox import Sandbox
+
+BASE_URL = "https://api-b2b.bigcommerce.com"
+CREDENTIALS = Credentials("secret-token", "hash", "secret-legacy")
+
+
+class ShimmedResponse(aiohttp.ClientResponse):
+    """aioresponses 0.7.9 does not know the stream_writer that aiohttp 3.14 asks for."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Fill in what aioresponses leaves out."""
+        kwargs.setdefault("stream_writer", Mock(output_size=0))
+        super().__init__(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def mocked() -> Generator[aioresponses]:
+    """Answer requests without a network."""
+    with patch("aioresponses.core.ClientResponse", ShimmedResponse), aioresponses() as mock:
+        yield mock
+
+
+def client_of(sandbox: Sandbox, **options: Any) -> Client:  # noqa: ANN401
+    """Make a client with both credentials of *sandbox*."""
+    credentials = Credentials(sandbox.access_token, sandbox.store_hash, sandbox.legacy_token)
+    return Client(credentials, base_url=sandbox.url, **options)
+
+
+@contextlib.asynccontextmanager
+async def raw_server(
+    *answers: bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncGenerator[tuple[str, list[bytes]]]:
+    """Serve raw bytes: one answer for each connection (the last one again and again), which is then closed.
+
+    Gives the base URL and the list of what arrived.
+    """
+    arrived: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = answers[min(len(arrived), len(answers) - 1)]
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        body = await reader.readexactly(int(length[0].split(b":")[1])) if length else b""
+        arrived.append(head + body)
+        if callable(answer):
+            await answer(reader, writer)
+        else:
+            writer.write(answer)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}", arrived
+
+
+def http(status: int, body: bytes | str, *headers: str, content_type: str = "application/json") -> bytes:
+    """Write an HTTP answer."""
+    body = body.encode() if isinstance(body, str) else body
+    lines = [
+        f"HTTP/1.1 {status} Whatever",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+GOOD = http(200, '{"code": 200, "data": {"total": 3}, "message": "SUCCESS"}')
+
+

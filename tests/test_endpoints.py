@@ -1,0 +1,395 @@
+"""The endpoint functions: what they send, what they understand, what they refuse."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import BASE_URL, CREDENTIALS, mocked
+
+from b2b_async import (
+    AmbiguousOutcomeError,
+    APIStatusError,
+    B2BError,
+    BadRequestError,
+    Client,
+    ConfigurationError,
+    Credentials,
+    InvalidArgumentError,
+    NotFoundError,
+    ResponseValidationError,
+    RetryPolicy,
+    ServerError,
+    v2,
+    v3,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+ASSIGN_URL = f"{BASE_URL}/api/v3/io/customers/321/orders/b2b"
+CREATE_URL = f"{BASE_URL}/api/v2/io/companies/4/user/12/orders"
+
+
+@pytest.fixture
+async def client() -> AsyncGenerator[Client]:
+    """Give a client that does not retry."""
+    async with Client(CREDENTIALS, retry=RetryPolicy(attempts=1, throttled=0)) as client:
+        yield client
+
+
+async def create(client: Client, **changes: Any) -> v2.orders.CreatedOrder:
+    """Register the order of the documentation, with *changes*."""
+    arguments: dict[str, Any] = {
+        "company_id": "4",
+        "customer_id": "12",
+        "order_id": "BC123456789",
+        "total_inc_tax": Decimal("259.99"),
+        **changes,
+    }
+    return await v2.orders.create_order(client, **arguments)
+
+
+def sent(mock: Any) -> dict[str, Any]:
+    """Give the arguments of the one request that left."""
+    ((call,),) = mock.requests.values()
+    arguments: dict[str, Any] = call.kwargs
+    return arguments
+
+
+async def test_assign_sends_a_signed_put_with_an_empty_object(client: Client) -> None:
+    """The request is the one of the contract, with v3's credentials and not v2's."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, payload={"code": 200, "data": {"total": 3}, "message": "SUCCESS"})
+        assigned = await v3.orders.assign_customer_orders(client, 321)
+        arguments = sent(mock)
+
+    assert assigned == v3.orders.AssignedOrders(total=3)
+    assert arguments["data"] == b"{}"
+    assert arguments["headers"]["X-Auth-Token"] == "secret-token"
+    assert arguments["headers"]["X-Store-Hash"] == "hash"
+    assert "authToken" not in arguments["headers"]
+    assert arguments["allow_redirects"] is False
+
+
+async def test_create_sends_the_amount_with_just_its_digits(client: Client) -> None:
+    """Decimal("259.99") leaves as the number 259.99, under v2's credential alone."""
+    with mocked() as mock:
+        mock.post(CREATE_URL, payload={"code": 200, "data": {"orderId": "BC123456789"}, "message": "Success"})
+        created = await create(client, po_number="P-1")
+        arguments = sent(mock)
+
+    assert created == v2.orders.CreatedOrder(order_id="BC123456789")
+    assert arguments["data"] == b'{"orderId":"BC123456789","totalIncTax":259.99,"poNumber":"P-1"}'
+    assert arguments["headers"]["authToken"] == "secret-legacy"
+    assert "X-Store-Hash" not in arguments["headers"]
+
+
+async def test_create_leaves_out_a_missing_purchase_order_number(client: Client) -> None:
+    """None is not sent as null."""
+    with mocked() as mock:
+        mock.post(CREATE_URL, payload={"data": {"orderId": "1"}})
+        await create(client, po_number=None)
+
+        assert json.loads(sent(mock)["data"]) == {"orderId": "BC123456789", "totalIncTax": 259.99}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"code": 200, "data": {"total": 11}, "message": "SUCCESS"},
+        {"code": 200, "meta": {"message": "SUCCESS"}, "data": {"total": 11}},
+        {"code": "200", "data": {"total": "11", "new": None}},
+        {"data": {"total": 11}},
+    ],
+)
+async def test_all_forms_of_success_are_understood(client: Client, payload: dict[str, Any]) -> None:
+    """The message may be at the top, in meta, or missing; numbers may be strings; new fields do not matter."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, payload=payload)
+
+        assert await v3.orders.assign_customer_orders(client, 321) == v3.orders.AssignedOrders(11)
+
+
+async def test_an_order_id_may_come_back_as_an_integer(client: Client) -> None:
+    """An official example has 2 for orderId; users get a string."""
+    with mocked() as mock:
+        mock.post(CREATE_URL, payload={"code": 200, "data": {"orderId": 2}, "message": "Success"})
+
+        assert await create(client) == v2.orders.CreatedOrder(order_id="2")
+
+
+async def test_a_field_error_is_on_the_exception(client: Client) -> None:
+    """The code is the envelope's, the status is HTTP's, and the field has the server's name."""
+    payload = {"code": 40010, "data": {"bc_order_id": "orderId can not be null"}, "message": "Bad Request Error"}
+    with mocked() as mock:
+        mock.post(CREATE_URL, status=400, payload=payload, headers={"X-Request-Id": "r1", "Trace-Id": "t1"})
+        with pytest.raises(BadRequestError) as caught:
+            await create(client)
+
+    error = caught.value
+    assert (error.status, error.code, error.message) == (400, 40010, "Bad Request Error")
+    assert error.fields == {"bc_order_id": "orderId can not be null"}
+    assert (error.request_id, error.trace_id) == ("r1", "t1")
+    assert error.outcome == "rejected"
+    assert error.answer.payload == payload
+    assert str(error) == (
+        "Create An Order: 400 Bad Request Error; bc_order_id: orderId can not be null "
+        "(code 40010, request id r1, trace id t1)"
+    )
+    assert error.call_id
+    assert [attempt.status for attempt in error.attempts] == [400]
+
+
+@pytest.mark.parametrize(
+    ("payload", "message", "fields"),
+    [
+        ({"code": 404, "data": {"errMsg": "Gone"}, "message": "Not Found Error"}, "Not Found Error: Gone", {}),
+        ({"code": 404, "data": {"errMsg": "Gone"}}, "Gone", {}),
+        ({"code": 404, "data": {}, "meta": {"message": "No user."}}, "No user.", {}),
+        ({"code": 404, "data": [], "message": "No."}, "No.", {}),
+        ({"detail": "Not here."}, "Not here.", {}),
+        (
+            {"code": 404, "data": {"errMsg": {"orders": {"0": ["bad", "old"], "1": {"deep": {"er": {"x": 1}}}}}}},
+            None,
+            {"orders[0]": "bad; old"},
+        ),
+        ({"data": {"name": None, "id": [1, {"a": 2}]}}, None, {"id": "1; …"}),
+        (["odd"], '["odd"]', {}),
+    ],
+)
+async def test_all_forms_of_error_are_understood(
+    client: Client, payload: object, message: str | None, fields: dict[str, str]
+) -> None:
+    """Wherever the server puts its words, they are on the exception."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, status=404, body=json.dumps(payload))
+        with pytest.raises(NotFoundError) as caught:
+            await v3.orders.assign_customer_orders(client, 321)
+
+    assert caught.value.message == message
+    assert caught.value.fields == fields
+
+
+@pytest.mark.parametrize("code", [404, "404", 40400])
+async def test_an_error_in_the_envelope_of_a_200_is_an_error(client: Client, code: object) -> None:
+    """The envelope's word counts, not HTTP's."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, payload={"code": code, "data": {}, "message": "No."})
+        with pytest.raises(NotFoundError) as caught:
+            await v3.orders.assign_customer_orders(client, 321)
+
+    assert caught.value.status == 404
+    assert caught.value.answer.under_success
+
+
+async def test_an_unknown_status_has_the_base_class(client: Client) -> None:
+    """415 has no class of its own."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, status=415, payload={})
+        with pytest.raises(APIStatusError, match="415 without a message") as caught:
+            await v3.orders.assign_customer_orders(client, 321)
+
+    assert type(caught.value) is APIStatusError
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"code": 200, "data": {}}', r"\$\.data\.total is missing"),
+        ('{"code": 200, "data": {"total": "many"}}', r"\$\.data\.total must be an integer, not 'many'"),
+        ('{"code": 200, "data": {"total": true}}', r"\$\.data\.total must be an integer, not True"),
+        ('{"code": 200, "data": []}', r"\$\.data must be an object"),
+        ('{"code": 200}', r"\$\.data must be an object"),
+        ("[1]", r"\$\.data must be an object"),
+        ("null", r"\$\.data must be an object"),
+    ],
+)
+async def test_a_body_that_does_not_fit_names_the_json_path(client: Client, body: str, text: str) -> None:
+    """Users see the vendor's key, and that the server has acted."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, body=body)
+        with pytest.raises(ResponseValidationError, match=text) as caught:
+            await v3.orders.assign_customer_orders(client, 321)
+
+    assert caught.value.outcome == "applied"
+    assert not caught.value.truncated
+    assert caught.value.status == 200
+
+
+async def test_no_content_does_not_fit_an_endpoint_that_promises_some(client: Client) -> None:
+    """204 is a success without an envelope."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, status=204)
+        with pytest.raises(ResponseValidationError, match="must be an object"):
+            await v3.orders.assign_customer_orders(client, 321)
+
+
+async def test_a_misfit_of_an_order_id_is_told_by_its_json_name(client: Client) -> None:
+    """The Python field is order_id, the server's is orderId."""
+    with mocked() as mock:
+        mock.post(CREATE_URL, payload={"data": {"orderId": None}})
+        with pytest.raises(ResponseValidationError, match=r"\$\.data\.orderId must be a string, not None"):
+            await create(client)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "321", 3.0, None])
+async def test_a_bad_customer_id_is_refused_before_anything_is_sent(client: Client, value: Any) -> None:
+    """Only a positive integer is a customer id."""
+    with mocked() as mock:
+        with pytest.raises(InvalidArgumentError, match="customer_id must be a positive integer"):
+            await v3.orders.assign_customer_orders(client, value)
+
+        assert not mock.requests
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"company_id": ""}, "company_id must be an id"),
+        ({"company_id": "."}, "company_id must be an id"),
+        ({"customer_id": ".."}, "customer_id must be an id"),
+        ({"customer_id": True}, "customer_id must be an id"),
+        ({"customer_id": "1\r\n"}, "customer_id must be an id"),
+        ({"order_id": ""}, "order_id must be a non-empty"),
+        ({"order_id": 5}, "order_id must be a non-empty"),
+        ({"po_number": ""}, "po_number must be a non-empty"),
+        ({"total_inc_tax": Decimal(-1)}, "at least 0"),
+        ({"total_inc_tax": Decimal("NaN")}, "finite"),
+        ({"total_inc_tax": Decimal("Infinity")}, "finite"),
+        ({"total_inc_tax": float("inf")}, "finite"),
+        ({"total_inc_tax": 259.99}, r"pass Decimal\('259.99'\)"),
+        ({"total_inc_tax": "much"}, "decimal number"),
+        ({"total_inc_tax": None}, "must be a Decimal"),
+        ({"total_inc_tax": True}, "must be a Decimal"),
+        ({"total_inc_tax": Decimal("1E+999999")}, "amount of money"),
+        ({"total_inc_tax": Decimal("1E-999999")}, "amount of money"),
+    ],
+)
+async def test_bad_arguments_are_refused_before_anything_is_sent(
+    client: Client, changes: dict[str, Any], text: str
+) -> None:
+    """The message names the argument; it is a ValueError too."""
+    with mocked() as mock:
+        with pytest.raises(InvalidArgumentError, match=text) as caught:
+            await create(client, **changes)
+
+        assert not mock.requests
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.outcome == "not_sent"
+
+
+@pytest.mark.parametrize(
+    ("amount", "digits"),
+    [
+        (Decimal("259.990"), b"259.990"),
+        (Decimal("1E+2"), b"100"),
+        (Decimal("0.1"), b"0.1"),
+        (Decimal("-0"), b"0"),
+        (5, b"5"),
+        (259.5, b"259.5"),
+        ("12.10", b"12.10"),
+    ],
+)
+async def test_amounts_leave_exactly(client: Client, amount: Any, digits: bytes) -> None:
+    """No amount goes through a float."""
+    with mocked() as mock:
+        mock.post(CREATE_URL, payload={"data": {"orderId": "1"}})
+        await create(client, total_inc_tax=amount)
+
+        assert b'"totalIncTax":' + digits + b"}" in sent(mock)["data"]
+
+
+async def test_ids_are_quoted_into_the_path(client: Client) -> None:
+    """An id with a slash or a dot segment cannot reach another endpoint."""
+    with mocked() as mock:
+        mock.post(
+            f"{BASE_URL}/api/v2/io/companies/a%2F..%2Fb/user/12%3Fx/orders", payload={"data": {"orderId": "1"}}
+        )
+        await create(client, company_id="a/../b", customer_id="12?x")
+        ((_, url),) = mock.requests
+
+    assert url.raw_path == "/api/v2/io/companies/a%2F..%2Fb/user/12%3Fx/orders"
+
+
+async def test_v2_needs_its_own_credential() -> None:
+    """A client for v3 only raises before anything is sent, and says what is missing."""
+    async with Client(Credentials("token", "hash")) as client:
+        with mocked() as mock:
+            with pytest.raises(ConfigurationError, match="needs legacy_token") as caught:
+                await create(client)
+
+            assert not mock.requests
+    assert caught.value.outcome == "not_sent"
+
+
+async def test_a_legacy_token_alone_opens_v3_too() -> None:
+    """v3 still takes authToken, if it comes alone."""
+    async with Client(Credentials(legacy_token="legacy")) as client:
+        with mocked() as mock:
+            mock.put(ASSIGN_URL, payload={"data": {"total": 0}})
+            await v3.orders.assign_customer_orders(client, 321)
+            headers = sent(mock)["headers"]
+
+    assert headers["authToken"] == "legacy"
+    assert "X-Auth-Token" not in headers
+    assert "X-Store-Hash" not in headers
+
+
+async def test_a_5xx_on_the_first_call_hints_at_the_credentials(client: Client) -> None:
+    """The server answers a wrong store hash with a 5xx; after a good answer the hint would mislead."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, status=500, payload={"code": 500})
+        with pytest.raises(ServerError, match="check the credentials") as caught:
+            await v3.orders.assign_customer_orders(client, 321)
+        assert caught.value.outcome == "unknown"
+
+        mock.put(ASSIGN_URL, payload={"data": {"total": 0}})
+        await v3.orders.assign_customer_orders(client, 321)
+        mock.put(ASSIGN_URL, status=500, payload={"code": 500})
+        with pytest.raises(ServerError) as later:
+            await v3.orders.assign_customer_orders(client, 321)
+
+    assert "credentials" not in str(later.value)
+
+
+async def test_a_post_that_may_have_acted_is_ambiguous(client: Client) -> None:
+    """It is not sent again, and the error carries what the server said."""
+    with mocked() as mock:
+        mock.post(CREATE_URL, status=500, payload={"code": 500, "message": "Oops"})
+        with pytest.raises(AmbiguousOutcomeError, match="not safe to send again") as caught:
+            await create(client)
+
+        assert len(next(iter(mock.requests.values()))) == 1
+    assert caught.value.outcome == "unknown"
+    assert caught.value.message == "Oops"
+    assert isinstance(caught.value.__cause__, ServerError)
+
+
+async def test_an_echoed_token_is_blanked_out(client: Client) -> None:
+    """A debug page that shows the request's headers does not bring the token into our logs."""
+    page = "<html>" + " " * 190 + "X-Auth-Token: secret-token</html>"
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, status=500, body=page, content_type="text/html")
+        with pytest.raises(ServerError) as caught:
+            await v3.orders.assign_customer_orders(client, 321)
+        mock.put(ASSIGN_URL, status=400, payload={"message": "secret-token", "data": {"x": "secret-token"}})
+        with pytest.raises(BadRequestError) as other:
+            await v3.orders.assign_customer_orders(client, 321)
+        mock.put(ASSIGN_URL, payload={"data": {"total": "secret-token"}})
+        with pytest.raises(ResponseValidationError) as third:
+            await v3.orders.assign_customer_orders(client, 321)
+
+    for error in (caught.value, other.value, third.value):
+        assert "secret-token" not in f"{error!r}{error.answer!r}{error.__dict__}"
+    assert caught.value.message == "<html> X-Auth-Token: ***</html>"
+
+
+async def test_every_error_of_a_call_is_ours(client: Client) -> None:
+    """One except clause is enough."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, status=418)
+        with pytest.raises(B2BError):
+            await v3.orders.assign_customer_orders(client, 321)
