@@ -250,6 +250,7 @@ def _checked_base_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as the look-up will do, but now
     except ValueError:
         message = f"base_url is not a URL: {url!r}; {example}"
         raise ConfigurationError(message) from None

@@ -14,6 +14,7 @@ from b2b_async import Client, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from ssl import SSLContext
 
     from b2b_async.sandbox import Sandbox
 
@@ -46,31 +47,41 @@ def client_of(sandbox: Sandbox, **options: Any) -> Client:  # noqa: ANN401
 @contextlib.asynccontextmanager
 async def raw_server(
     *answers: bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    ssl: SSLContext | None = None,
 ) -> AsyncGenerator[tuple[str, list[bytes]]]:
     """Serve raw bytes: one answer for each connection (the last one again and again), which is then closed.
 
     Gives the base URL and the list of what arrived.
     """
     arrived: list[bytes] = []
+    connections: list[tuple[asyncio.Task[None] | None, asyncio.StreamWriter]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answer = answers[min(len(arrived), len(answers) - 1)]
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        body = await reader.readexactly(int(length[0].split(b":")[1])) if length else b""
-        arrived.append(head + body)
-        if callable(answer):
-            await answer(reader, writer)
-        else:
-            writer.write(answer)
-            with contextlib.suppress(ConnectionError):
+        connections.append((asyncio.current_task(), writer))
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            body = await reader.readexactly(int(length[0].split(b":")[1])) if length else b""
+            answer = answers[min(len(arrived), len(answers) - 1)]
+            arrived.append(head + body)
+            if callable(answer):
+                await answer(reader, writer)
+            else:
+                writer.write(answer)
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ssl)
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}", arrived
+        for task, writer in connections:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 def http(status: int, body: bytes | str, *headers: str, content_type: str = "application/json") -> bytes:

@@ -57,6 +57,7 @@ def test_bad_credentials_are_refused_without_being_shown(values: dict[str, Any],
         ("http://10.0.0.1", "must be https"),
         ("http://[::1", "not a URL"),
         ("https://host:port", "not a URL"),
+        ("https://" + "a" * 64 + ".com", "not a URL"),
     ],
 )
 def test_bad_base_urls_are_refused(url: str, text: str) -> None:

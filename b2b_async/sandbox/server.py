@@ -71,9 +71,9 @@ class Sandbox:
         app.router.add_get("/api/v3/io/companies", self._list_companies)
         app.router.add_post("/api/v2/io/companies/{companyId}/user/{customerId}/orders", self._create_order)
         app.router.add_get("/api/v2/io/users/{customerId}/companies", self._list_user_companies)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, *self._address, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, *self._address)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"

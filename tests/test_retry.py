@@ -1,0 +1,373 @@
+"""Retry: what is tried again, when, how often; and the end of a call's time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import CREDENTIALS, GOOD, client_of, http, raw_server
+
+from b2b_async import (
+    AmbiguousOutcomeError,
+    Client,
+    DeadlineExceededError,
+    Quota,
+    QuotaWaitTooLongError,
+    RateLimiter,
+    RateLimitError,
+    RetryPolicy,
+    ServerError,
+    Timeouts,
+    v2,
+    v3,
+)
+from b2b_async._policy import Tally, Verdict, decide, outcome_of_status
+from b2b_async.errors import Answer, APIConnectionError, B2BError, ResponseValidationError, class_for_status
+from b2b_async.middleware.retry import Retry
+from b2b_async.sandbox import Faults, Sandbox
+
+if TYPE_CHECKING:
+    from b2b_async._call import Outcome
+
+POLICY = RetryPolicy()
+BUSY = http(503, '{"code": 503}')
+
+
+def status_error(status: int, delay: float | None = None, *, under_success: bool = False) -> B2BError:
+    """Give the error that the status room makes of *status*."""
+    answer = Answer(status=status, retry_after=delay, under_success=under_success)
+    return class_for_status(status)("x", answer=answer, outcome=outcome_of_status(status, delay))
+
+
+def broken(outcome: Outcome, *, retryable: bool = True) -> B2BError:
+    """Give a connection error."""
+    error = APIConnectionError("x", outcome=outcome)
+    error.retryable = retryable
+    return error
+
+
+def garbled(*, truncated: bool) -> B2BError:
+    """Give a success with an unreadable body."""
+    error = ResponseValidationError("x")
+    error.truncated = truncated
+    return error
+
+
+AGAIN, TOLD, THROTTLED = ("retry", "transient"), ("retry", "told"), ("retry", "throttled")
+RAISE, AMBIGUOUS = ("raise", "transient"), ("ambiguous", "transient")
+
+
+@pytest.mark.parametrize(
+    ("error", "idempotent", "other"),
+    [
+        (broken("not_sent"), AGAIN, AGAIN),
+        (broken("not_sent", retryable=False), RAISE, RAISE),
+        (broken("unknown"), AGAIN, AMBIGUOUS),
+        (broken("applied"), AGAIN, AMBIGUOUS),
+        (garbled(truncated=True), AGAIN, AMBIGUOUS),
+        (garbled(truncated=False), RAISE, RAISE),
+        (status_error(429, 5.0), THROTTLED, THROTTLED),
+        (status_error(429), THROTTLED, THROTTLED),
+        (status_error(429, under_success=True), THROTTLED, RAISE),
+        (status_error(503, 5.0), TOLD, TOLD),
+        (status_error(502, 5.0), TOLD, AMBIGUOUS),
+        *[(status_error(status), AGAIN, AMBIGUOUS) for status in (408, 500, 502, 503, 504, 520, 524)],
+        (status_error(507), RAISE, AMBIGUOUS),
+        *[(status_error(status), RAISE, RAISE) for status in (301, 400, 401, 403, 404, 409, 422, 501, 505)],
+        (status_error(429, 121.0), RAISE, RAISE),
+        (status_error(503, 121.0), RAISE, RAISE),
+    ],
+)
+def test_the_outcome_table(error: B2BError, idempotent: tuple[str, str], other: tuple[str, str]) -> None:
+    """Row by row, for operations that may be sent twice and for those that may not."""
+    for is_idempotent, expected in ((True, idempotent), (False, other)):
+        verdict = decide(error, idempotent=is_idempotent, tally=Tally().after(error), policy=POLICY)
+
+        assert (verdict.action, verdict.kind) == expected
+
+
+def test_attempts_are_counted_and_refusals_are_not() -> None:
+    """Four attempts, six refusals beside them, a 500 at most twice more."""
+    busy, refused, internal = status_error(503), status_error(429), status_error(500)
+    assert decide(busy, idempotent=True, tally=Tally(attempts=3, throttled=6), policy=POLICY).action == "retry"
+    assert decide(busy, idempotent=True, tally=Tally(attempts=4), policy=POLICY).action == "raise"
+    assert decide(refused, idempotent=True, tally=Tally(attempts=3, throttled=6), policy=POLICY).action == "retry"
+    assert decide(refused, idempotent=True, tally=Tally(throttled=7), policy=POLICY).action == "raise"
+    assert decide(internal, idempotent=True, tally=Tally(2, 2), policy=POLICY).action == "retry"
+    assert decide(internal, idempotent=True, tally=Tally(3, 3), policy=POLICY).action == "raise"
+
+
+def test_the_pause_doubles_up_to_its_bound() -> None:
+    """0.5, 1, 2, 4, 8, 8 seconds at most."""
+    policy = RetryPolicy(attempts=99)
+    pauses = [decide(broken("unknown"), idempotent=True, tally=Tally(n), policy=policy).delay for n in range(1, 7)]
+
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
+    assert decide(status_error(503, 9.0), idempotent=True, tally=Tally(1), policy=policy) == Verdict("retry", "told", 9.0)
+
+
+async def assign(sandbox: Sandbox, **options: Any) -> v3.orders.AssignedOrders:
+    """Make one assignment with a client of its own."""
+    async with client_of(sandbox, **options) as client:
+        return await v3.orders.assign_customer_orders(client, 1001)
+
+
+async def test_transient_failures_are_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The caller sees the success; the log has a line for each retry."""
+    loop = asyncio.get_running_loop()
+    with caplog.at_level(logging.WARNING):
+        async with Sandbox(faults=Faults(script=["503", "500", "503"])) as sandbox:
+            assigned = await assign(sandbox)
+
+    assert assigned.total == 3
+    assert len(sandbox.requests) == 4
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+    assert 0.25 + 0.5 + 1 <= loop.time() <= 0.5 + 1 + 2 + 0.01
+
+
+async def test_the_last_error_tells_of_all_attempts() -> None:
+    """With their outcomes, statuses, ids and pauses."""
+    async with Sandbox(faults=Faults({"503": 1.0})) as sandbox:
+        with pytest.raises(ServerError) as caught:
+            await assign(sandbox)
+
+    error = caught.value
+    assert [attempt.number for attempt in error.attempts] == [1, 2, 3, 4]
+    assert {attempt.status for attempt in error.attempts} == {503}
+    assert [attempt.request_id for attempt in error.attempts] == [f"sandbox-{n}" for n in (1, 2, 3, 4)]
+    assert [attempt.delay is None for attempt in error.attempts] == [False, False, False, True]
+    assert error.outcome == "unknown"
+    assert f"call {error.call_id}, 4 attempts" in error.__notes__
+
+
+async def test_the_outcome_is_that_of_all_attempts() -> None:
+    """A 404 after an attempt that may have acted does not undo it."""
+    async with raw_server(b"", http(404, "{}")) as (url, _):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(B2BError) as caught:
+                await v3.orders.assign_customer_orders(client, 1)
+
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["unknown", "rejected"]
+    assert caught.value.outcome == "unknown"
+
+
+async def test_a_post_is_tried_again_only_when_it_did_nothing() -> None:
+    """A 503 with a delay turned it away at the door; one without may have let it in."""
+    loop = asyncio.get_running_loop()
+    good = http(200, '{"data": {"orderId": "3"}}')
+    async with raw_server(http(503, "{}", "Retry-After: 3"), good) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            await v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal(1))
+        assert len(arrived) == 2
+        assert 3 <= loop.time() <= 3.25
+    async with raw_server(BUSY, good) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(AmbiguousOutcomeError):
+                await v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal(1))
+        assert len(arrived) == 1
+
+
+async def test_a_refusal_holds_the_store_until_the_servers_time() -> None:
+    """And does not use up an attempt."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(faults=Faults(script=["429"])) as sandbox:
+        await assign(sandbox, retry=RetryPolicy(attempts=1))
+
+    assert 60 <= loop.time() <= 60.2
+
+
+async def test_endless_refusals_end_by_count() -> None:
+    """Six more tries, then the error with the server's delay."""
+    headers = "X-Requests-Remaining: 0 times", "X-Request-Window-Resets-After: 1 s", "Retry-After: 1"
+    async with raw_server(http(429, '{"detail": "Request was throttled."}', *headers)) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(RateLimitError) as caught:
+                await v3.orders.assign_customer_orders(client, 1)
+
+    assert len(arrived) == 7
+    assert caught.value.retry_after == 1.0
+    assert caught.value.message == "Request was throttled."
+    assert caught.value.outcome == "rejected"
+
+
+async def test_a_delay_beyond_the_deadline_is_refused_at_once() -> None:
+    """Not slept."""
+    loop = asyncio.get_running_loop()
+    for answer in (http(429, "{}", "Retry-After: 3"), http(503, "{}", "Retry-After: 3")):
+        async with raw_server(answer) as (url, _):
+            async with Client(CREDENTIALS, base_url=url, timeout=Timeouts(call=0.5)) as client:
+                started = loop.time()
+                with pytest.raises((RateLimitError, ServerError)) as caught:
+                    await v3.orders.assign_customer_orders(client, 1)
+
+        assert loop.time() - started < 0.05
+        assert caught.value.retry_after == 3.0
+        assert any("after the call's deadline" in note for note in caught.value.__notes__)
+
+
+async def test_the_budget_stops_retries_in_an_outage() -> None:
+    """100 units at 10 each: ten retries for all calls of the client together; successes fill it up again."""
+    async with Sandbox(quota="1000/60s", faults=Faults(script=["503"] * 22)) as sandbox, client_of(sandbox) as client:
+        for _ in range(6):
+            with pytest.raises(ServerError) as caught:
+                await v3.orders.assign_customer_orders(client, 1001)
+        arrived = len(sandbox.requests)
+        while len(sandbox.requests) < 22:
+            with pytest.raises(ServerError):
+                await v3.orders.assign_customer_orders(client, 1001)
+        for _ in range(10):
+            await v3.orders.assign_customer_orders(client, 1001)
+        sandbox.faults = Faults(script=["503"])
+        await v3.orders.assign_customer_orders(client, 1001)
+
+    assert arrived == 6 + 10
+    assert any("retry budget" in note for note in caught.value.__notes__)
+
+
+async def test_a_retry_that_helps_gives_its_budget_back() -> None:
+    """Else a long job with rare failures would end up without."""
+    retry = Retry(POLICY)
+    async with Sandbox(faults=Faults(script=["503", "503"])) as sandbox, client_of(sandbox) as client:
+        view = client.with_options()
+        view._handler = None  # type: ignore[assignment]
+        retry = next(room for room in client._middlewares if isinstance(room, Retry))
+        await v3.orders.assign_customer_orders(client, 1001)
+
+    assert retry.budget == 100
+
+
+async def test_the_deadline_ends_a_hanging_call() -> None:
+    """It says what may have happened."""
+    loop = asyncio.get_running_loop()
+
+    async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_server(hang) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, timeout=Timeouts(call=40, attempt=30)) as client:
+            with pytest.raises(DeadlineExceededError, match="after 1 failed attempts") as caught:
+                await v3.orders.assign_customer_orders(client, 1)
+
+    assert loop.time() == pytest.approx(40, abs=0.01)
+    assert caught.value.outcome == "unknown"
+    assert len(caught.value.attempts) == 1
+    assert caught.value.call_id
+
+
+async def test_cancellation_passes_through_at_once() -> None:
+    """An asyncio.timeout around a call works, and the client goes on."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(faults=Faults(script=["slow", "503"], slow_seconds=9)) as sandbox, client_of(sandbox) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await v3.orders.assign_customer_orders(client, 1001)
+        assert loop.time() == pytest.approx(1, abs=0.01)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await v3.orders.assign_customer_orders(client, 1001)
+        await v3.orders.assign_customer_orders(client, 1001)
+
+    assert client.limiter.snapshot().waiting_interactive == 0
+
+
+async def test_a_timeout_of_somebody_elses_is_left_alone() -> None:
+    """A middleware of the user's that raises TimeoutError has not met our deadline."""
+
+    async def impatient(_request: Any, _handler: Any) -> Any:
+        message = "mine"
+        raise TimeoutError(message)
+
+    async with Client(CREDENTIALS, per_call=[impatient]) as client:
+        with pytest.raises(TimeoutError, match="mine"):
+            await v3.orders.assign_customer_orders(client, 1)
+
+
+async def test_a_bug_in_a_middleware_is_no_reason_to_try_again() -> None:
+    """It comes out as it is, and the slot comes back."""
+    calls = 0
+
+    async def buggy(_request: Any, _handler: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        raise KeyError(calls)
+
+    async with raw_server(BUSY) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, per_attempt=[buggy]) as client:
+            with pytest.raises(KeyError):
+                await v3.orders.assign_customer_orders(client, 1)
+
+    assert calls == 1
+    assert client.quota.used == 1, "it may have been sent, for all that the limiter knows"
+
+
+async def test_a_bug_after_a_failure_comes_out_as_it_is() -> None:
+    """tenacity does not wrap it."""
+    calls = 0
+
+    async def buggy(request: Any, handler: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyError(calls)
+        return await handler(request)
+
+    async with raw_server(BUSY) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, per_attempt=[buggy]) as client:
+            with pytest.raises(KeyError):
+                await v3.orders.assign_customer_orders(client, 1)
+
+
+async def test_without_a_limiter_a_refusal_waits_for_the_servers_delay() -> None:
+    """A pipeline of one's own may leave rooms out; then retry itself waits."""
+    loop = asyncio.get_running_loop()
+    async with raw_server(http(429, "{}", "Retry-After: 5"), GOOD) as (url, _):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            rooms = [room for room in client._middlewares if type(room).__name__ not in {"RateLimit", "CallDeadline"}]
+        async with Client(CREDENTIALS, base_url=url, middlewares=rooms) as client:
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert 5 <= loop.time() <= 5.25
+
+
+async def test_a_wait_for_quota_past_the_deadline_is_refused_at_once() -> None:
+    """The error says how long it would have been, and why."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(quota="3/60s") as sandbox:
+        limiter = RateLimiter(Quota(3, 60.0))
+        async with client_of(sandbox, limiter=limiter, timeout=Timeouts(call=10)) as client:
+            for _ in range(3):
+                await v3.orders.assign_customer_orders(client, 1001)
+            started = loop.time()
+            with pytest.raises(QuotaWaitTooLongError, match="3 requests in 60 s") as caught:
+                await v3.orders.assign_customer_orders(client, 1001)
+
+    error = caught.value
+    assert loop.time() == started
+    assert (error.limit, error.window, error.queued, error.outcome) == (3, 60.0, 0, "not_sent")
+    assert error.wait == pytest.approx(60.1, abs=0.1)
+
+
+async def test_bulk_waits_for_quota_beyond_the_deadline() -> None:
+    """In a job, waiting for quota is no failure, and the call's time does not run meanwhile."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(quota="3/60s") as sandbox:
+        limiter = RateLimiter(Quota(3, 60.0, "burst"))
+        async with client_of(sandbox, limiter=limiter, timeout=Timeouts(call=1)) as client:
+            bulk = client.with_options(lane="bulk")
+            for _ in range(7):
+                await v3.orders.assign_customer_orders(bulk, 1001)
+
+    assert loop.time() >= 120
+    assert sandbox.throttle.refused == 0
+
+
+async def test_bulk_waits_out_a_refusal_beyond_the_deadline() -> None:
+    """A hold of the store is a wait for quota too."""
+    async with Sandbox(faults=Faults(script=["429"])) as sandbox:
+        async with client_of(sandbox, timeout=Timeouts(call=1)) as client:
+            await v3.orders.assign_customer_orders(client.with_options(lane="bulk"), 1001)
+
+    assert len(sandbox.requests) == 2

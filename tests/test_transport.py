@@ -1,0 +1,350 @@
+"""The wire: what leaves, what comes back broken, and what aiohttp must not do behind our back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import socket
+import ssl
+import traceback
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import trustme
+from helpers import CREDENTIALS, GOOD, http, raw_server
+
+from b2b_async import (
+    AmbiguousOutcomeError,
+    APIConnectionError,
+    APITimeoutError,
+    B2BError,
+    Client,
+    ConfigurationError,
+    Operation,
+    Request,
+    ResponseValidationError,
+    RetryPolicy,
+    ServerError,
+    Timeouts,
+    UnexpectedRedirectError,
+    v2,
+    v3,
+)
+from b2b_async._transport import MAX_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+ONCE = RetryPolicy(attempts=1, throttled=0)
+
+
+@contextlib.asynccontextmanager
+async def client_at(url: str, **options: Any) -> AsyncGenerator[Client]:
+    """Open a client that does not retry."""
+    async with Client(CREDENTIALS, base_url=url, **{"retry": ONCE, **options}) as client:
+        yield client
+
+
+async def failing_put(url: str, **options: Any) -> B2BError:
+    """Give the error of an assignment."""
+    async with client_at(url, **options) as client:
+        with pytest.raises(B2BError) as caught:
+            await v3.orders.assign_customer_orders(client, 1)
+    return caught.value
+
+
+async def failing_post(url: str, **options: Any) -> B2BError:
+    """Give the error of a creation."""
+    async with client_at(url, **options) as client:
+        with pytest.raises(B2BError) as caught:
+            await v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal("1.10"))
+    return caught.value
+
+
+async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Say nothing until the other side goes."""
+    await reader.read()
+
+
+async def test_the_request_on_the_wire() -> None:
+    """One PUT with JSON headers, the credentials, and an empty object."""
+    async with raw_server(GOOD) as (url, arrived), client_at(f"{url}/prefix") as client:
+        await v3.orders.assign_customer_orders(client, 321)
+
+    (request,) = arrived
+    head, body = request.split(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "PUT /prefix/api/v3/io/customers/321/orders/b2b HTTP/1.1"
+    assert {"X-Auth-Token: secret-token", "X-Store-Hash: hash", "Content-Type: application/json"} <= set(lines)
+    assert "Accept: application/json" in lines
+    assert body == b"{}"
+
+
+async def test_query_parameters_are_encoded() -> None:
+    """They are not part of the path."""
+    operation = Operation("List", "v3", "GET", "/companies")
+    async with raw_server(http(200, "{}")) as (url, arrived), client_at(url) as client:
+        response = await client.send(operation, query={"q": "a&b c"})
+
+    assert arrived[0].startswith(b"GET /api/v3/io/companies?q=a%26b+c HTTP/1.1\r\n")
+    assert response.envelope is not None
+    assert response.retry_after is None
+
+
+async def test_a_refused_connection_was_not_sent() -> None:
+    """The port is closed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    error = await failing_post(f"http://127.0.0.1:{port}")
+
+    assert type(error) is APIConnectionError
+    assert error.outcome == "not_sent"
+    assert "could not connect" in str(error)
+
+
+async def test_an_unknown_name_was_not_sent() -> None:
+    """The name does not exist."""
+
+    class Nowhere(aiohttp.abc.AbstractResolver):
+        async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> Any:
+            raise OSError(None, "no such name")
+
+        async def close(self) -> None:
+            """Nothing is open."""
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Nowhere())) as session:
+        error = await failing_put("https://nowhere.invalid", session=session)
+
+    assert error.outcome == "not_sent"
+    assert "the name nowhere.invalid cannot be looked up" in str(error)
+
+
+async def test_a_connection_that_takes_too_long_was_not_sent() -> None:
+    """A name that is looked up for ever."""
+
+    class Slow(aiohttp.abc.AbstractResolver):
+        async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> Any:
+            return [{"hostname": host, "host": "127.0.0.1", "port": self.port, "family": family, "proto": 0, "flags": 0}]
+
+        async def close(self) -> None:
+            """Nothing is open."""
+
+    # A listening socket with a full backlog never completes the handshake of TLS.
+    async with raw_server(hang) as (url, _):
+        resolver = Slow()
+        resolver.port = int(url.rpartition(":")[2])
+        loop = asyncio.get_running_loop()
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as session:
+            error = await failing_put(f"https://slow.invalid:{resolver.port}", session=session, timeout=Timeouts(connect=2))
+
+    assert type(error) is APITimeoutError
+    assert error.outcome == "not_sent"
+    assert loop.time() < 10
+
+
+async def test_an_untrusted_certificate_is_not_tried_again() -> None:
+    """The next attempt would see the same certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    async with raw_server(GOOD, ssl=context) as (url, _):
+        error = await failing_put(url.replace("http://127.0.0.1", "https://localhost"), retry=RetryPolicy())
+
+    assert "certificate is not trusted" in str(error)
+    assert len(error.attempts) == 1
+    assert error.outcome == "not_sent"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"not http at all\r\n\r\n",
+    ],
+)
+async def test_no_whole_answer_leaves_the_outcome_unknown(answer: bytes) -> None:
+    """The request was sent; nobody knows whether it was acted on. And it left once."""
+    async with raw_server(answer) as (url, arrived):
+        error = await failing_put(url)
+        ambiguous = await failing_post(url)
+
+    assert type(error) is APIConnectionError
+    assert error.outcome == "unknown"
+    assert error.status is None
+    assert type(ambiguous) is AmbiguousOutcomeError
+    assert ambiguous.outcome == "unknown"
+    assert len(arrived) == 2, "aiohttp sent one of them again by itself"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ],
+)
+async def test_a_success_that_breaks_off_was_applied(answer: bytes) -> None:
+    """The status said yes before the body was lost."""
+    async with raw_server(answer) as (url, _):
+        error = await failing_put(url)
+        ambiguous = await failing_post(url)
+
+    assert type(error) is APIConnectionError
+    assert (error.outcome, error.status) == ("applied", 200)
+    assert type(ambiguous) is AmbiguousOutcomeError
+    assert ambiguous.outcome == "applied"
+
+
+async def test_an_error_that_breaks_off_is_unknown() -> None:
+    """A 503 without its body still does not say what happened."""
+    async with raw_server(b"HTTP/1.1 503 Oops\r\nContent-Length: 50\r\n\r\n{") as (url, _):
+        error = await failing_put(url)
+
+    assert (type(error), error.outcome, error.status) == (APIConnectionError, "unknown", 503)
+
+
+@pytest.mark.parametrize("body", [b'{"code": 200, "da', b"", b'{"a": "\xff"}', b"[" * 50_000, b'{"a": NaN}'])
+async def test_a_body_that_is_no_json_was_applied(body: bytes) -> None:
+    """JSON that breaks off may be asked for again where that is safe."""
+    async with raw_server(http(200, body)) as (url, _):
+        error = await failing_put(url)
+        ambiguous = await failing_post(url)
+
+    assert isinstance(error, ResponseValidationError)
+    assert (error.outcome, error.truncated) == ("applied", True)
+    assert type(ambiguous) is AmbiguousOutcomeError
+    assert ambiguous.outcome == "applied"
+
+
+async def test_html_under_200_is_not_asked_for_again() -> None:
+    """It would come again; the excerpt says what came."""
+    async with raw_server(http(200, "<html>\n\n  Welcome</html>", content_type="text/html")) as (url, arrived):
+        error = await failing_put(url, retry=RetryPolicy())
+        other = await failing_post(url)
+
+    assert isinstance(error, ResponseValidationError)
+    assert error.message == "<html> Welcome</html>"
+    assert "content type text/html" in str(error)
+    assert isinstance(other, ResponseValidationError)
+    assert len(arrived) == 2
+
+
+async def test_a_redirect_is_never_followed() -> None:
+    """The token does not travel."""
+    async with raw_server(GOOD) as (target, taken):
+        async with raw_server(http(302, "", f"Location: {target}/x")) as (url, arrived):
+            error = await failing_put(url)
+
+    assert isinstance(error, UnexpectedRedirectError)
+    assert error.outcome == "rejected"
+    assert (len(arrived), len(taken)) == (1, 0)
+
+
+async def test_an_attempt_ends_in_time() -> None:
+    """A server that never answers; the time is not rounded up to whole seconds."""
+    loop = asyncio.get_running_loop()
+    async with raw_server(hang) as (url, _):
+        started = loop.time()
+        error = await failing_put(url, timeout=Timeouts(attempt=7.25))
+
+    assert type(error) is APITimeoutError
+    assert error.outcome == "unknown"
+    assert loop.time() - started == pytest.approx(7.25, abs=0.01)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_huge_body_is_not_read_to_its_end(status: int) -> None:
+    """16 MiB and no more, in one piece or in many."""
+
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                writer.write(b" " * (MAX_BODY // 32))
+                await writer.drain()
+
+    async with raw_server(flood) as (url, _):
+        error = await failing_put(url)
+
+    assert isinstance(error, ResponseValidationError)
+    assert error.outcome == ("applied" if status == 200 else "unknown")
+    assert "larger than 16,777,216 bytes" in str(error)
+
+
+async def test_no_secret_and_no_aiohttp_object_hangs_on_an_error() -> None:
+    """Not in its text, its traceback, its pickle, nor in what it was raised from."""
+    async with raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n") as (url, _):
+        errors = [await failing_put(url), await failing_post(url)]
+
+    for error in errors:
+        shown = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
+        assert "secret" not in shown
+        assert b"secret" not in pickle.dumps(error)
+        chain: list[BaseException | None] = [error]
+        while (last := chain[-1]) is not None:
+            assert not type(last).__module__.startswith("aiohttp")
+            chain.append(last.__cause__ or last.__context__)
+
+
+async def test_a_closed_client_says_so() -> None:
+    """And one that was never opened."""
+    client = Client(CREDENTIALS)
+    with pytest.raises(ConfigurationError, match="closed, or was never opened") as caught:
+        await v3.orders.assign_customer_orders(client, 1)
+    assert caught.value.outcome == "not_sent"
+    async with client:
+        pass
+    await client.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        await v3.orders.assign_customer_orders(client, 1)
+
+
+async def test_a_session_handed_in_stays_open() -> None:
+    """It is the user's."""
+    async with raw_server(GOOD) as (url, _), aiohttp.ClientSession() as session:
+        async with client_at(url, session=session) as client:
+            await v3.orders.assign_customer_orders(client, 1)
+        assert not session.closed
+    with pytest.raises(ConfigurationError, match="closed"):
+        async with client_at(url, session=session) as client:
+            await v3.orders.assign_customer_orders(client, 1)
+
+
+async def test_cookies_are_not_kept() -> None:
+    """The vendor sets a CSRF cookie; a token client has no use for it."""
+    async with raw_server(http(200, '{"data": {"total": 1}}', "Set-Cookie: csrftoken=abc")) as (url, arrived):
+        async with client_at(url) as client:
+            await v3.orders.assign_customer_orders(client, 1)
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert b"csrftoken" not in arrived[1]
+
+
+def test_a_request_cannot_name_another_origin() -> None:
+    """Behind the base URL, only a leading slash keeps the host."""
+    call: Any = None
+    with pytest.raises(ValueError, match="must start with '/'"):
+        Request(operation=Operation("X", "v3", "GET", "/x"), path=".evil.com/x", call=call)
+
+
+async def test_a_server_error_with_a_body_in_pieces_is_read_whole() -> None:
+    """Chunks that come one by one are one body."""
+
+    async def trickle(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in (b'{"code": 500,', b' "message":', b' "slow"}'):
+            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(1)
+        writer.write(b"0\r\n\r\n")
+
+    async with raw_server(trickle) as (url, _):
+        error = await failing_put(url)
+
+    assert isinstance(error, ServerError)
+    assert error.message == "slow"
