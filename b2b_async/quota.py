@@ -79,8 +79,8 @@ _PROBE = 1 / 12
 """First pause between probes of an exhausted quota, in windows; it doubles up to one window."""
 _JITTER = 1 / 120
 """Jitter after the second refusal in a row, in windows, before doubling."""
-_BURST_PART: dict[str, float] = {"auto": 0.8, "burst": 1.0, "smooth": 0.0}
-"""Part of the quota that bulk takes at once."""
+_PACED_PART: dict[str, float] = {"auto": 0.2, "burst": 0.0, "smooth": 1.0}
+"""Part of the quota over which bulk is paced; it takes the rest at once."""
 _BARE_SHRINK, _BARE_GROW, _BARE_LEAST = 0.7, 0.01, 0.05
 _OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
 """Seconds, not windows: how long an overloaded platform takes has nothing to do with the quota."""
@@ -117,8 +117,8 @@ def _check_slots(_instance: object, attribute: attrs.Attribute[int], value: obje
 
 
 def _check_pacing(_instance: object, _attribute: object, value: object) -> None:
-    if value not in _BURST_PART:
-        message = f"quota: pacing must be one of {', '.join(_BURST_PART)}, not {value!r}"
+    if value not in _PACED_PART:
+        message = f"quota: pacing must be one of {', '.join(_PACED_PART)}, not {value!r}"
         raise ConfigurationError(message)
 
 
@@ -225,8 +225,8 @@ class LeaseWindow:
         # Neighbours and pacing.
         self._calm_until = self._interactive_until = self._last_bulk = -INF
         self._room = self._burst = 0.0
-        self._room_at = self._burst_at = 0.0
-        self._cap, self._cap_at = 1.0, 0.0
+        self._room_at = self._burst_at = -INF
+        self._cap, self._cap_at = 1.0, -INF
 
     @property
     def active(self) -> int:
@@ -354,7 +354,7 @@ class LeaseWindow:
     def _gap(self, now: float, capacity: int, available: float, next_lease: float) -> float:
         """Seconds that bulk keeps between two requests."""
         calm = now < self._calm_until
-        if not calm and available > (1 - _BURST_PART[self._quota.pacing]) * capacity:
+        if not calm and available > _PACED_PART[self._quota.pacing] * capacity:
             return 0.0
         # Spread what is left until our next slot comes back, and only our part of it if others are about.
         until = next_lease if next_lease < INF else now + self.window

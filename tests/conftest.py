@@ -22,6 +22,9 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 settings.load_profile("default")
 
 
+_DEADLOCK = 20.0
+
+
 class AutojumpSelector(selectors.DefaultSelector):
     """Never wait: when nothing is ready, jump to the loop's next deadline."""
 
@@ -33,7 +36,10 @@ class AutojumpSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Give what is ready; a thread at work is waited for in real time, since its end is no deadline."""
-        ready = super().select(0 if timeout is not None else None)
+        ready = super().select(0 if timeout is not None else _DEADLOCK)
+        if timeout is None and not ready:
+            message = f"nothing happened for {_DEADLOCK} real seconds, and nothing is due"
+            raise RuntimeError(message)
         if ready or not timeout:
             return ready
         if self.threads:

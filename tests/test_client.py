@@ -1,0 +1,153 @@
+"""The client over the sandbox: middlewares of one's own, lanes, logging, the whole line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from helpers import client_of
+
+from b2b_async import Client, Handler, Operation, Quota, RateLimiter, Request, Response, v3
+from b2b_async.errors import AuthenticationError, NotFoundError, ServerError
+from b2b_async.sandbox import Faults, Sandbox
+
+if TYPE_CHECKING:
+    from b2b_async import Credentials
+
+
+async def test_the_plugin_gives_a_client_of_a_sandbox(b2b_sandbox: Sandbox, b2b_client: Client) -> None:
+    """As users' own tests have it."""
+    assert (await v3.orders.assign_customer_orders(b2b_client, 1001)).total == 3
+    assert (await v3.orders.assign_customer_orders(b2b_client, 1001)).total == 0
+    assert b2b_sandbox.requests == ["PUT /api/v3/io/customers/1001/orders/b2b"] * 2
+
+
+async def test_middlewares_of_ones_own() -> None:
+    """Per call it runs once, per attempt each time; behind auth it sees what is sent."""
+    seen: list[str] = []
+
+    async def per_call(request: Request, handler: Handler) -> Response:
+        seen.append(f"call {request.call.id.partition('-')[2]}")
+        return await handler(attrs.evolve(request, headers={"X-Mine": "1"}))
+
+    async def per_attempt(request: Request, handler: Handler) -> Response:
+        response = await handler(request)
+        seen.append(f"attempt {request.attempt}: {response.status} {sorted(request.headers)}")
+        return response
+
+    async with Sandbox(faults=Faults(script=["503"])) as sandbox:
+        async with client_of(sandbox, per_call=[per_call], per_attempt=[per_attempt]) as client:
+            await v3.orders.assign_customer_orders(client, 1001)
+
+    assert seen == [
+        "call 1",
+        "attempt 1: 503 ['X-Auth-Token', 'X-Mine', 'X-Store-Hash']",
+        "attempt 2: 200 ['X-Auth-Token', 'X-Mine', 'X-Store-Hash']",
+    ]
+
+
+async def test_views_share_everything_but_their_options() -> None:
+    """A bulk view has the same limiter, session and ids."""
+    async with Sandbox() as sandbox, client_of(sandbox) as client:
+        bulk = client.with_options(lane="bulk")
+        await v3.orders.assign_customer_orders(bulk, 1001)
+        await v3.orders.assign_customer_orders(bulk.with_options(), 1001)
+
+        assert client.quota.granted == 2
+        assert bulk.limiter is client.limiter
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"access_token": "wrong"}, AuthenticationError),
+        ({"store_hash": "wrong"}, ServerError),
+        ({"access_token": None, "legacy_token": "wrong"}, AuthenticationError),
+    ],
+)
+async def test_wrong_credentials(changes: dict[str, str | None], error: type[Exception]) -> None:
+    """A wrong store hash looks like a broken server, and the message says so."""
+    async with Sandbox(faults=Faults()) as sandbox:
+        client = client_of(sandbox)
+        credentials: Credentials = attrs.evolve(client.credentials, **changes)
+        async with Client(credentials, base_url=sandbox.url) as client:
+            with pytest.raises(error) as caught:
+                await v3.orders.assign_customer_orders(client, 1001)
+
+    assert ("b2b-async check" in str(caught.value)) == (error is ServerError)
+
+
+async def test_one_log_line_for_each_call(caplog: pytest.LogCaptureFixture) -> None:
+    """Success at debug, failure at info, with the call's id; never a token."""
+    async with Sandbox() as sandbox, client_of(sandbox) as client:
+        with caplog.at_level(logging.DEBUG, logger="b2b_async"):
+            await v3.orders.assign_customer_orders(client, 1001)
+            with pytest.raises(NotFoundError) as caught:
+                await v3.orders.assign_customer_orders(client, 9999)
+            lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+
+    assert [level for level, _ in lines] == ["DEBUG", "INFO"]
+    assert "answered 200" in lines[0][1]
+    assert f"NotFoundError [call {caught.value.call_id}, PUT /api/v3/io/customers/9999/orders/b2b" in lines[1][1]
+    assert sandbox.access_token not in caplog.text
+
+
+async def test_a_raw_call_gives_the_answer_as_it_is() -> None:
+    """For endpoints that have no function yet."""
+    async with Sandbox() as sandbox, client_of(sandbox) as client:
+        response = await client.send(Operation("Get All Companies", "v3", "GET", "/companies"), query={"limit": "2"})
+
+    assert response.envelope is not None
+    assert [company["companyId"] for company in response.envelope.data] == [1, 2]
+    assert response.request_id == "sandbox-1"
+    assert response.trace_id == "trace-1"
+
+
+async def test_a_thousand_calls_at_the_real_quota() -> None:
+    """150 in 60 s, nothing refused, at most a window over the best possible time."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(latency=0.1) as sandbox, client_of(sandbox, limiter=RateLimiter(Quota())) as client:
+        bulk = client.with_options(lane="bulk")
+        turn = iter(range(1000))
+
+        async def work() -> None:
+            for _ in turn:
+                await v3.orders.assign_customer_orders(bulk, 1001)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(16):
+                group.create_task(work())
+
+    assert sandbox.throttle.refused == 0
+    assert sandbox.throttle.accepted == 1000
+    assert loop.time() <= 6 * 60 + 60
+
+
+async def test_an_interactive_call_does_not_wait_behind_bulk() -> None:
+    """A second at most, in the middle of a job that uses all of the quota."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(latency=0.1) as sandbox, client_of(sandbox) as client:
+        bulk = client.with_options(lane="bulk")
+
+        async def work() -> None:
+            while True:
+                await v3.orders.assign_customer_orders(bulk, 1001)
+
+        workers = [asyncio.ensure_future(work()) for _ in range(32)]
+        waits = []
+        await asyncio.sleep(100)
+        for _ in range(20):
+            await asyncio.sleep(17)
+            started = loop.time()
+            await v3.orders.assign_customer_orders(client, 1002)
+            waits.append(loop.time() - started)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
+
+    # The very first one may meet a window that a burst has emptied to its last fifth.
+    assert sorted(waits)[18] <= 1.0
+    assert sandbox.throttle.refused == 0

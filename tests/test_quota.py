@@ -1,0 +1,381 @@
+"""The books of the quota, as a pure state machine: invariants under any latency, order and loss."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from b2b_async._headers import QuotaHeaders
+from b2b_async.quota import LeaseWindow, Quota, Ticket
+from b2b_async.sandbox import SlidingLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b2b_async._messages import Lane
+
+SILENCE = QuotaHeaders()
+
+
+def said(remaining: int, resets_after: float = 0.4, **more: Any) -> QuotaHeaders:
+    """Give headers with *remaining*."""
+    return QuotaHeaders(remaining=remaining, resets_after=resets_after, **more)
+
+
+def books_of(quota: Quota | None = None) -> LeaseWindow:
+    """Give books whose jitter is in the middle."""
+    return LeaseWindow(quota or Quota(10, 60.0, "burst"), lambda: 0.5)
+
+
+def grant(books: LeaseWindow, now: float, lane: Lane = "interactive") -> Ticket:
+    """Take a slot that must be free."""
+    ticket = books.try_acquire(now, lane)
+    assert isinstance(ticket, Ticket)
+    return ticket
+
+
+def until(books: LeaseWindow, now: float, lane: Lane = "interactive") -> float:
+    """Be told to wait."""
+    time = books.try_acquire(now, lane)
+    assert isinstance(time, float)
+    assert time > now
+    return time
+
+
+# -- a server and a network, in simulated time ---------------------------------------------------------------------
+
+
+class FixedWindow:
+    """A server that counts in windows of its own clock."""
+
+    def __init__(self, limit: int, window: float, phase: float) -> None:
+        """Start in the middle of a window."""
+        self.limit, self.window, self.phase = limit, window, phase
+        self.counts: dict[int, int] = {}
+        self.refused = 0
+
+    def admit(self, now: float) -> tuple[bool, dict[str, str], float]:
+        """Count a request."""
+        place = math.floor((now + self.phase) / self.window)
+        used = self.counts.get(place, 0)
+        headers = {"X-Requests-Remaining": f"{self.limit - used}", "X-Request-Window-Resets-After": "1 s"}
+        if used >= self.limit:
+            self.refused += 1
+            return False, headers, 1.0
+        self.counts[place] = used + 1
+        return True, headers, 0.0
+
+
+def simulate(
+    books: LeaseWindow,
+    admit: Callable[[float], tuple[bool, dict[str, str], float]],
+    trips: list[tuple[float, float, bool]],
+    *,
+    workers: int,
+    total: int,
+    lane: Lane = "bulk",
+    change: Callable[[dict[str, str]], dict[str, str]] = dict,
+) -> float:
+    """Send *total* requests from *workers*, whose latencies there and back are *trips*, in turns.
+
+    The third of each trip says whether the answer is lost. Gives the time at which all was over.
+    """
+    now, free, sent, done = 0.0, workers, 0, 0
+    events: list[tuple[float, int, str, Any]] = []
+    number = 0
+    while done < total:
+        wake = math.inf
+        while free and sent < total:
+            ticket = books.try_acquire(now, lane)
+            if not isinstance(ticket, Ticket):
+                assert ticket > now
+                wake = ticket
+                break
+            there, back, lost = trips[number % len(trips)]
+            number, free, sent = number + 1, free - 1, sent + 1
+            heapq.heappush(events, (now + there, number, "arrive", (ticket, back, lost)))
+        assert events or wake < math.inf, "nothing is under way and nothing will ever free a slot"
+        if not events or wake < events[0][0]:
+            now = wake
+            continue
+        now, _, what, detail = heapq.heappop(events)
+        if what == "arrive":
+            ticket, back, lost = detail
+            accepted, headers, _ = admit(now)
+            status = None if lost else 200 if accepted else 429
+            number += 1
+            heapq.heappush(events, (now + back, number, "answer", (ticket, status, headers)))
+        else:
+            ticket, status, headers = detail
+            books.report(ticket, now, status, SILENCE if status is None else QuotaHeaders.from_headers(change(headers)))
+            free += 1
+            if status == 429:
+                sent -= 1
+            else:
+                done += 1
+    return now
+
+
+TRIPS = st.lists(
+    st.tuples(st.floats(0.0, 3.0), st.floats(0.0, 3.0), st.sampled_from([False] * 9 + [True])), min_size=1, max_size=30
+)
+QUOTAS = st.builds(
+    Quota,
+    limit=st.integers(1, 7),
+    window=st.just(10.0),
+    pacing=st.sampled_from(["auto", "burst", "smooth"]),
+    share=st.sampled_from([0.5, 1.0]),
+    headroom=st.integers(0, 2),
+    reserve=st.integers(0, 9),
+)
+GARBAGE = st.lists(st.dictionaries(st.sampled_from(["X-Requests-Remaining", "X-Request-Window-Resets-After"]), st.text() | st.integers(-5, 9).map(str)), min_size=1, max_size=9)
+
+
+@settings(max_examples=400)
+@given(quota=QUOTAS, trips=TRIPS, workers=st.integers(1, 12), lane=st.sampled_from(["bulk", "interactive"]))
+def test_alone_a_sliding_log_refuses_nothing(quota: Quota, trips: list[tuple[float, float, bool]], workers: int, lane: Lane) -> None:
+    """Whatever the latencies, the order of the answers, and what gets lost; and all of it ends."""
+    server = SlidingLog(quota.limit, quota.window)
+    simulate(books_of(quota), server.admit, trips, workers=workers, total=25, lane=lane)
+
+    assert server.refused == 0
+
+
+@settings(max_examples=400)
+@given(quota=QUOTAS, trips=TRIPS, workers=st.integers(1, 12), phase=st.floats(0, 10))
+def test_alone_a_fixed_window_refuses_nothing(quota: Quota, trips: list[tuple[float, float, bool]], workers: int, phase: float) -> None:
+    """Whatever the server's clock says."""
+    server = FixedWindow(quota.limit, quota.window, phase)
+    simulate(books_of(quota), server.admit, trips, workers=workers, total=25)
+
+    assert server.refused == 0
+
+
+@settings(max_examples=400)
+@given(quota=QUOTAS, trips=TRIPS, workers=st.integers(1, 12), garbage=GARBAGE)
+def test_garbage_headers_refuse_nothing_and_hang_nothing(
+    quota: Quota, trips: list[tuple[float, float, bool]], workers: int, garbage: list[dict[str, str]]
+) -> None:
+    """Headers only ever narrow."""
+    server = SlidingLog(quota.limit, quota.window)
+    turn = iter(range(10**9))
+    simulate(
+        books_of(quota), server.admit, trips, workers=workers, total=15, change=lambda _: garbage[next(turn) % len(garbage)]
+    )
+
+    assert server.refused == 0
+
+
+@settings(max_examples=200)
+@given(quota=QUOTAS, trips=TRIPS, origin=st.sampled_from([-1e6, 1e3, 1e6]))
+def test_the_clocks_origin_does_not_matter(quota: Quota, trips: list[tuple[float, float, bool]], origin: float) -> None:
+    """Only differences of times are used."""
+
+    @attrs.define
+    class Shifted:
+        books: LeaseWindow
+        by: float
+
+        def try_acquire(self, now: float, lane: Lane) -> Ticket | float:
+            answer = self.books.try_acquire(round(now, 3) + self.by, lane)
+            return answer if isinstance(answer, Ticket) else max(answer - self.by, round(now, 3) + 1e-3)
+
+        def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> None:
+            self.books.report(ticket, round(now, 3) + self.by, status, headers)
+
+    ends = []
+    for by in (0.0, origin):
+        server = SlidingLog(quota.limit, quota.window)
+        shifted: Any = Shifted(books_of(quota), by)
+        ends.append(simulate(shifted, server.admit, trips, workers=5, total=15))
+
+    assert ends[0] == pytest.approx(ends[1], abs=0.1)
+
+
+def test_alone_the_whole_quota_is_used() -> None:
+    """3,000 requests at 150 in 60 s: bursting within 1 % of the best, the default within a window and 1 %."""
+    trips = [(0.05 + 0.01 * n, 0.2 - 0.01 * n, False) for n in range(15)]
+    for pacing, bound in (("burst", 1140 * 1.01), ("auto", 1140 * 1.01 + 60), ("smooth", 1140 * 1.01 + 60)):
+        server = SlidingLog(150, 60.0)
+        end = simulate(books_of(Quota(pacing=pacing)), server.admit, trips, workers=32, total=3000)
+
+        assert server.refused == 0
+        assert end <= bound
+
+
+# -- one rule at a time --------------------------------------------------------------------------------------------
+
+
+def test_a_slot_comes_back_a_window_after_its_answer() -> None:
+    """Plus a margin of a six-hundredth of the window."""
+    books = books_of(Quota(1, 60.0))
+    ticket = grant(books, 0.0)
+    assert until(books, 1.0) == math.inf
+    books.report(ticket, 2.0, 200, said(1))
+    assert until(books, 3.0) == 62.1
+    assert books.left(62.0) == 0
+    grant(books, 62.1)
+
+
+def test_a_refused_or_unsent_slot_comes_back_at_once() -> None:
+    """It was not counted."""
+    books = books_of()
+    ticket = grant(books, 0.0)
+    books.unsent(ticket)
+    books.unsent(ticket)
+    books.report(ticket, 0.0, 200, SILENCE)
+    assert books.active == 0
+    refused = grant(books, 0.0)
+    books.report(refused, 1.0, 429, said(0, 2.0))
+    assert books.active == 0
+    assert books.refused == 1
+
+
+def test_until_the_first_answer_few_are_in_flight() -> None:
+    """Five, whatever the limit."""
+    books = books_of()
+    tickets = [grant(books, 0.0) for _ in range(5)]
+    assert until(books, 0.0) == math.inf
+    books.report(tickets[0], 1.0, 200, said(9))
+    grant(books, 1.0)
+
+
+def test_what_others_hold_is_left_to_them() -> None:
+    """Ten allowed, three left after ours: six are held by others."""
+    books = books_of()
+    books.report(grant(books, 0.0), 1.0, 200, said(10))
+    books.report(grant(books, 1.0), 2.0, 200, said(3))
+    assert books.foreign == 6
+    assert books.left(2.0) == 2
+    books.report(grant(books, 2.0), 3.0, 200, said(8))
+    assert books.foreign == 0
+
+
+def test_head_room_for_others_fades() -> None:
+    """Bulk leaves some slots for a while; interactive calls may take them."""
+    books = books_of(Quota(100, 60.0, "burst"))
+    books.report(grant(books, 0.0, "bulk"), 1.0, 200, said(80))
+    assert books.headroom(1.0) == pytest.approx(15.0)
+    assert books.headroom(301.0) == pytest.approx(7.5)
+
+
+def test_an_exhausted_quota_is_probed_at_growing_intervals() -> None:
+    """One request at a time, then twice as late."""
+    books = books_of(Quota(10, 60.0, "burst"))
+    books.report(grant(books, 0.0, "bulk"), 1.0, 200, said(0, 3.0))
+    first = until(books, 1.0, "bulk")
+    assert first == pytest.approx(6.0)
+    books.report(grant(books, 6.0, "bulk"), 6.5, 200, said(0, 3.0))
+    assert until(books, 6.5, "bulk") == pytest.approx(16.5)
+    probe = grant(books, 16.5, "bulk")
+    assert until(books, 16.5, "bulk") == pytest.approx(61.1)
+    books.report(probe, 17.0, 200, said(9))
+    assert books.foreign < 9
+
+
+def test_bulk_bursts_first_and_is_paced_then() -> None:
+    """Eight of ten at once, the rest spread over what is left of the window."""
+    books = books_of(Quota(10, 60.0, "auto"))
+    for n in range(8):
+        books.report(grant(books, 0.0, "bulk"), 0.0, 200, said(10 - n))
+    assert 10 < until(books, 0.0, "bulk") < 40
+    grant(books, 0.0, "interactive")
+
+
+def test_after_an_interactive_call_bulk_leaves_a_slot() -> None:
+    """So that the next one need not wait for a window."""
+    books = books_of(Quota(3, 60.0, "burst", reserve=1))
+    books.report(grant(books, 0.0), 0.0, 200, said(3))
+    books.report(grant(books, 50.0, "bulk"), 50.0, 200, said(2))
+    until(books, 55.0, "bulk")
+    grant(books, 55.0)
+
+
+def test_a_refusal_holds_once_per_episode() -> None:
+    """Not once for each request in flight; the next episode adds jitter."""
+    books = books_of(Quota(10, 60.0))
+    tickets = [grant(books, 0.0) for _ in range(3)]
+    books.report(tickets[0], 1.0, 429, said(0, 5.0))
+    assert until(books, 1.0) == pytest.approx(6.1)
+    books.report(tickets[1], 2.0, 429, said(0, 9.0))
+    assert until(books, 2.0) == pytest.approx(6.1)
+    books.report(tickets[2], 2.5, 200, said(5))
+    again = grant(books, 6.1)
+    books.report(again, 7.0, 429, said(0, 5.0, retry_after=8.0))
+    assert until(books, 7.0) == pytest.approx(15.1)
+    third = grant(books, 15.1)
+    books.report(third, 16.0, 429, said(0, 5.0))
+    assert until(books, 16.0) == pytest.approx(16 + 5.1 + 0.5 * 60 / 120 * 4)
+
+
+def test_overload_holds_longer_each_time_and_halves_the_speed() -> None:
+    """A 429 that says nothing: 5 s, 10 s, then half the slots for a window."""
+    books = books_of(Quota(4, 60.0))
+    books.report(grant(books, 0.0), 0.0, 200, said(4))
+    first, late = grant(books, 1.0), grant(books, 1.0)
+    books.report(first, 2.0, 429, SILENCE)
+    books.report(late, 3.0, 429, SILENCE)
+    assert until(books, 3.0) == 7.0
+    books.report(grant(books, 7.0), 8.0, 429, SILENCE)
+    assert until(books, 8.0) == 18.0
+    grant(books, 18.0)
+    assert books.left(18.0) == 0, "two of four"
+    assert until(books, 18.0) == pytest.approx(60.1)
+    grant(books, 78.0)
+
+
+def test_a_server_without_headers_leaves_our_own_books() -> None:
+    """A refusal then shrinks the cap; it grows again slowly."""
+    books = books_of(Quota(10, 60.0, "burst"))
+    books.report(grant(books, 0.0), 1.0, 200, SILENCE)
+    assert books.left(1.0) == 9
+    books.report(grant(books, 1.0), 2.0, 429, QuotaHeaders(retry_after=3.0))
+    assert until(books, 2.0) == pytest.approx(5.1)
+    assert books.left(2.0) == 0
+    assert books.left(5.1) == 6
+    books.report(grant(books, 6.0), 20.0, 200, SILENCE)
+    books.report(grant(books, 20.0), 21.0, 503, SILENCE)
+    assert books.left(300.0) == 7
+
+
+def test_silence_after_headers_is_not_a_server_without_headers() -> None:
+    """A proxy's error page has none, and changes nothing."""
+    books = books_of()
+    books.report(grant(books, 0.0), 1.0, 200, said(10))
+    books.report(grant(books, 1.0), 2.0, 503, SILENCE)
+    assert not books._bare
+
+
+def test_the_server_tells_limit_and_window() -> None:
+    """They replace the user's."""
+    books = books_of(Quota(150, 60.0, "burst"))
+    books.report(grant(books, 0.0), 0.0, 200, said(3, allocated=(3, 30.0)))
+    assert (books.limit, books.window) == (3, 30.0)
+    assert books.left(0.0) == 2
+
+
+def test_a_share_is_a_share() -> None:
+    """0.57 of 100 is 57."""
+    books = books_of(Quota(100, 60.0, "burst", share=0.57))
+    books.report(grant(books, 0.0), 0.0, 200, said(100))
+    for _ in range(56):
+        grant(books, 0.0)
+    until(books, 0.0)
+
+
+def test_the_earliest_slot_of_a_queue() -> None:
+    """A bound from below: free slots now, then leases as they end, then a window later again."""
+    books = books_of(Quota(2, 60.0, "burst"))
+    assert books.earliest(0.0, 1) == 0.0
+    books.report(grant(books, 0.0), 1.0, 200, said(2))
+    second = grant(books, 1.0)
+    assert books.earliest(1.0, 0) == pytest.approx(61.1)
+    assert books.earliest(1.0, 1) == pytest.approx(61.1)
+    books.report(second, 5.0, 200, said(1))
+    assert [round(books.earliest(5.0, ahead), 1) for ahead in range(4)] == [61.1, 65.1, 121.2, 125.2]

@@ -1,0 +1,200 @@
+"""The sandbox: its limiter, its rules, its faults; over plain aiohttp, without our client."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from b2b_async.sandbox import Faults, Order, Sandbox, SlidingLog, Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+@pytest.fixture
+async def session() -> AsyncGenerator[aiohttp.ClientSession]:
+    """Give a bare session."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def ask(session: aiohttp.ClientSession, sandbox: Sandbox, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+    """Ask with good credentials; give status, headers and JSON."""
+    if "headers" not in options:
+        v3 = path.startswith("/api/v3")
+        signed = {"X-Auth-Token": sandbox.access_token, "X-Store-Hash": sandbox.store_hash}
+        options["headers"] = signed if v3 else {"authToken": sandbox.legacy_token}
+    async with session.request(method, sandbox.url + path, **options) as answer:
+        return answer.status, answer.headers, await answer.json(content_type=None) if answer.status != 503 else None
+
+
+ASSIGN = "/api/v3/io/customers/1001/orders/b2b"
+
+
+def test_the_documented_header_is_that_of_an_empty_log() -> None:
+    """60/151 exactly."""
+    accepted, headers, _ = SlidingLog.parse("150/60s").admit(0.0)
+
+    assert accepted
+    assert headers == {
+        "X-Requests-Allocated": "150 times/60 s",
+        "X-Requests-Window-Length": "0 times",
+        "X-Requests-Remaining": "150 times",
+        "X-Request-Window-Resets-After": "0.3973509933774834 s",
+    }
+
+
+def test_a_sliding_log_forgets_after_a_window_and_does_not_count_refusals() -> None:
+    """Two in ten seconds."""
+    log = SlidingLog(2, 10.0)
+
+    assert [log.admit(now)[0] for now in (0.0, 4.0, 5.0, 9.9, 10.0, 13.9, 14.0)] == [True, True, False, False, True, False, True]
+    accepted, headers, wait = log.admit(15.0)
+    assert (accepted, wait, headers["Retry-After"]) == (False, 5.0, "5")
+    assert (log.accepted, log.refused) == (4, 4)
+
+
+@pytest.mark.parametrize("text", ["150", "0/60s", "150/0s", "x/y"])
+def test_a_bad_quota_is_refused(text: str) -> None:
+    """With the form that it should have."""
+    with pytest.raises(ValueError, match="150/60s"):
+        SlidingLog.parse(text)
+
+
+async def test_a_refusal_has_the_frameworks_body(session: aiohttp.ClientSession) -> None:
+    """And the headers, and Retry-After."""
+    async with Sandbox(quota="1/60s") as sandbox:
+        await ask(session, sandbox, "PUT", ASSIGN)
+        status, headers, body = await ask(session, sandbox, "PUT", ASSIGN)
+
+    assert status == 429
+    assert body == {"detail": "Request was throttled. Expected available in 60 seconds."}
+    assert headers["Retry-After"] == "60"
+    assert headers["X-Requests-Remaining"] == "0 times"
+    assert headers["X-Request-Id"] == "sandbox-2"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (ASSIGN, {}, 401),
+        (ASSIGN, {"X-Auth-Token": "sandbox-access-token"}, 500),
+        (ASSIGN, {"X-Auth-Token": "sandbox-access-token", "X-Store-Hash": "other"}, 500),
+        (ASSIGN, {"X-Auth-Token": "other", "X-Store-Hash": "sandbox-store"}, 401),
+        (ASSIGN, {"authToken": "sandbox-legacy-token"}, 200),
+        (ASSIGN, {"authToken": "sandbox-legacy-token", "X-Store-Hash": "sandbox-store"}, 500),
+        ("/api/v2/io/x", {"X-Auth-Token": "sandbox-access-token", "X-Store-Hash": "sandbox-store"}, 401),
+    ],
+)
+async def test_the_authentication_rules(
+    session: aiohttp.ClientSession, path: str, headers: dict[str, str], status: int
+) -> None:
+    """As the vendor describes them; nobody who is turned away uses up quota."""
+    async with Sandbox() as sandbox:
+        answered, _, _ = await ask(session, sandbox, "PUT", path, headers=headers)
+
+    assert answered == status
+    assert sandbox.throttle.accepted == (status == 200)
+
+
+async def test_assigning_moves_orders_once(session: aiohttp.ClientSession) -> None:
+    """The second call finds nothing left to assign; strangers are refused."""
+    store = Store(1, 1, 1)
+    async with Sandbox(store) as sandbox:
+        first = await ask(session, sandbox, "PUT", ASSIGN)
+        second = await ask(session, sandbox, "PUT", ASSIGN)
+        stranger = await ask(session, sandbox, "PUT", ASSIGN.replace("1001", "1002"))
+        nobody = await ask(session, sandbox, "PUT", ASSIGN.replace("1001", "x"))
+
+    total = first[2]["data"]["total"]
+    assert first[2] == {"code": 200, "data": {"total": total}, "message": "SUCCESS"}
+    assert total == sum(order.company_id == "1" for order in store.orders.values()) > 0
+    assert second[2]["data"]["total"] == 0
+    assert (stranger[0], nobody[0]) == (404, 404)
+    assert stranger[2]["meta"]["message"] == "User does not exist or action not support for this user."
+
+
+async def test_orders_are_registered_once(session: aiohttp.ClientSession) -> None:
+    """With the vendor's refusals for everything else."""
+    store = Store(2, 1)
+    order, other = Order("9001", 1001, Decimal(1)), Order("9002", 1002, Decimal(1))
+    store.add_order(order)
+    store.add_order(other)
+    good = {"orderId": order.id, "totalIncTax": 12.5, "poNumber": "P"}
+    path = "/api/v2/io/companies/1/user/1001/orders"
+    cases: list[tuple[str, Any, int, Any]] = [
+        (path, {**good, "orderId": None}, 400, {"bc_order_id": "orderId can not be null"}),
+        (path, [1], 400, {"bc_order_id": "orderId can not be null"}),
+        (path, "{", 400, {"bc_order_id": "orderId can not be null"}),
+        (path, {**good, "totalIncTax": "12"}, 400, {"total_inc_tax": "totalIncTax must be a number"}),
+        (path, {**good, "totalIncTax": True}, 400, {"total_inc_tax": "totalIncTax must be a number"}),
+        (path.replace("companies/1", "companies/9"), good, 404, {"errMsg": "Companies Does not Exist"}),
+        (path.replace("1001", "1002"), good, 404, {"errMsg": "User Does not Exist"}),
+        (path.replace("1001", "x"), good, 404, {"errMsg": "User Does not Exist"}),
+        (path, {**good, "orderId": other.id}, 404, {"errMsg": "Order Does not Exist"}),
+        (path, {**good, "orderId": "0"}, 404, {"errMsg": "Order Does not Exist"}),
+        (path, good, 200, {"orderId": order.id}),
+        (path, good, 400, {"errMsg": "The order already exists."}),
+    ]
+    async with Sandbox(store) as sandbox:
+        for url, body, status, data in cases:
+            sent = {"data": body} if isinstance(body, str) else {"json": body}
+            answered, _, payload = await ask(session, sandbox, "POST", url, **sent)
+
+            assert (answered, payload["data"]) == (status, data)
+
+    assert (order.company_id, order.po_number, str(order.total_inc_tax)) == ("1", "P", "12.5")
+
+
+async def test_the_look_ups(session: aiohttp.ClientSession) -> None:
+    """Companies by page, and the company of a user."""
+    async with Sandbox(Store(3, 1, 1)) as sandbox:
+        _, _, page = await ask(session, sandbox, "GET", "/api/v3/io/companies?limit=2&offset=2")
+        refused, _, _ = await ask(session, sandbox, "GET", "/api/v3/io/companies?limit=x")
+        _, _, company = await ask(session, sandbox, "GET", "/api/v2/io/users/1002/companies")
+        stranger, _, _ = await ask(session, sandbox, "GET", "/api/v2/io/users/1004/companies")
+        nowhere, _, lost = await ask(session, sandbox, "GET", "/api/v3/io/nowhere")
+
+    assert page["data"] == [{"companyId": 3, "companyName": "Company 3"}]
+    assert page["meta"]["pagination"] == {"totalCount": 3, "limit": 2, "offset": 2}
+    assert company["data"] == {"companyId": "2", "companyName": "Company 2"}
+    assert (refused, stranger, nowhere, lost["code"]) == (422, 404, 404, 404)
+
+
+async def test_faults_come_by_script_then_by_rate(session: aiohttp.ClientSession) -> None:
+    """The script first; the same seed makes the same faults."""
+    script = ["429", "429-bare", "500", "503", "503-delay", "slow", None]
+    async with Sandbox(faults=Faults({"500": 0.5}, script=script, seed=3)) as sandbox:
+        statuses = []
+        for _ in range(27):
+            async with session.put(
+                sandbox.url + ASSIGN, headers={"authToken": sandbox.legacy_token}
+            ) as answer:
+                statuses.append(answer.status)
+                delay = answer.headers.get("Retry-After")
+                if len(statuses) == 1:
+                    assert delay == "60"
+                elif len(statuses) == 5:
+                    assert delay == "3"
+                else:
+                    assert delay is None
+
+    assert statuses[:7] == [429, 429, 500, 503, 503, 200, 200]
+    assert 4 <= statuses[7:].count(500) <= 16
+    first, second = (Faults({"500": 0.5}, seed=3) for _ in range(2))
+    assert [first.next() for _ in range(20)] == [second.next() for _ in range(20)]
+
+
+@pytest.mark.parametrize("rates", [{"501": 0.1}, {"500": -0.1}, {"500": 0.6, "503": 0.6}])
+def test_bad_faults_are_refused(rates: dict[str, float]) -> None:
+    """Unknown names and impossible rates."""
+    with pytest.raises(ValueError, match="fault"):
+        Faults(rates)
+
+
+async def test_leaving_without_entering_is_harmless() -> None:
+    """Nothing listens, nothing is closed."""
+    await Sandbox().__aexit__(None, None, None)
