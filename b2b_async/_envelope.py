@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LONG_CODE = range(10_000, 60_000)
 _STATUS = range(100, 600)
 _ERROR_STATUS = range(400, 600)
+_EXCERPT = 200
+"""Characters of a body that is no envelope, as its message."""
 _DEEPEST = 3
 """Levels below a field at which the server's messages have been seen, and one more."""
 
@@ -83,6 +88,21 @@ class Envelope:
         fields = _object(payload)
         return cls(payload, _code(fields.get("code")), _message(fields), fields.get("data"))
 
+    @classmethod
+    def for_error(cls, body: bytes, redact: Callable[[str], str]) -> Envelope:
+        """Open *body* to be shown in an error: without secrets, and whatever it is.
+
+        A body without an envelope gives its first words as the message.
+        """
+        # Redact the whole before anything is read or cut: half a token would not be recognised.
+        text = redact(body.decode("utf-8", "replace"))
+        excerpt = " ".join(text.split())[:_EXCERPT] or None
+        try:
+            envelope = cls.parse(text)
+        except UndecodableBodyError:
+            return cls(None, message=excerpt)
+        return envelope if isinstance(envelope.payload, dict) else cls(envelope.payload, message=excerpt)
+
 
 def _object(value: object) -> dict[str, Any]:
     """Give a JSON object as it is, and anything else as an empty one."""
@@ -117,6 +137,8 @@ def _flatten(name: str, value: object, found: dict[str, str], depth: int = 0) ->
         for key, inner in _object(cast("object", value)).items() if depth < _DEEPEST else ():
             _flatten(f"{name}[{key}]", inner, found, depth + 1)
     elif isinstance(value, list):
-        found[name] = "; ".join("…" if isinstance(text, dict | list) else str(text) for text in cast("list[object]", value))
+        found[name] = "; ".join(
+            "…" if isinstance(text, dict | list) else str(text) for text in cast("list[object]", value)
+        )
     elif value is not None:
         found[name] = str(value)

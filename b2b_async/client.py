@@ -232,7 +232,7 @@ class Client:
             return structure(None if envelope is None else envelope.data, into)
         except MisfitError as error:
             fault = self.credentials.redact(str(error))
-        known = Envelope.parse(self.credentials.redact(response.body.decode("utf-8", "replace") or "null"))
+        known = Envelope.for_error(response.body, self.credentials.redact)
         answer = Answer(
             status=response.status,
             code=known.code,

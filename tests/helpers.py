@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock, patch
 
@@ -98,5 +98,3 @@ def http(status: int, body: bytes | str, *headers: str, content_type: str = "app
 
 
 GOOD = http(200, '{"code": 200, "data": {"total": 3}, "message": "SUCCESS"}')
-
-

@@ -305,9 +305,7 @@ async def test_amounts_leave_exactly(client: Client, amount: Any, digits: bytes)
 async def test_ids_are_quoted_into_the_path(client: Client) -> None:
     """An id with a slash or a dot segment cannot reach another endpoint."""
     with mocked() as mock:
-        mock.post(
-            f"{BASE_URL}/api/v2/io/companies/a%2F..%2Fb/user/12%3Fx/orders", payload={"data": {"orderId": "1"}}
-        )
+        mock.post(f"{BASE_URL}/api/v2/io/companies/a%2F..%2Fb/user/12%3Fx/orders", payload={"data": {"orderId": "1"}})
         await create(client, company_id="a/../b", customer_id="12?x")
         ((_, url),) = mock.requests
 

@@ -134,12 +134,21 @@ QUOTAS = st.builds(
     headroom=st.integers(0, 2),
     reserve=st.integers(0, 9),
 )
-GARBAGE = st.lists(st.dictionaries(st.sampled_from(["X-Requests-Remaining", "X-Request-Window-Resets-After"]), st.text() | st.integers(-5, 9).map(str)), min_size=1, max_size=9)
+GARBAGE = st.lists(
+    st.dictionaries(
+        st.sampled_from(["X-Requests-Remaining", "X-Request-Window-Resets-After"]),
+        st.text() | st.integers(-5, 9).map(str),
+    ),
+    min_size=1,
+    max_size=9,
+)
 
 
 @settings(max_examples=400)
 @given(quota=QUOTAS, trips=TRIPS, workers=st.integers(1, 12), lane=st.sampled_from(["bulk", "interactive"]))
-def test_alone_a_sliding_log_refuses_nothing(quota: Quota, trips: list[tuple[float, float, bool]], workers: int, lane: Lane) -> None:
+def test_alone_a_sliding_log_refuses_nothing(
+    quota: Quota, trips: list[tuple[float, float, bool]], workers: int, lane: Lane
+) -> None:
     """Whatever the latencies, the order of the answers, and what gets lost; and all of it ends."""
     server = SlidingLog(quota.limit, quota.window)
     simulate(books_of(quota), server.admit, trips, workers=workers, total=25, lane=lane)
@@ -149,7 +158,9 @@ def test_alone_a_sliding_log_refuses_nothing(quota: Quota, trips: list[tuple[flo
 
 @settings(max_examples=400)
 @given(quota=QUOTAS, trips=TRIPS, workers=st.integers(1, 12), phase=st.floats(0, 10))
-def test_alone_a_fixed_window_refuses_nothing(quota: Quota, trips: list[tuple[float, float, bool]], workers: int, phase: float) -> None:
+def test_alone_a_fixed_window_refuses_nothing(
+    quota: Quota, trips: list[tuple[float, float, bool]], workers: int, phase: float
+) -> None:
     """Whatever the server's clock says."""
     server = FixedWindow(quota.limit, quota.window, phase)
     simulate(books_of(quota), server.admit, trips, workers=workers, total=25)
@@ -166,7 +177,12 @@ def test_garbage_headers_refuse_nothing_and_hang_nothing(
     server = SlidingLog(quota.limit, quota.window)
     turn = iter(range(10**9))
     simulate(
-        books_of(quota), server.admit, trips, workers=workers, total=15, change=lambda _: garbage[next(turn) % len(garbage)]
+        books_of(quota),
+        server.admit,
+        trips,
+        workers=workers,
+        total=15,
+        change=lambda _: garbage[next(turn) % len(garbage)],
     )
 
     assert server.refused == 0

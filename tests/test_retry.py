@@ -106,7 +106,9 @@ def test_the_pause_doubles_up_to_its_bound() -> None:
     pauses = [decide(broken("unknown"), idempotent=True, tally=Tally(n), policy=policy).delay for n in range(1, 7)]
 
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
-    assert decide(status_error(503, 9.0), idempotent=True, tally=Tally(1), policy=policy) == Verdict("retry", "told", 9.0)
+    assert decide(status_error(503, 9.0), idempotent=True, tally=Tally(1), policy=policy) == Verdict(
+        "retry", "told", 9.0
+    )
 
 
 async def assign(sandbox: Sandbox, **options: Any) -> v3.orders.AssignedOrders:
@@ -145,10 +147,9 @@ async def test_the_last_error_tells_of_all_attempts() -> None:
 
 async def test_the_outcome_is_that_of_all_attempts() -> None:
     """A 404 after an attempt that may have acted does not undo it."""
-    async with raw_server(b"", http(404, "{}")) as (url, _):
-        async with Client(CREDENTIALS, base_url=url) as client:
-            with pytest.raises(B2BError) as caught:
-                await v3.orders.assign_customer_orders(client, 1)
+    async with raw_server(b"", http(404, "{}")) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        with pytest.raises(B2BError) as caught:
+            await v3.orders.assign_customer_orders(client, 1)
 
     assert [attempt.outcome for attempt in caught.value.attempts] == ["unknown", "rejected"]
     assert caught.value.outcome == "unknown"
@@ -294,17 +295,16 @@ async def test_a_bug_in_a_middleware_is_no_reason_to_try_again() -> None:
         calls += 1
         raise KeyError(calls)
 
-    async with raw_server(BUSY) as (url, _):
-        async with Client(CREDENTIALS, base_url=url, per_attempt=[buggy]) as client:
-            with pytest.raises(KeyError):
-                await v3.orders.assign_customer_orders(client, 1)
+    async with raw_server(BUSY) as (url, _), Client(CREDENTIALS, base_url=url, per_attempt=[buggy]) as client:
+        with pytest.raises(KeyError):
+            await v3.orders.assign_customer_orders(client, 1)
 
     assert calls == 1
     assert client.quota.used == 1, "it may have been sent, for all that the limiter knows"
 
 
 async def test_a_bug_after_a_failure_comes_out_as_it_is() -> None:
-    """tenacity does not wrap it."""
+    """Tenacity does not wrap it."""
     calls = 0
 
     async def buggy(request: Any, handler: Any) -> Any:
@@ -314,10 +314,9 @@ async def test_a_bug_after_a_failure_comes_out_as_it_is() -> None:
             raise KeyError(calls)
         return await handler(request)
 
-    async with raw_server(BUSY) as (url, _):
-        async with Client(CREDENTIALS, base_url=url, per_attempt=[buggy]) as client:
-            with pytest.raises(KeyError):
-                await v3.orders.assign_customer_orders(client, 1)
+    async with raw_server(BUSY) as (url, _), Client(CREDENTIALS, base_url=url, per_attempt=[buggy]) as client:
+        with pytest.raises(KeyError):
+            await v3.orders.assign_customer_orders(client, 1)
 
 
 async def test_without_a_limiter_a_refusal_waits_for_the_servers_delay() -> None:

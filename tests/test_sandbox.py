@@ -21,7 +21,9 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
         yield session
 
 
-async def ask(session: aiohttp.ClientSession, sandbox: Sandbox, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+async def ask(
+    session: aiohttp.ClientSession, sandbox: Sandbox, method: str, path: str, **options: Any
+) -> tuple[int, Any, Any]:
     """Ask with good credentials; give status, headers and JSON."""
     if "headers" not in options:
         v3 = path.startswith("/api/v3")
@@ -51,7 +53,15 @@ def test_a_sliding_log_forgets_after_a_window_and_does_not_count_refusals() -> N
     """Two in ten seconds."""
     log = SlidingLog(2, 10.0)
 
-    assert [log.admit(now)[0] for now in (0.0, 4.0, 5.0, 9.9, 10.0, 13.9, 14.0)] == [True, True, False, False, True, False, True]
+    assert [log.admit(now)[0] for now in (0.0, 4.0, 5.0, 9.9, 10.0, 13.9, 14.0)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
     accepted, headers, wait = log.admit(15.0)
     assert (accepted, wait, headers["Retry-After"]) == (False, 5.0, "5")
     assert (log.accepted, log.refused) == (4, 4)
@@ -170,9 +180,7 @@ async def test_faults_come_by_script_then_by_rate(session: aiohttp.ClientSession
     async with Sandbox(faults=Faults({"500": 0.5}, script=script, seed=3)) as sandbox:
         statuses = []
         for _ in range(27):
-            async with session.put(
-                sandbox.url + ASSIGN, headers={"authToken": sandbox.legacy_token}
-            ) as answer:
+            async with session.put(sandbox.url + ASSIGN, headers={"authToken": sandbox.legacy_token}) as answer:
                 statuses.append(answer.status)
                 delay = answer.headers.get("Retry-After")
                 if len(statuses) == 1:

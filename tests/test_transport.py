@@ -128,7 +128,9 @@ async def test_a_connection_that_takes_too_long_was_not_sent() -> None:
 
     class Slow(aiohttp.abc.AbstractResolver):
         async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> Any:
-            return [{"hostname": host, "host": "127.0.0.1", "port": self.port, "family": family, "proto": 0, "flags": 0}]
+            return [
+                {"hostname": host, "host": "127.0.0.1", "port": self.port, "family": family, "proto": 0, "flags": 0}
+            ]
 
         async def close(self) -> None:
             """Nothing is open."""
@@ -139,7 +141,9 @@ async def test_a_connection_that_takes_too_long_was_not_sent() -> None:
         resolver.port = int(url.rpartition(":")[2])
         loop = asyncio.get_running_loop()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as session:
-            error = await failing_put(f"https://slow.invalid:{resolver.port}", session=session, timeout=Timeouts(connect=2))
+            error = await failing_put(
+                f"https://slow.invalid:{resolver.port}", session=session, timeout=Timeouts(connect=2)
+            )
 
     assert type(error) is APITimeoutError
     assert error.outcome == "not_sent"

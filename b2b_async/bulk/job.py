@@ -90,6 +90,7 @@ class BulkJob:
         self._workers: list[_Worker] = []
         self._counts: Counter[str] = Counter()
         self._stopping = self._ended = False
+        self._open = 0  # items that were taken and have no outcome yet
         self._fatal: B2BError | None = None
 
     def stop(self) -> None:
@@ -136,7 +137,7 @@ class BulkJob:
             requests=after.granted - before.granted,
             refused=after.refused - before.refused,
             seconds=loop.time() - started,
-            stopped=not self._ended,
+            stopped=not self._ended or self._open > 0,
             fatal=None if self._fatal is None else str(self._fatal),
         )
 
@@ -166,6 +167,7 @@ class BulkJob:
                 self._counts[claim] += 1
                 report(None)
                 continue
+            self._open += 1
             outcome = await worker.do(key, item, self._kind)
             if isinstance(outcome, B2BError):
                 self._fatal = self._fatal or outcome
@@ -174,6 +176,7 @@ class BulkJob:
             # Into the journal before anybody hears of it.
             await self._journal.record(outcome)
             worker.sent = False
+            self._open -= 1
             self._counts[outcome.status] += 1
             report(outcome)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _SUCCESS = range(200, 300)
 _NO_CONTENT = 204
 _SERVER_ERROR = 500
-_EXCERPT = 200
 
 _CREDENTIALS_HINT = (
     ". No call of this client has succeeded yet: this server also answers a wrong or missing store hash, or a token "
@@ -48,7 +47,9 @@ class RaiseForStatus:
         """
         response = await handler(request)
         if response.status not in _SUCCESS:
-            raise self._error(request, response, self._read(response), response.status, under_success=False)
+            raise self._error(
+                request, response, Envelope.for_error(response.body, self._redact), response.status, under_success=False
+            )
         if response.status == _NO_CONTENT:
             return response
         try:
@@ -57,22 +58,11 @@ class RaiseForStatus:
             raise self._undecodable(request, response, str(error)) from None
         status = envelope.error_status
         if status is not None:
-            raise self._error(request, response, self._read(response), status, under_success=True)
+            raise self._error(
+                request, response, Envelope.for_error(response.body, self._redact), status, under_success=True
+            )
         self._proven.add(request.operation.version)
         return Response(response.status, response.headers, response.body, envelope)
-
-    def _text(self, response: Response) -> str:
-        # Redact the whole before anything is read or cut: half a token would not be recognised.
-        return self._redact(response.body.decode("utf-8", "replace"))
-
-    def _read(self, response: Response) -> Envelope:
-        """Open the envelope of an error; a body that has none gives its first words as the message."""
-        text = self._text(response)
-        try:
-            envelope = Envelope.parse(text)
-        except UndecodableBodyError:
-            return Envelope(None, message=_excerpt(text))
-        return envelope if isinstance(envelope.payload, dict) else Envelope(envelope.payload, message=_excerpt(text))
 
     def _error(
         self, request: Request, response: Response, envelope: Envelope, status: int, *, under_success: bool
@@ -102,19 +92,15 @@ class RaiseForStatus:
         name = request.operation.name
         answer = Answer(
             status=response.status,
-            message=_excerpt(self._text(response)),
+            message=Envelope.for_error(response.body, self._redact).message,
             request_id=response.request_id,
             trace_id=response.trace_id,
         )
-        text = f"{name}: {response.status}, but {reason} (content type {kind[:_EXCERPT]}){_identifiers(answer)}"
+        text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
         error = ResponseValidationError(text, answer=answer, operation=name)
         # JSON that breaks off was lost on the way; a page of HTML would come again.
         error.truncated = "json" in kind.lower()
         return error
-
-
-def _excerpt(text: str) -> str | None:
-    return " ".join(text.split())[:_EXCERPT] or None
 
 
 def _identifiers(answer: Answer) -> str:
