@@ -11,9 +11,6 @@ from urllib.parse import quote
 
 from b2b_async.errors import InvalidArgumentError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 _LARGEST_EXPONENT = 30
 """Beyond it an amount written in digits is nonsense, or an attempt to fill the memory (1E+999999)."""
 
@@ -92,10 +89,8 @@ def _encode(value: JSONOut) -> str:
         return format(value, "f")
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{json.dumps(key)}:{_encode(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_encode, value)) + "]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 if TYPE_CHECKING:
-    JSONOut = Mapping[str, "JSONOut"] | Sequence["JSONOut"] | str | int | Decimal | None
+    JSONOut = Mapping[str, "JSONOut"] | str | int | Decimal | None

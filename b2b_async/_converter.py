@@ -60,10 +60,8 @@ def _named(group: cattrs.BaseValidationError, path: str) -> Iterator[str]:
     for error in group.exceptions:
         inner = path
         for note in getattr(error, "__notes__", ()):
-            if isinstance(note, cattrs.AttributeValidationNote):
-                inner = f"{path}.{camel(note.name)}"
-            elif isinstance(note, cattrs.IterableValidationNote):
-                inner = f"{path}[{note.index}]"
+            field = isinstance(note, cattrs.AttributeValidationNote)
+            inner = f"{path}.{camel(note.name)}" if field else f"{path}[{note.index}]"
         if isinstance(error, cattrs.BaseValidationError):
             yield from _named(error, inner)
         else:

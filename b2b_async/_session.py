@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import aiohttp
 
 from b2b_async.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from typing import Self
 
 _CLOSED = (
     "the client is closed, or was never opened: make the call inside 'async with Client(...) as client:', "
@@ -32,19 +27,14 @@ class SessionManager:
         self._owned = session is None
         self._connections = connections
 
-    async def __aenter__(self) -> Self:
-        """Open the session, unless it is borrowed."""
+    def open(self) -> None:
+        """Open the session, unless it is borrowed; must be called inside a running event loop."""
         if self._owned and self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 # The API answers with a CSRF cookie, which means nothing to a token client.
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        return self
-
-    async def __aexit__(self, *_exc_info: object) -> None:
-        """Close the session if it is ours."""
-        await self.close()
 
     async def close(self) -> None:
         """Close the session if it is ours; a second time does nothing."""

@@ -153,7 +153,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Open the session."""
-        await self._sessions.__aenter__()
+        self._sessions.open()
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:

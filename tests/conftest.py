@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import selectors
 import threading
@@ -60,7 +61,7 @@ class AutojumpLoop(asyncio.SelectorEventLoop):
         """Give the jumping time."""
         return self._jumping.now
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:  # noqa: ANN401
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
         """Count the threads at work."""
         future = super().run_in_executor(executor, func, *args)
         self._jumping.threads += 1
@@ -96,6 +97,11 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own environment out of the tests."""
     for name in [name for name in os.environ if name.startswith("B2B_")]:
         monkeypatch.delenv(name)
+    # Commands set the logger up; the next test shall not see it.
+    logger = logging.getLogger("b2b_async")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
 
 
 class LiveSandbox:
@@ -128,7 +134,7 @@ def live_sandbox(monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[..., San
     """Give a function that starts a sandbox in a thread and points the environment to it."""
     running: list[LiveSandbox] = []
 
-    def start(store: Store | None = None, **options: Any) -> Sandbox:  # noqa: ANN401
+    def start(store: Store | None = None, **options: Any) -> Sandbox:
         live = LiveSandbox(store or Store(), {"quota": "10000/60s", **options})
         running.append(live)
         sandbox = live.sandbox

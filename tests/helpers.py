@@ -25,7 +25,7 @@ CREDENTIALS = Credentials("secret-token", "hash", "secret-legacy")
 class ShimmedResponse(aiohttp.ClientResponse):
     """aioresponses 0.7.9 does not know the stream_writer that aiohttp 3.14 asks for."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Fill in what aioresponses leaves out."""
         kwargs.setdefault("stream_writer", Mock(output_size=0))
         super().__init__(*args, **kwargs)
@@ -38,7 +38,7 @@ def mocked() -> Generator[aioresponses]:
         yield mock
 
 
-def client_of(sandbox: Sandbox, **options: Any) -> Client:  # noqa: ANN401
+def client_of(sandbox: Sandbox, **options: Any) -> Client:
     """Make a client with both credentials of *sandbox*."""
     credentials = Credentials(sandbox.access_token, sandbox.store_hash, sandbox.legacy_token)
     return Client(credentials, base_url=sandbox.url, **options)

@@ -10,12 +10,12 @@ import attrs
 import pytest
 from helpers import client_of
 
-from b2b_async import Client, Handler, Operation, Quota, RateLimiter, Request, Response, v3
+from b2b_async import Client, Operation, Quota, RateLimiter, v3
 from b2b_async.errors import AuthenticationError, NotFoundError, ServerError
 from b2b_async.sandbox import Faults, Sandbox
 
 if TYPE_CHECKING:
-    from b2b_async import Credentials
+    from b2b_async import Credentials, Handler, Request, Response
 
 
 async def test_the_plugin_gives_a_client_of_a_sandbox(b2b_sandbox: Sandbox, b2b_client: Client) -> None:

@@ -43,8 +43,10 @@ def test_nested_data_are_made() -> None:
         ([], "$.data must be an object, not []"),
         (
             {"lineItems": [{"productId": 1}, {"productId": "x"}, {"sku": []}]},
-            "$.data.lineItems[1].productId must be an integer, not 'x'; "
-            "$.data.lineItems[2].productId is missing; $.data.lineItems[2].sku must be a string, not []",
+            (
+                "$.data.lineItems[1].productId must be an integer, not 'x'; "
+                "$.data.lineItems[2].productId is missing; $.data.lineItems[2].sku must be a string, not []"
+            ),
         ),
         ({"lineItems": [3]}, "$.data.lineItems[0] must be an object, not 3"),
     ],

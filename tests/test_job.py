@@ -10,7 +10,7 @@ import pytest
 from helpers import client_of
 
 from b2b_async import Client, Credentials, InvalidArgumentError, Quota, RateLimiter, RetryPolicy, v3
-from b2b_async.bulk import BulkJob, Item, ItemOutcome, JobSummary, Journal, JournalError
+from b2b_async.bulk import BulkJob, Item, JobSummary, Journal, JournalError
 from b2b_async.bulk.journal import read_outcomes, read_status
 from b2b_async.bulk.report import flat
 from b2b_async.sandbox import Faults, Sandbox, Store
@@ -18,6 +18,8 @@ from b2b_async.sandbox import Faults, Sandbox, Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from b2b_async.bulk import ItemOutcome
 
 
 @pytest.fixture

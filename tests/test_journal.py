@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,8 @@ from b2b_async.bulk import Failure, ItemOutcome, Journal, JournalError
 from b2b_async.bulk.journal import read_outcomes, read_status
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from b2b_async.bulk.outcome import Status
 
 ABOUT = {"job": "assign", "store": "hash"}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from b2b_async.bulk import Item, SourceError, read_customer_ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def read(tmp_path: Path, content: bytes | str, column: str = "customer_id") -> list[tuple[int, int] | str | None]:
@@ -93,7 +96,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | str, text: s
 
 def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     """Nor is a folder a file."""
-    with pytest.raises(SourceError, match="none.csv: No such file"):
+    with pytest.raises(SourceError, match=r"none\.csv: No such file"):
         next(read_customer_ids(tmp_path / "none.csv"))
     with pytest.raises(SourceError, match="Is a directory"):
         next(read_customer_ids(tmp_path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -49,8 +48,6 @@ class QuotaType(click.ParamType[Quota]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Quota:  # noqa: ANN401
         """Read the quota."""
-        if isinstance(value, Quota):
-            return value
         try:
             return Quota.parse(str(value))
         except ConfigurationError as error:
@@ -82,9 +79,13 @@ def verbose_option(function: F) -> F:
 
 
 def start_logging(*, verbose: bool) -> None:
-    """Show warnings of the library, or everything, on stderr."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("b2b_async").setLevel(logging.DEBUG if verbose else logging.ERROR)
+    """Show errors of the library, or everything, on stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("b2b_async")
+    logger.handlers = [handler]
+    # The bar counts the failures; retries are for those who want to see everything.
+    logger.setLevel(logging.DEBUG if verbose else logging.ERROR)
 
 
 def make_client(

@@ -17,6 +17,7 @@ from rich.console import Console
 from b2b_async._config import Credentials
 from b2b_async._limiter import RateLimiter
 from b2b_async.bulk import BulkJob, Journal
+from b2b_async.bulk.journal import read_outcomes
 from b2b_async.cli.common import Exit, finish, json_option
 from b2b_async.cli.screen import JobProgress, summary_table
 from b2b_async.client import Client
@@ -61,7 +62,6 @@ def demo(*, as_json: bool) -> None:
 
 async def _run() -> tuple[JobSummary, list[ItemOutcome], Store]:
     store = Store(_COMPANIES, _USERS, _STRANGERS)
-    outcomes: list[ItemOutcome] = []
     quota = f"{_QUOTA.limit}/{_QUOTA.window}s"
     with tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
         async with (
@@ -75,11 +75,6 @@ async def _run() -> tuple[JobSummary, list[ItemOutcome], Store]:
         ):
             job = BulkJob(client, store.users, journal=journal)
             with JobProgress(client, len(store.users)) as progress:
-
-                def on_outcome(outcome: ItemOutcome | None) -> None:
-                    progress(outcome)
-                    if outcome is not None:
-                        outcomes.append(outcome)
-
-                summary = await job.run(on_outcome)
+                summary = await job.run(progress)
+            outcomes = list(read_outcomes(journal.path))
     return summary, outcomes, store

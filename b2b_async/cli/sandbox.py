@@ -43,6 +43,10 @@ def sandbox(
 
 
 async def _serve(server: Sandbox) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C is a KeyboardInterrupt
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with server:
         first = Store.FIRST_CUSTOMER
         click.echo(
@@ -50,10 +54,6 @@ async def _serve(server: Sandbox) -> None:
         )
         click.echo(f"export B2B_BASE_URL={server.url} B2B_ACCESS_TOKEN={server.access_token}")
         click.echo(f"export B2B_STORE_HASH={server.store_hash} B2B_LEGACY_TOKEN={server.legacy_token}")
-        stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C is a KeyboardInterrupt
-                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await stopped.wait()
         log = server.throttle
         click.echo(f"{len(server.requests)} requests arrived, {log.accepted} accepted, {log.refused} refused.")

@@ -119,7 +119,7 @@ class Sandbox:
                 return web.Response(
                     status=503, text=_HTML.format("503 Service Temporarily Unavailable"), content_type="text/html"
                 )
-            case "503-delay":
+            case _:  # 503-delay
                 response = _envelope(503, {}, "Service Unavailable")
                 response.headers["Retry-After"] = "3"
                 return response

@@ -1,0 +1,426 @@
+"""The command line: its words, its exit statuses, its JSON; over a sandbox in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from helpers import client_of
+
+from b2b_async import __main__
+from b2b_async.bulk import BulkJob
+from b2b_async.bulk.journal import read_status
+from b2b_async.cli import commands
+from b2b_async.cli.assign import _Input, _run
+from b2b_async.sandbox import Faults, Sandbox, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Start = Callable[..., Sandbox]
+
+FAST = ("--quota", "10000/60s")
+
+
+def run(*words: str, stdin: bytes | None = None) -> tuple[int, str, str]:
+    """Run a command; give its exit status, stdout and stderr."""
+    result = CliRunner().invoke(commands, words, input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def last_json(stdout: str) -> dict[str, Any]:
+    """Give the object on the last line."""
+    found: dict[str, Any] = json.loads(stdout.splitlines()[-1])
+    return found
+
+
+def write_ids(tmp_path: Path, *ids: object) -> str:
+    """Write a CSV."""
+    path = tmp_path / "ids.csv"
+    path.write_text("customer_id\n" + "".join(f"{number}\n" for number in ids))
+    return str(path)
+
+
+def test_assign_does_all_and_says_so(tmp_path: Path, live_sandbox: Start) -> None:
+    """Exit 0, a table for people, a journal beside the file."""
+    live_sandbox()
+    file = write_ids(tmp_path, *range(1001, 1051))
+    status, stdout, _ = run("assign", file, *FAST)
+
+    assert status == 0
+    assert "succeeded" in stdout
+    assert "50" in stdout
+    assert read_status(f"{file}.journal").counts == {"succeeded": 50}
+
+
+def test_assign_again_skips_what_is_done(tmp_path: Path, live_sandbox: Start) -> None:
+    """The same command, with JSON on the last line of stdout."""
+    sandbox = live_sandbox()
+    file = write_ids(tmp_path, 1001, 1002, 1002, 9999)
+    first = run("assign", file, "--json", *FAST)
+    again = run("assign", file, "--json", *FAST)
+
+    assert (first[0], again[0]) == (1, 0)
+    facts = last_json(first[1])
+    assert {name: facts[name] for name in ("command", "exit", "succeeded", "failed", "duplicates", "total")} == {
+        "command": "assign",
+        "exit": 1,
+        "succeeded": 2,
+        "failed": 1,
+        "duplicates": 1,
+        "total": 4,
+    }
+    assert facts["refused"] == 0
+    assert "export" in first[2]
+    assert last_json(again[1])["skipped"] == 3
+    assert len(sandbox.requests) == 3
+
+
+def test_assign_keeps_its_journal_where_it_is_told(tmp_path: Path, live_sandbox: Start) -> None:
+    """And logs each call if asked to, without a token."""
+    sandbox = live_sandbox()
+    journal = tmp_path / "mine.journal"
+    status, _, _ = run("assign", write_ids(tmp_path, 1001), "--journal", str(journal), "--verbose", *FAST)
+
+    assert status == 0
+    assert read_status(journal).counts == {"succeeded": 1}
+    assert len(sandbox.requests) == 1
+
+
+def test_assign_reads_stdin_and_limits(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its journal is named by the time, and told."""
+    monkeypatch.chdir(tmp_path)
+    live_sandbox()
+    status, stdout, _ = run("assign", "-", "--limit", "2", "--json", *FAST, stdin=b"1001\n1002\n1003\n")
+
+    assert status == 0
+    facts = last_json(stdout)
+    assert facts["succeeded"] == 2
+    assert (tmp_path / facts["journal"]).is_file()
+
+
+def test_a_dry_run_sends_nothing(tmp_path: Path, live_sandbox: Start) -> None:
+    """It counts rows and duplicates."""
+    sandbox = live_sandbox()
+    status, stdout, stderr = run("assign", write_ids(tmp_path, 1, 2, 2, 2), "--dry-run", "--json")
+
+    assert status == 0
+    assert last_json(stdout) == {"command": "assign", "exit": 0, "rows": 4, "duplicates": 2, "sent": 0}
+    assert "rows 4; duplicates 2; sent 0" in stderr
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("id\n7\n", "line 1: there is no column 'customer_id'; there are id"),
+        ("customer_id\n1\n2\n3\n4\n5\nseven\n8\n", "line 7: 'seven' is not a customer id"),
+        ("", "the file is empty"),
+        (None, "No such file"),
+    ],
+)
+def test_bad_files_are_refused_before_anything_is_sent(
+    tmp_path: Path, live_sandbox: Start, content: str | None, text: str
+) -> None:
+    """Exit 2, with file, line and cause."""
+    sandbox = live_sandbox()
+    path = tmp_path / "ids.csv"
+    if content is not None:
+        path.write_text(content)
+    status, stdout, stderr = run("assign", str(path), "--json")
+
+    assert status == 2
+    assert text in stderr
+    assert str(path) in stderr
+    assert text in last_json(stdout)["error"]
+    assert sandbox.requests == []
+    assert not (tmp_path / "ids.csv.journal").exists()
+
+
+def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
+    """Twenty are shown."""
+    status, _, stderr = run("assign", write_ids(tmp_path, *["x"] * 50))
+
+    assert status == 2
+    assert len(stderr.splitlines()) == 21
+    assert "30 more lines are wrong" in stderr
+
+
+def test_bad_words_are_refused(tmp_path: Path) -> None:
+    """Exit 2, as for any wrong usage."""
+    file = write_ids(tmp_path, 1)
+    assert run("assign", file, "--quota", "fast")[0] == 2
+    assert run("assign", file, "--concurrency", "0")[0] == 2
+    assert run("nothing")[0] == 2
+
+
+def test_missing_credentials_are_fatal(tmp_path: Path) -> None:
+    """Exit 4, with what to set."""
+    status, _, stderr = run("assign", write_ids(tmp_path, 1))
+
+    assert status == 4
+    assert "B2B_ACCESS_TOKEN" in stderr
+
+
+def test_wrong_credentials_are_fatal(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 4 at the first answer, with what to do."""
+    sandbox = live_sandbox()
+    monkeypatch.setenv("B2B_ACCESS_TOKEN", "wrong-secret")
+    status, stdout, stderr = run("assign", write_ids(tmp_path, *range(1001, 1051)), "--json", *FAST)
+
+    assert status == 4
+    assert "b2b-async check" in stderr
+    assert last_json(stdout)["fatal"].startswith("Assign Customer Orders to Company: 401")
+    assert len(sandbox.requests) <= 32
+    assert "wrong-secret" not in stdout + stderr
+
+
+def test_a_journal_of_another_job_is_refused(
+    tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2, nothing sent."""
+    sandbox = live_sandbox()
+    file = write_ids(tmp_path, 1001)
+    run("assign", file, *FAST)
+    monkeypatch.setenv("B2B_STORE_HASH", "another")
+    status, _, stderr = run("assign", file, *FAST)
+
+    assert status == 2
+    assert "store is 'sandbox-store' there and 'another' here" in stderr
+    assert len(sandbox.requests) == 1
+
+
+class _Interrupting(Store):
+    """A store that presses Ctrl-C when its tenth customer is assigned."""
+
+    armed = True
+
+    def assign(self, customer_id: int) -> int | None:
+        if customer_id == 1010 and self.armed:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().assign(customer_id)
+
+
+def test_ctrl_c_stops_and_the_next_run_goes_on(tmp_path: Path, live_sandbox: Start) -> None:
+    """Exit 3; then one outcome for each id."""
+    store = _Interrupting(10, 10)
+    live_sandbox(store, latency=0.005)
+    file = write_ids(tmp_path, *range(1001, 1101))
+    status, stdout, stderr = run("assign", file, "--concurrency", "4", "--json", *FAST)
+
+    assert status == 3
+    assert last_json(stdout)["stopped"] is True
+    assert "SIGINT: finishing what is under way" in stderr
+    assert "Run the same command again to go on" in stderr
+    store.armed = False
+    again = run("assign", file, "--json", *FAST)
+
+    assert again[0] == 0
+    assert read_status(f"{file}.journal").counts == {"succeeded": 100}
+
+
+def test_two_presses_stop_at_once(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though an answer is still out; the second press comes while the first is being heeded."""
+    gracefully = BulkJob.stop
+
+    def stop(job: BulkJob) -> None:
+        gracefully(job)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    class Log(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(BulkJob, "stop", stop)
+    sandbox = live_sandbox(faults=Faults(script=["slow"], slow_seconds=60))
+    monkeypatch.setattr(sandbox, "requests", Log())
+    status, stdout, stderr = run("assign", write_ids(tmp_path, 1001), "--json", *FAST)
+
+    assert status == 3
+    assert "Stopped at once. Run the same command again to go on" in stderr
+    assert last_json(stdout)["stopped"] is True
+
+
+async def test_a_cancellation_from_outside_is_no_stop(tmp_path: Path) -> None:
+    """Where there are no signal handlers, Ctrl-C cancels the whole command."""
+    path = tmp_path / "ids.csv"
+    path.write_text("1001")
+    async with Sandbox(latency=60) as sandbox:
+        source = _Input(path, "ids.csv", "customer_id", None)
+        job = _run(client_of(sandbox), source, 1, tmp_path / "a.journal", 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(job, 1)
+
+
+def test_status_and_export(tmp_path: Path, live_sandbox: Start) -> None:
+    """What is in a journal, as lines, CSV and JSONL."""
+    live_sandbox()
+    file = write_ids(tmp_path, 1001, 9999)
+    run("assign", file, *FAST)
+    journal = f"{file}.journal"
+    status, stdout, _ = run("status", journal)
+    assert status == 0
+    assert "succeeded: 1" in stdout
+    assert last_json(run("status", journal, "--json")[1])["counts"] == {"failed": 1, "succeeded": 1}
+    lines = run("export", journal)[1].splitlines()
+    assert lines[0].startswith("key,position,status,total,error")
+    assert lines[1].startswith("1001,2,succeeded,3,")
+    (failed,) = run("export", journal, "--format", "jsonl", "--only", "failed")[1].splitlines()
+    assert json.loads(failed)["http_status"] == 404
+    for command in ("status", "export"):
+        status, _, stderr = run(command, str(tmp_path / "none"))
+        assert status == 2
+        assert "there is no journal" in stderr
+
+
+def test_check_with_good_credentials(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence for each, and the quota."""
+    sandbox = live_sandbox(quota="150/60s")
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", sandbox.legacy_token)
+    status, stdout, _ = run("check")
+
+    assert status == 0
+    assert f"v3: the access token of store sandbox-store is accepted at {sandbox.url}." in stdout
+    assert "v2: the legacy token is accepted" in stdout
+    assert "Quota: 148 of 150 requests are left" in stdout
+    facts = last_json(run("check", "--json")[1])
+    assert facts["credentials"] == {"v3": True, "v2": True}
+    assert facts["exit"] == 0
+
+
+def test_check_with_a_legacy_token_alone(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """v3 is not asked."""
+    sandbox = live_sandbox()
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", sandbox.legacy_token)
+    monkeypatch.delenv("B2B_ACCESS_TOKEN")
+    status, stdout, _ = run("check")
+
+    assert status == 0
+    assert "v3" not in stdout
+
+
+def _closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"B2B_ACCESS_TOKEN": "wrong"},
+            "v3: the access token of store sandbox-store is not accepted (401 Unauthorized)",
+        ),
+        ({"B2B_STORE_HASH": "wrong"}, "v3: the server fails with 500. It does so for a wrong store hash"),
+        ({"B2B_STORE_HASH": ""}, "access_token needs store_hash (B2B_STORE_HASH)"),
+        ({"B2B_LEGACY_TOKEN": "wrong"}, "v2: the legacy token is not accepted (401 Unauthorized). Check B2B_LEGACY"),
+        ({"B2B_BASE_URL": "closed"}, "cannot be reached"),
+        ({"B2B_BASE_URL": "prefix"}, "v3: Get All Companies: 405"),
+        ({"B2B_BASE_URL": "http://example.com"}, "base_url must be https"),
+    ],
+)
+def test_check_says_what_is_wrong(
+    live_sandbox: Start, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], text: str
+) -> None:
+    """One sentence and what to do; exit 4."""
+    sandbox = live_sandbox()
+    for name, value in changes.items():
+        special = {
+            "closed": f"http://127.0.0.1:{_closed_port()}",
+            "prefix": sandbox.url + "/api/v3/io/customers/1/orders/b2b?",
+        }
+        monkeypatch.setenv(name, special.get(value, value))
+    status, stdout, stderr = run("check")
+
+    assert status == 4
+    assert text in stdout + stderr
+    assert "sandbox-access-token" not in stdout + stderr
+
+
+@pytest.mark.usefixtures("jumping_asyncio_run")
+def test_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    """400 customers, none refused, within a window of the best time."""
+    status, stdout, stderr = run("demo")
+    facts = last_json(run("demo", "--json")[1])
+
+    assert status == 0
+    assert "its quota scaled to 150 requests in 3 s" in " ".join(stdout.split())
+    assert "4 times: Assign Customer Orders to Company: 404" in stdout
+    assert (facts["succeeded"], facts["failed"], facts["refused"]) == (400, 4, 0)
+    assert facts["seconds"] <= facts["best"] + 3
+    assert capsys.readouterr() == ("", "")
+    assert "Traceback" not in stderr
+
+
+def test_the_sandbox_command(tmp_path: Path) -> None:
+    """It tells how to use it, and ends at Ctrl-C with a count."""
+    command = [sys.executable, "-m", "b2b_async", "sandbox", "--port", "0", "--companies", "2", "--fault", "503=0.5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+
+    assert process.returncode == 0
+    assert "customers 1001 to 1020" in lines[0]
+    assert "export B2B_BASE_URL=http://127.0.0.1:" in lines[1]
+    assert "0 requests arrived" in rest
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--quota", "x"], "write the quota as requests/seconds"),
+        (["--fault", "oops=0.1"], "there is no fault 'oops'"),
+        (["--fault", "503"], "could not convert"),
+    ],
+)
+def test_a_sandbox_with_bad_words(words: list[str], text: str) -> None:
+    """Exit 2."""
+    status, _, stderr = run("sandbox", *words)
+
+    assert status == 2
+    assert text in stderr
+
+
+def test_a_sandbox_on_a_taken_port() -> None:
+    """Exit 2, with the reason."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        status, _, stderr = run("sandbox", "--port", str(taken.getsockname()[1]))
+
+    assert status == 2
+    assert "cannot listen on port" in stderr
+
+
+def test_the_command_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to install; another missing module is a bug and comes out."""
+    monkeypatch.delitem(sys.modules, "b2b_async.cli")
+    monkeypatch.setitem(sys.modules, "click", None)
+    with pytest.raises(SystemExit, match=r"pip install 'b2b-async\[cli\]'"):
+        __main__.main()
+    monkeypatch.setitem(sys.modules, "b2b_async.cli", None)
+    with pytest.raises(ModuleNotFoundError):
+        __main__.main()
+
+
+def test_the_command_line_as_a_module() -> None:
+    """Python -m b2b_async is the command."""
+    done = subprocess.run([sys.executable, "-m", "b2b_async", "--version"], check=True, capture_output=True, text=True)
+
+    assert done.stdout == "b2b-async, version 0.1.0\n"

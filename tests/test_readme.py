@@ -1,0 +1,189 @@
+"""The README: every block of code in it is executed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import attrs
+import pytest
+from aiohttp import web
+
+from b2b_async.sandbox import Order, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b2b_async.sandbox import Sandbox
+
+    Start = Callable[..., Sandbox]
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+
+@attrs.frozen
+class Block:
+    """A fenced block and the heading that it stands under."""
+
+    heading: str
+    language: str
+    code: str
+
+
+def blocks() -> list[Block]:
+    """Read all blocks."""
+    found, heading = [], ""
+    pattern = r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w*)\n(?P<code>.*?)^```$"
+    for match in re.finditer(pattern, README.read_text(), re.MULTILINE | re.DOTALL):
+        heading = match["heading"] or heading
+        if match["code"] is not None:
+            found.append(Block(heading, match["language"], match["code"]))
+    return found
+
+
+def code_under(heading: str, language: str = "python") -> str:
+    """Give the only block of a language under a heading."""
+    (block,) = [block for block in blocks() if (block.heading, block.language) == (heading, language)]
+    return block.code
+
+
+@pytest.fixture
+def sandbox(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
+    """Run in an empty folder with a sandbox in the environment, which knows the README's order and customers."""
+    store = Store()
+    store.add_order(Order("BC123456789", 1032, Decimal(1)))
+    sandbox = live_sandbox(store)
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", sandbox.legacy_token)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "customers.csv").write_text("customer_id\n1001\n1002\n9999\n")
+    return sandbox
+
+
+def test_every_block_has_its_test() -> None:
+    """A new block fails here until it is executed."""
+    assert [(block.heading, block.language) for block in blocks()] == [
+        ("b2b-async", "python"),
+        ("Two commands", "sh"),
+        ("Two commands", "sh"),
+        ("One call in an async service", "python"),
+        ("A bulk job from a CSV", "sh"),
+        ("A bulk job from a CSV", "python"),
+        ("A middleware of your own", "python"),
+        ("Errors to catch", "python"),
+        ("Tests of your own code", "python"),
+        ("The house", "text"),
+    ]
+
+
+def test_the_first_example(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is short, and it makes the two calls."""
+    code = code_under("b2b-async")
+    exec(code, {})  # noqa: S102 -- the README's own code
+
+    assert re.fullmatch(r"\d orders assigned\nBC123456789 registered\n", capsys.readouterr().out)
+    assert len([line for line in code.splitlines() if line]) <= 12
+    assert sandbox.store.orders["BC123456789"].company_id == "4"
+
+
+def test_the_two_commands_are_run_by_ci() -> None:
+    """They make environments of their own, which a test must not; .ci/run takes them from here and runs them."""
+    commands = [block.code.strip() for block in blocks() if block.heading == "Two commands"]
+
+    assert [command.rpartition("&& ")[2] for command in commands] == [".venv/bin/b2b-async demo", ".venv/bin/pytest -q"]
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+async def test_the_service(live_sandbox: Start) -> None:
+    """It answers, and passes the server's words on."""
+    live_sandbox()
+    names: dict[str, Any] = {"__name__": "service"}
+    exec(code_under("One call in an async service"), names)  # noqa: S102 -- the README's own code
+    runner = web.AppRunner(names["app"])
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0]
+    answers = []
+    async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+        for customer in ("1001", "9999", "0"):
+            async with session.post(f"/customers/{customer}/assign") as answer:
+                answers.append((answer.status, await answer.json()))
+    await runner.cleanup()
+
+    assert answers[0] == (200, {"assigned": 3})
+    assert answers[1] == (404, {"error": "User does not exist or action not support for this user."})
+    assert answers[2][0] == 502
+    assert answers[2][1]["outcome"] == "not_sent"
+
+
+def test_the_bulk_commands(sandbox: Sandbox) -> None:
+    """Line by line, as a user types them."""
+    outputs = []
+    for line in code_under("A bulk job from a CSV", "sh").splitlines():
+        done = subprocess.run(line.split(), capture_output=True, text=True, check=False)
+        outputs.append((done.returncode, done.stdout + done.stderr))
+
+    assert [status for status, _ in outputs] == [0, 0, 1, 0, 0]
+    assert "is accepted" in outputs[0][1]
+    assert "rows 3; duplicates 0; sent 0" in outputs[1][1]
+    assert "failed: 1" in outputs[3][1]
+    assert "9999,4,failed" in outputs[4][1]
+    assert len(sandbox.requests) == 5
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_bulk_job_in_python(capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints each outcome and a summary."""
+    exec(code_under("A bulk job from a CSV"), {})  # noqa: S102 -- the README's own code
+
+    assert capsys.readouterr().out.endswith("2 succeeded, 1 failed, 0 unknown\n")
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_middlewares(capsys: pytest.CaptureFixture[str]) -> None:
+    """They run."""
+    exec(code_under("A middleware of your own"), {})  # noqa: S102 -- the README's own code
+
+    assert capsys.readouterr().out.startswith("Assign Customer Orders to Company, attempt 1: 0.")
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    """The sandbox does not know the order."""
+    exec(code_under("Errors to catch"), {})  # noqa: S102 -- the README's own code
+
+    assert capsys.readouterr().out.startswith("Create An Order: 404 Not Found Error: Order Does not Exist")
+
+
+def test_the_tests(tmp_path: Path) -> None:
+    """As a user's test file, in a pytest of its own."""
+    (tmp_path / "test_mine.py").write_text(code_under("Tests of your own code"))
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert "2 passed" in done.stdout
+
+
+def test_the_house_names_what_there_is() -> None:
+    """No file of the package is missing on the map, and none is on it that is not there."""
+    plan = code_under("The house", "text")
+    package = ROOT / "b2b_async"
+    files = {path.name + ("/" if path.is_dir() else "") for path in package.iterdir() if not path.name.startswith("__")}
+
+    assert {name for name in re.findall(r"\w+(?:\.py|/)", plan) if name != "b2b_async/"} == files - {"py.typed"}
+    middlewares = {path.stem for path in (package / "middleware").glob("*.py")} - {"__init__"}
+    assert set(re.search(r"middleware/ +([\w ]+):", plan)[1].split()) == middlewares  # type: ignore[index]
+
+
+def test_asyncio_is_not_left_running() -> None:
+    """The examples close their loops."""
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
