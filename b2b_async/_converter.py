@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 import cattrs
@@ -108,11 +108,11 @@ def _make(detailed: bool) -> cattrs.Converter:  # noqa: FBT001
         names: dict[str, Any] = {field.name: override(rename=camel(field.name)) for field in attrs.fields(into)}
         fast = make_dict_structure_fn(into, converter, **names)
 
-        def thorough(value: Any, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
+        def thorough(value: object, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
             if not isinstance(value, dict):
                 expected = "an object"
                 raise _WrongTypeError(expected, value)
-            return fast(value, target)
+            return fast(cast("Any", value), target)
 
         return thorough if detailed else fast
 

@@ -102,9 +102,10 @@ def test_the_two_commands_are_run_by_ci() -> None:
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
 
 
-async def test_the_service(live_sandbox: Start) -> None:
+async def test_the_service(b2b_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers, and passes the server's words on."""
-    live_sandbox()
+    monkeypatch.setenv("B2B_BASE_URL", b2b_sandbox.url)
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", b2b_sandbox.legacy_token)
     names: dict[str, Any] = {"__name__": "service"}
     exec(code_under("One call in an async service"), names)  # noqa: S102 -- the README's own code
     runner = web.AppRunner(names["app"])
