@@ -34,16 +34,27 @@ class UndecodableBodyError(ValueError):
 
 @attrs.frozen
 class Envelope:
-    """One answer, opened."""
+    """One answer, opened. What is in it is looked up when asked for: a success needs its data only."""
 
     payload: Any
     """The whole JSON value, as it came."""
-    code: int | None = None
-    """The envelope's own code; not always the HTTP status."""
-    message: str | None = None
-    """The server's words, from wherever it put them."""
-    data: Any = None
-    """What the answer is about; None if the envelope has none."""
+    excerpt: str | None = None
+    """The first words of a body that has no envelope, to stand in for its message."""
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 -- any JSON value
+        """What the answer is about; None if the envelope has none."""
+        return _object(self.payload).get("data")
+
+    @property
+    def code(self) -> int | None:
+        """The envelope's own code; not always the HTTP status."""
+        return _code(_object(self.payload).get("code"))
+
+    @property
+    def message(self) -> str | None:
+        """The server's words, from wherever it put them."""
+        return _message(_object(self.payload)) or self.excerpt
 
     @property
     def error_status(self) -> int | None:
@@ -72,46 +83,43 @@ class Envelope:
             UndecodableBodyError: it is not JSON.
         """
         try:
-            payload: Any = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+            return cls(_decode(body if isinstance(body, str) else body.decode()))
         except json.JSONDecodeError as error:
-            message = f"the body (length {len(body)}) stops being JSON at character {error.pos}"
-            raise UndecodableBodyError(message) from None
+            fault = f"stops being JSON at character {error.pos}"
         except UnicodeDecodeError:
-            message = f"the body (length {len(body)}) is not Unicode text"
-            raise UndecodableBodyError(message) from None
+            fault = "is not Unicode text"
         except RecursionError:
-            message = f"the body (length {len(body)}) is nested too deeply"
-            raise UndecodableBodyError(message) from None
+            fault = "is nested too deeply"
         except (ValueError, ArithmeticError):
-            message = f"the body (length {len(body)}) holds a number that is none"
-            raise UndecodableBodyError(message) from None
-        fields = _object(payload)
-        return cls(payload, _code(fields.get("code")), _message(fields), fields.get("data"))
+            fault = "holds a number that is none"
+        message = f"the body (length {len(body)}) {fault}"
+        raise UndecodableBodyError(message)
 
     @classmethod
     def for_error(cls, body: bytes, redact: Callable[[str], str]) -> Envelope:
-        """Open *body* to be shown in an error: without secrets, and whatever it is.
-
-        A body without an envelope gives its first words as the message.
-        """
+        """Open *body* to be shown in an error: without secrets, and whatever it is."""
         # Redact the whole before anything is read or cut: half a token would not be recognised.
         text = redact(body.decode("utf-8", "replace"))
         excerpt = " ".join(text.split())[:_EXCERPT] or None
         try:
-            envelope = cls.parse(text)
+            payload = cls.parse(text).payload
         except UndecodableBodyError:
-            return cls(None, message=excerpt)
-        return envelope if isinstance(envelope.payload, dict) else cls(envelope.payload, message=excerpt)
-
-
-def _object(value: object) -> dict[str, Any]:
-    """Give a JSON object as it is, and anything else as an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+            return cls(None, excerpt)
+        return cls(payload, None if isinstance(payload, dict) else excerpt)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     """Python's parser takes NaN and Infinity; JSON does not have them."""
     raise ValueError(name)
+
+
+# Made once: json.loads() with options of its own builds a decoder for every call.
+_decode = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant).decode
+
+
+def _object(value: object) -> dict[str, Any]:
+    """Give a JSON object as it is, and anything else as an empty one."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _code(value: object) -> int | None:

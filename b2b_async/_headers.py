@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import time
@@ -25,7 +26,7 @@ def leading_number(value: str | None) -> float | None:
     """Read the number at the start of *value* (the vendor writes units behind it), or None."""
     if value is None:
         return None
-    match = _NUMBER.match(value[:_MAX_DIGITS])
+    match = _NUMBER.match(value, 0, _MAX_DIGITS)
     return float(match[1]) if match else None
 
 
@@ -67,24 +68,29 @@ class QuotaHeaders:
     remaining: int | None = None
     """Slots that were left when the server looked, before it counted this request."""
     resets_after: float | None = None
-    """Seconds; after a 429, until the next slot. Otherwise a pacing hint."""
+    """Seconds; after a 429, until the next slot. Otherwise a pacing hint. None also where it does not matter."""
     retry_after: float | None = None
-    """Seconds, from the Retry-After header."""
+    """Seconds, from the Retry-After header of a refusal."""
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, str]) -> QuotaHeaders:
-        """Read both header families: B2B Edition's own, else the core BigCommerce API's (in milliseconds)."""
-        allocated = resets_after = None
-        remaining = leading_number(headers.get("X-Requests-Remaining"))
-        if remaining is not None:
+    def from_headers(cls, headers: Mapping[str, str], *, refused: bool) -> QuotaHeaders:
+        """Read both header families: B2B Edition's own, else the core BigCommerce API's (in milliseconds).
+
+        The times are read where they matter, after a refusal or when nothing is left.
+        """
+        own = headers.get("X-Requests-Remaining")
+        remaining = leading_number(own or headers.get("X-Rate-Limit-Requests-Left"))
+        allocated = _allocated(headers.get("X-Requests-Allocated")) if own else None
+        if remaining is None:
+            return cls(retry_after=retry_after(headers) if refused else None)
+        left = int(min(remaining, _SANE_LIMIT[1]))
+        if left > 1 and not refused:
+            return cls(allocated, left)
+        if own:
             resets_after = leading_number(headers.get("X-Request-Window-Resets-After"))
-            allocated = _allocated(headers.get("X-Requests-Allocated"))
         else:
-            remaining = leading_number(headers.get("X-Rate-Limit-Requests-Left"))
-            if remaining is not None:
-                milliseconds = leading_number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
-                resets_after = None if milliseconds is None else milliseconds / _MILLISECONDS
-        left = None if remaining is None else int(min(remaining, _SANE_LIMIT[1]))
+            milliseconds = leading_number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
+            resets_after = None if milliseconds is None else milliseconds / _MILLISECONDS
         return cls(allocated, left, resets_after, retry_after(headers))
 
     @property
@@ -94,6 +100,7 @@ class QuotaHeaders:
         return max(told, default=None)
 
 
+@functools.lru_cache(maxsize=16)  # it is the same in every answer
 def _allocated(value: str | None) -> tuple[int, float] | None:
     match = _ALLOCATED.match(value) if value else None
     if match is None:

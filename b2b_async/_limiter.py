@@ -36,7 +36,8 @@ class RateLimiter:
     def __init__(self, quota: Quota | None = None, *, uniform: Callable[[], float] = random.random) -> None:
         """Make a limiter; it belongs to the event loop that uses it first."""
         self._books = LeaseWindow(quota or Quota(), uniform)
-        self._queues: dict[Lane, deque[asyncio.Future[Ticket]]] = {"interactive": deque(), "bulk": deque()}
+        self._interactive: deque[asyncio.Future[Ticket]] = deque()
+        self._bulk: deque[asyncio.Future[Ticket]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -50,8 +51,8 @@ class RateLimiter:
             used=books.active,
             foreign=books.foreign,
             held_for=max(0.0, books.held_until - now),
-            waiting_interactive=len(self._queues["interactive"]),
-            waiting_bulk=len(self._queues["bulk"]),
+            waiting_interactive=len(self._interactive),
+            waiting_bulk=len(self._bulk),
             granted=books.granted,
             refused=books.refused,
         )
@@ -67,34 +68,41 @@ class RateLimiter:
         Raises:
             QuotaWaitTooLongError: no slot can be free before *until*; nothing was waited for.
         """
-        now = self._time()
-        ahead = len(self._queues["interactive"])
-        if lane == "bulk":
-            ahead += 0 if first and not ahead else len(self._queues["bulk"])
-        elif first:
-            ahead = 0
-        if not ahead:
-            granted = self._books.try_acquire(now, lane)
-            if isinstance(granted, Ticket):
-                return granted
+        interactive, bulk = len(self._interactive), len(self._bulk)
+        ahead = interactive if lane == "bulk" else 0
+        if not first:
+            ahead += bulk if lane == "bulk" else interactive
+        if not ahead and (ticket := self.try_acquire(lane)):
+            return ticket
         if until is not None:
-            self._refuse_hopeless(now, ahead, until)
+            self._refuse_hopeless(self._time(), ahead, until)
         return await self._wait(lane, first=first)
+
+    def try_acquire(self, lane: Lane = "interactive") -> Ticket | None:
+        """Take a slot if one is free now and nobody waits; else None."""
+        now = self._time()
+        granted = None if self._waiting() else self._books.try_acquire(now, lane)
+        return granted if isinstance(granted, Ticket) else None
 
     def report(self, ticket: Ticket, status: int | None, headers: QuotaHeaders) -> None:
         """Give a slot back whose request was answered with *status*, or given up after it left (None)."""
         self._books.report(ticket, self._time(), status, headers)
-        self._pump()
+        if self._waiting():
+            self._pump()
 
     def unsent(self, ticket: Ticket) -> None:
         """Give a slot back whose request never left."""
         self._books.unsent(ticket)
-        self._pump()
+        if self._waiting():
+            self._pump()
+
+    def _waiting(self) -> bool:
+        return bool(self._interactive or self._bulk)
 
     def _time(self) -> float:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._loop is not None and any(self._queues.values()):
+            if self._loop is not None and self._waiting():
                 message = "this RateLimiter has calls waiting in another event loop; make one limiter for each loop"
                 raise ConfigurationError(message)
             self._loop = loop
@@ -112,7 +120,7 @@ class RateLimiter:
             raise QuotaWaitTooLongError(message, wait=at - now, limit=books.limit, window=books.window, queued=ahead)
 
     async def _wait(self, lane: Lane, *, first: bool) -> Ticket:
-        queue = self._queues[lane]
+        queue = self._bulk if lane == "bulk" else self._interactive
         waiter: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
         if first:
             queue.appendleft(waiter)
@@ -135,8 +143,9 @@ class RateLimiter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for lane in ("interactive", "bulk"):
-            queue = self._queues[lane]
+        lanes: tuple[tuple[Lane, deque[asyncio.Future[Ticket]]], ...]
+        lanes = (("interactive", self._interactive), ("bulk", self._bulk))
+        for lane, queue in lanes:
             while queue:
                 if queue[0].cancelled():
                     queue.popleft()

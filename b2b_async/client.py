@@ -202,15 +202,7 @@ class Client:
         Raises:
             B2BError: one of ``b2b_async.errors``.
         """
-        request = Request(
-            operation=operation,
-            path=operation.path(*segments),
-            call=CallState(next(self._ids)),
-            query=query,
-            body=body,
-            lane=self._lane,
-        )
-        return await self._handler(request)
+        return await self._handler(self._request(operation, segments, query, body))
 
     async def call(
         self,
@@ -226,7 +218,7 @@ class Client:
             ResponseValidationError: the server said yes, but with data that do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
-        response = await self.send(operation, *segments, query=query, body=body)
+        response = await self._handler(self._request(operation, segments, query, body))
         envelope = response.envelope
         try:
             return structure(None if envelope is None else envelope.data, into)
@@ -243,6 +235,18 @@ class Client:
         )
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
         raise ResponseValidationError(message, answer=answer, operation=operation.name)
+
+    def _request(
+        self, operation: Operation, segments: tuple[str | int, ...], query: Mapping[str, str] | None, body: bytes | None
+    ) -> Request:
+        return Request(
+            operation=operation,
+            path=operation.path(*segments),
+            call=CallState(next(self._ids)),
+            query=query,
+            body=body,
+            lane=self._lane,
+        )
 
 
 def _checked_base_url(url: str) -> str:

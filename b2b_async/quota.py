@@ -421,8 +421,9 @@ class LeaseWindow:
             self._room, self._room_at = min(_ROOM_PART * self.limit, room), now
             self._calm(now)
         self.foreign = max(0, at_least, min(self.foreign, at_most))
-        if self.limit - self.active - self.foreign - self.headroom(now) >= 1:
-            self._probe_gap = self.window * _PROBE
+        first_gap = self.window * _PROBE
+        if self._probe_gap != first_gap and self.limit - self.active - self.foreign - self.headroom(now) >= 1:
+            self._probe_gap = first_gap
         if remaining <= 0:
             hint = min(resets_after, self.window)
             self._probe_at = max(self._probe_at, now + hint + self.window * _MARGIN)

@@ -149,7 +149,7 @@ def test_a_limiter_moves_to_another_loop_only_when_nobody_waits() -> None:
 
     asyncio.run(take())
     asyncio.run(take())
-    limiter._queues["bulk"].append(asyncio.Future(loop=(loop := asyncio.new_event_loop())))
+    limiter._bulk.append(asyncio.Future(loop=(loop := asyncio.new_event_loop())))
     loop.close()
     with pytest.raises(ConfigurationError, match="another event loop"):
         asyncio.run(take())

@@ -113,7 +113,12 @@ def simulate(
             heapq.heappush(events, (now + back, number, "answer", (ticket, status, headers)))
         else:
             ticket, status, headers = detail
-            books.report(ticket, now, status, SILENCE if status is None else QuotaHeaders.from_headers(change(headers)))
+            books.report(
+                ticket,
+                now,
+                status,
+                SILENCE if status is None else QuotaHeaders.from_headers(change(headers), refused=status == 429),
+            )
             free += 1
             if status == 429:
                 sent -= 1

@@ -233,9 +233,11 @@ def read_outcomes(path: Path | str, status: str | None = None) -> Iterator[ItemO
     """
     columns = "key, position, status, result, failure, attempts, started, finished"
     # The column names are this module's own.
-    query = f"SELECT {columns} FROM items WHERE status IS NOT NULL AND (?1 IS NULL OR status = ?1) ORDER BY position"  # noqa: S608
+    query = f"SELECT {columns} FROM items WHERE status IS NOT NULL AND (:status IS NULL OR status = :status) ORDER BY position"  # noqa: S608
     with contextlib.closing(_reader(path)) as database, _readable(path):
-        for key, position, ended, result, failure, attempts, started, finished in database.execute(query, (status,)):
+        for key, position, ended, result, failure, attempts, started, finished in database.execute(
+            query, {"status": status}
+        ):
             yield ItemOutcome(
                 key=key,
                 position=position,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from b2b_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -50,4 +48,4 @@ class Auth:
                 "the credentials of this client are for v3 only, and nothing was sent"
             )
             raise ConfigurationError(message, operation=request.operation.name)
-        return await handler(attrs.evolve(request, headers={**request.headers, **own}))
+        return await handler(request.with_headers(own))

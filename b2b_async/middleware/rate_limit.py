@@ -34,8 +34,8 @@ class RateLimit:
         Raises:
             QuotaWaitTooLongError: no slot can be free before the call's deadline.
         """
-        ticket = await self._ticket(request)
         limiter = self._limiter
+        ticket = limiter.try_acquire(request.lane) or await self._wait(request)
         try:
             response = await handler(request)
         except B2BError as error:
@@ -48,11 +48,12 @@ class RateLimit:
             limiter.report(ticket, None, _SILENCE)
             raise
         # The limiter holds the whole store after a 429, so that the retry has nothing else to wait for.
-        request.call.requeue = response.status == _TOO_MANY_REQUESTS
-        limiter.report(ticket, response.status, QuotaHeaders.from_headers(response.headers))
+        refused = response.status == _TOO_MANY_REQUESTS
+        request.call.requeue = refused
+        limiter.report(ticket, response.status, QuotaHeaders.from_headers(response.headers, refused=refused))
         return response
 
-    async def _ticket(self, request: Request) -> Ticket:
+    async def _wait(self, request: Request) -> Ticket:
         call = request.call
         deadline = call.deadline
         if deadline is not None and request.lane == "bulk":

@@ -1,0 +1,283 @@
+"""What a call costs on the client's side: our whole default pipeline against what people use.
+
+One canned loopback server in another process answers every request with the same bytes. Each library makes the same
+PUT with its own URL for each call, 16 at once, and gives the ``total`` of the answer as an integer. The rounds of the
+libraries take turns, and each round is compared with the round of bare aiohttp beside it, so that a noisy machine
+shows as spread and not as a result. CPU time is that of the client's process, all threads.
+
+    python benchmarks/overhead.py [--calls 3000] [--rounds 9]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import statistics
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import aiohttp_retry
+import httpx
+import niquests
+import requests
+from azure.core import AsyncPipelineClient
+from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy, HeadersPolicy, NetworkTraceLoggingPolicy
+from azure.core.rest import HttpRequest
+from bigcommerce.connection import Connection as BigcommerceConnection
+from rich.console import Console
+from rich.table import Table
+
+from b2b_async import Client, Credentials, Quota, RateLimiter, v3
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from multiprocessing.connection import Connection
+
+CONCURRENCY = 16
+HEADERS = {
+    "Accept": "application/json",
+    "Content-Type": "application/json",
+    "X-Auth-Token": "token",
+    "X-Store-Hash": "store",
+}
+BODY = b'{"code": 200, "data": {"total": 3}, "message": "SUCCESS"}'
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: 0123456789abcdef\r\n"
+    b"X-Requests-Allocated: 100000 times/1 s\r\nX-Requests-Window-Length: 0 times\r\n"
+    b"X-Requests-Remaining: 100000 times\r\nX-Request-Window-Resets-After: 0.00001 s\r\n"
+    b"Content-Length: " + str(len(BODY)).encode() + b"\r\n\r\n" + BODY
+)
+
+
+class _Canned(asyncio.Protocol):
+    """Answers as soon as a whole request is there; looks at nothing but its length."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end].lower()
+            place = head.find(b"content-length:")
+            length = int(head[place + 15 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
+            if len(self._buffer) < end + 4 + length:
+                return
+            self._buffer = self._buffer[end + 4 + length :]
+            self._transport.write(ANSWER)
+
+
+def serve(pipe: Connection) -> None:
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(_Canned, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+Call = Callable[[int], Awaitable[int]]
+Library = Callable[[str], "AbstractAsyncContextManager[Call]"]
+
+
+def path_of(number: int) -> str:
+    return f"/api/v3/io/customers/{number}/orders/b2b"
+
+
+@contextlib.asynccontextmanager
+async def bare_aiohttp(url: str) -> AsyncIterator[Call]:
+    async with aiohttp.ClientSession(headers=HEADERS, cookie_jar=aiohttp.DummyCookieJar()) as session:
+
+        async def call(number: int) -> int:
+            async with session.put(url + path_of(number), data=b"{}") as answer:
+                return int(json.loads(await answer.read())["data"]["total"])
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def b2b_async(url: str) -> AsyncIterator[Call]:
+    limiter = RateLimiter(Quota(100_000, 1.0))
+    async with Client(Credentials("token", "store"), base_url=url, limiter=limiter) as client:
+
+        async def call(number: int) -> int:
+            return (await v3.orders.assign_customer_orders(client, number)).total
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_with_retry(url: str) -> AsyncIterator[Call]:
+    options = aiohttp_retry.ExponentialRetry(attempts=4)
+    session = aiohttp.ClientSession(headers=HEADERS, cookie_jar=aiohttp.DummyCookieJar())
+    async with aiohttp_retry.RetryClient(session, retry_options=options) as client:
+
+        async def call(number: int) -> int:
+            async with client.put(url + path_of(number), data=b"{}") as answer:
+                return int(json.loads(await answer.read())["data"]["total"])
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def azure_core(url: str) -> AsyncIterator[Call]:
+    policies = [HeadersPolicy(HEADERS), AsyncRetryPolicy(), ContentDecodePolicy(), NetworkTraceLoggingPolicy()]
+    async with AsyncPipelineClient(base_url=url, policies=policies) as client:
+
+        async def call(number: int) -> int:
+            answer = await client.send_request(HttpRequest("PUT", url + path_of(number), content=b"{}"))
+            answer.raise_for_status()
+            return int(answer.json()["data"]["total"])
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def httpx_async(url: str) -> AsyncIterator[Call]:
+    async with httpx.AsyncClient(headers=HEADERS, limits=httpx.Limits(max_connections=CONCURRENCY)) as client:
+
+        async def call(number: int) -> int:
+            return int((await client.put(url + path_of(number), content=b"{}")).json()["data"]["total"])
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def niquests_async(url: str) -> AsyncIterator[Call]:
+    async with niquests.AsyncSession(pool_maxsize=CONCURRENCY) as session:
+        session.headers.update(HEADERS)
+
+        async def call(number: int) -> int:
+            return int((await session.put(url + path_of(number), data=b"{}")).json()["data"]["total"])
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def in_threads(call_in_thread: Callable[[int], int]) -> AsyncIterator[Call]:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        loop = asyncio.get_running_loop()
+
+        async def call(number: int) -> int:
+            return await loop.run_in_executor(pool, call_in_thread, number)
+
+        yield call
+
+
+def requests_in_threads(url: str) -> AbstractAsyncContextManager[Call]:
+    local = threading.local()
+
+    def call(number: int) -> int:
+        if not hasattr(local, "session"):
+            local.session = requests.Session()
+            local.session.headers.update(HEADERS)
+        return int(local.session.put(url + path_of(number), data=b"{}", timeout=30).json()["data"]["total"])
+
+    return in_threads(call)
+
+
+def bigcommerce_in_threads(url: str) -> AbstractAsyncContextManager[Call]:
+    local = threading.local()
+    plain = {name: value for name, value in HEADERS.items() if name != "Content-Type"}  # it sets that by itself
+
+    def call(number: int) -> int:
+        if not hasattr(local, "connection"):
+            local.connection = BigcommerceConnection("unused", None)
+        answer = local.connection.make_request("PUT", url + path_of(number), {"total": 0}, headers=dict(plain))
+        return int(answer["data"]["total"])
+
+    return in_threads(call)
+
+
+LIBRARIES: dict[str, Library] = {
+    "bare aiohttp": bare_aiohttp,
+    "b2b-async, default pipeline": b2b_async,
+    "aiohttp_retry": aiohttp_with_retry,
+    "azure-core": azure_core,
+    "niquests": niquests_async,
+    "httpx": httpx_async,
+    "requests in threads": requests_in_threads,
+    "bigcommerce in threads": bigcommerce_in_threads,
+}
+
+
+async def measure(call: Call, calls: int) -> tuple[float, float]:
+    """Give CPU seconds and wall seconds of *calls*, 16 at once."""
+    numbers = iter(range(1, calls + 1))
+
+    async def work() -> None:
+        for number in numbers:
+            if await call(number) != 3:  # noqa: PLR2004 -- what the canned answer says
+                message = "a library lost the answer"
+                raise RuntimeError(message)
+
+    cpu, wall = time.process_time(), time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONCURRENCY):
+            group.create_task(work())
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+async def compare(url: str, calls: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in LIBRARIES}
+    async with contextlib.AsyncExitStack() as stack:
+        ready = {name: await stack.enter_async_context(library(url)) for name, library in LIBRARIES.items()}
+        for call in ready.values():  # connections, caches, lazily built hooks
+            await measure(call, 200)
+        for number in range(rounds):
+            # Another order each time, so that nobody always runs after the same neighbour.
+            names = list(ready)[number % len(ready) :] + list(ready)[: number % len(ready)]
+            for name in names:
+                results[name].append(await measure(ready[name], calls))
+    return results
+
+
+def show(results: dict[str, list[tuple[float, float]]], calls: int) -> None:
+    table = Table(title=f"{CONCURRENCY} at once, {calls} calls a round, {len(results['bare aiohttp'])} rounds")
+    for column in ("library", "CPU per call", "CPU, ratio to bare aiohttp", "spread", "calls per second"):
+        table.add_column(column, justify="left" if column == "library" else "right")
+    bare = results["bare aiohttp"]
+    for name, rounds in results.items():
+        ratios = sorted(cpu / base for (cpu, _), (base, _) in zip(rounds, bare, strict=True))
+        table.add_row(
+            name,
+            f"{statistics.median(cpu for cpu, _ in rounds) / calls * 1e6:.0f} µs",
+            f"{statistics.median(ratios):.2f}",
+            f"{ratios[0]:.2f}-{ratios[-1]:.2f}",
+            f"{calls / statistics.median(wall for _, wall in rounds):,.0f}",
+        )
+    Console(width=100).print(table)
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    with server() as url:
+        show(asyncio.run(compare(url, arguments.calls, arguments.rounds)), arguments.calls)
+
+
+if __name__ == "__main__":
+    main()
