@@ -22,6 +22,7 @@ _MILLISECONDS = 1000
 _MAX_DIGITS = 32
 
 
+@functools.lru_cache(maxsize=512)  # "149 times" comes again every window
 def leading_number(value: str | None) -> float | None:
     """Read the number at the start of *value* (the vendor writes units behind it), or None."""
     if value is None:

@@ -81,28 +81,27 @@ class RateLimiter:
     def try_acquire(self, lane: Lane = "interactive") -> Ticket | None:
         """Take a slot if one is free now and nobody waits; else None."""
         now = self._time()
-        granted = None if self._waiting() else self._books.try_acquire(now, lane)
+        if self._interactive or self._bulk:
+            return None
+        granted = self._books.try_acquire(now, lane)
         return granted if isinstance(granted, Ticket) else None
 
     def report(self, ticket: Ticket, status: int | None, headers: QuotaHeaders) -> None:
         """Give a slot back whose request was answered with *status*, or given up after it left (None)."""
         self._books.report(ticket, self._time(), status, headers)
-        if self._waiting():
+        if self._interactive or self._bulk:
             self._pump()
 
     def unsent(self, ticket: Ticket) -> None:
         """Give a slot back whose request never left."""
         self._books.unsent(ticket)
-        if self._waiting():
+        if self._interactive or self._bulk:
             self._pump()
-
-    def _waiting(self) -> bool:
-        return bool(self._interactive or self._bulk)
 
     def _time(self) -> float:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._loop is not None and self._waiting():
+            if self._loop is not None and (self._interactive or self._bulk):
                 message = "this RateLimiter has calls waiting in another event loop; make one limiter for each loop"
                 raise ConfigurationError(message)
             self._loop = loop

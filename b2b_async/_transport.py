@@ -64,7 +64,8 @@ class Transport:
     def __init__(self, sessions: SessionManager, base_url: str, timeouts: Timeouts) -> None:
         """Prepare what is the same for all requests."""
         self._sessions = sessions
-        self._base_url = base_url
+        url = URL(base_url)
+        self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(
             total=timeouts.attempt, sock_connect=timeouts.connect, ceil_threshold=_NEVER_CEIL
         )
@@ -86,7 +87,7 @@ class Transport:
         try:
             async with session.request(
                 request.operation.method,
-                URL(self._base_url + request.path, encoded=True),
+                self._origin.with_path(self._prefix + request.path, encoded=True),
                 params=request.query,
                 data=request.body,
                 headers={**_JSON, **request.headers},

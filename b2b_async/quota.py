@@ -248,21 +248,24 @@ class LeaseWindow:
 
     def try_acquire(self, now: float, lane: Lane) -> Ticket | float:
         """Grant a slot, or say when to ask again: a time after *now*, or infinity for "after the next report"."""
-        self._expire(now)
+        leases = self._leases
+        if leases and leases[0] <= now:
+            self._expire(now)
         if now < self.held_until:
             return self.held_until
         bulk = lane == "bulk"
         capacity = self._capacity(now)
-        next_lease = self._leases[0] if self._leases else INF
+        active = len(leases) + self.in_flight
+        next_lease = leases[0] if leases else INF
         keep = min(self._quota.reserve, capacity - 1) if bulk and now < self._interactive_until else 0
-        available: float = capacity - self.active - keep
+        available: float = capacity - active - keep
         if available < 1:  # our own books are full
             return min(next_lease, self._slow_until) if now < self._slow_until else next_lease
         if not self._bare:
             if now - self._heard_at > self.window:  # nobody has told us anything (lately)
                 return next_lease if self.in_flight >= _COLD else self._grant(now, bulk=bulk)
             room = self.headroom(now) if bulk else 0.0
-            available = min(available, self.limit - self.active - self.foreign - room - keep)
+            available = min(available, self.limit - active - self.foreign - room - keep)
             if available < 1:  # the server's view leaves nothing
                 return self._probe(now, next_lease, bulk=bulk)
         if bulk:
