@@ -261,7 +261,7 @@ def _checked_base_url(url: str) -> str:
     if parts.username is not None or parts.password is not None:
         message = f"base_url must not contain a user name or password; {example}"
         raise ConfigurationError(message)
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or not url.isprintable():
+    if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or set("?#\\ ") & set(url):
         message = f"base_url must be a scheme, a host and perhaps a path: {url!r} is not; {example}"
         raise ConfigurationError(message)
     if parts.scheme == "http" and not _is_this_machine(host):

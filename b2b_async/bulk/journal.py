@@ -231,9 +231,10 @@ def read_outcomes(path: Path | str, status: str | None = None) -> Iterator[ItemO
     Raises:
         JournalError: there is no such journal.
     """
-    columns = "key, position, status, result, failure, attempts, started, finished"
-    # The column names are this module's own.
-    query = f"SELECT {columns} FROM items WHERE status IS NOT NULL AND (:status IS NULL OR status = :status) ORDER BY position"  # noqa: S608
+    query = """
+        SELECT key, position, status, result, failure, attempts, started, finished FROM items
+        WHERE status IS NOT NULL AND (:status IS NULL OR status = :status) ORDER BY position
+    """
     with contextlib.closing(_reader(path)) as database, _readable(path):
         for key, position, ended, result, failure, attempts, started, finished in database.execute(
             query, {"status": status}
