@@ -339,7 +339,7 @@ def test_check_says_what_is_wrong(
     """One sentence and what to do; exit 4."""
     sandbox = live_sandbox()
     for name, value in changes.items():
-        special = {"closed": f"http://127.0.0.1:{_closed_port()}", "prefix": f"{sandbox.url}/nowhere"}
+        special = {"closed": f"http://127.0.0.1:{_closed_port()}", "prefix": f"{sandbox.url}/api/v3"}
         monkeypatch.setenv(name, special.get(value, value))
     status, stdout, stderr = run("check")
 
