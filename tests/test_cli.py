@@ -72,6 +72,7 @@ def test_assign_again_skips_what_is_done(tmp_path: Path, live_sandbox: Start) ->
     again = run("assign", file, "--json", *FAST)
 
     assert (first[0], again[0]) == (1, 0)
+    assert "line 4: 1002 was met before and is done once" in first[2]
     facts = last_json(first[1])
     assert {name: facts[name] for name in ("command", "exit", "succeeded", "failed", "duplicates", "total")} == {
         "command": "assign",
@@ -108,6 +109,16 @@ def test_assign_reads_stdin_and_limits(tmp_path: Path, live_sandbox: Start, monk
     facts = last_json(stdout)
     assert facts["succeeded"] == 2
     assert (tmp_path / facts["journal"]).is_file()
+
+
+def test_many_duplicates_are_only_counted(tmp_path: Path, live_sandbox: Start) -> None:
+    """Five are shown."""
+    live_sandbox()
+    _, stdout, stderr = run("assign", write_ids(tmp_path, *[1001] * 9), "--json", *FAST)
+
+    assert stderr.count("was met before") == 5
+    assert "line 7: 1001 was met before and is done once (further ones are only counted)" in stderr
+    assert last_json(stdout)["duplicates"] == 8
 
 
 def test_a_dry_run_sends_nothing(tmp_path: Path, live_sandbox: Start) -> None:

@@ -10,7 +10,7 @@ import pytest
 from helpers import client_of
 
 from b2b_async import Client, Credentials, InvalidArgumentError, Quota, RateLimiter, RetryPolicy, v3
-from b2b_async.bulk import BulkJob, Item, JobSummary, Journal, JournalError
+from b2b_async.bulk import BulkJob, Item, ItemOutcome, JobSummary, Journal, JournalError, Skipped
 from b2b_async.bulk.journal import read_outcomes, read_status
 from b2b_async.bulk.report import flat
 from b2b_async.sandbox import Faults, Sandbox, Store
@@ -18,8 +18,6 @@ from b2b_async.sandbox import Faults, Sandbox, Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
-
-    from b2b_async.bulk import ItemOutcome
 
 
 @pytest.fixture
@@ -52,8 +50,8 @@ async def test_each_outcome_is_in_the_journal_before_it_is_told(journal: Journal
     """With its result or its reason, its attempts and its place."""
     told: list[ItemOutcome] = []
 
-    def on_outcome(outcome: ItemOutcome | None) -> None:
-        assert outcome is not None
+    def on_outcome(outcome: ItemOutcome | Skipped) -> None:
+        assert isinstance(outcome, ItemOutcome)
         told.append(outcome)
         assert outcome in list(read_outcomes(journal.path))
 
@@ -75,8 +73,10 @@ async def test_each_outcome_is_in_the_journal_before_it_is_told(journal: Journal
 async def test_duplicates_are_done_once(journal: Journal) -> None:
     """Also while the first is still under way."""
     async with Sandbox(latency=1.0) as sandbox, fast(sandbox) as client:
-        summary = await BulkJob(client, [1001, 1002, 1001, 1001], journal=journal).run()
+        told: list[ItemOutcome | Skipped] = []
+        summary = await BulkJob(client, [1001, 1002, 1001, 1001], journal=journal).run(told.append)
 
+    assert told[:2] == [Skipped(key="1001", position=n, reason="duplicate") for n in (3, 4)]
     assert (summary.succeeded, summary.duplicates) == (2, 2)
     assert len(sandbox.requests) == 2
 
@@ -111,7 +111,7 @@ async def test_items_are_pulled_lazily(journal: Journal) -> None:
             pulled += 1
             yield number
 
-    def on_outcome(_outcome: ItemOutcome | None) -> None:
+    def on_outcome(_outcome: ItemOutcome | Skipped) -> None:
         nonlocal done, ahead
         done += 1
         ahead = max(ahead, pulled - done)

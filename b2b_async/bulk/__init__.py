@@ -2,7 +2,7 @@
 
 from b2b_async.bulk.job import ASSIGN, BulkJob, JobKind
 from b2b_async.bulk.journal import Journal, JournalError
-from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary
+from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary, Skipped
 from b2b_async.bulk.sources import Row, SourceError, read_customer_ids
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "Row",
+    "Skipped",
     "SourceError",
     "read_customer_ids",
 ]

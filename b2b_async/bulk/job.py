@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary
+from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary, Skipped
 from b2b_async.errors import (
     AuthenticationError,
     B2BError,
@@ -99,12 +99,12 @@ class BulkJob:
         for worker in self._workers:
             worker.stop()
 
-    async def run(self, on_outcome: Callable[[ItemOutcome | None], None] | None = None) -> JobSummary:
+    async def run(self, on_outcome: Callable[[ItemOutcome | Skipped], None] | None = None) -> JobSummary:
         """Do all items.
 
         Args:
-            on_outcome: Called with each outcome once it is in the journal, and with None for each item
-                that needs nothing: a duplicate, or one that an earlier run settled.
+            on_outcome: Called with each outcome once it is in the journal, and with a ``Skipped`` for each
+                item that needs nothing: a duplicate, or one that an earlier run settled.
 
         Returns:
             What became of the run. ``stopped`` and ``fatal`` say whether it ended early.
@@ -154,7 +154,7 @@ class BulkJob:
         self._ended = True
 
     async def _work(
-        self, worker: _Worker, source: AsyncGenerator[Item], report: Callable[[ItemOutcome | None], None]
+        self, worker: _Worker, source: AsyncGenerator[Item], report: Callable[[ItemOutcome | Skipped], None]
     ) -> None:
         while not self._stopping:
             async with self._pulling:
@@ -165,7 +165,7 @@ class BulkJob:
                 claim = await self._journal.claim(key, item.position)
             if claim != "new":
                 self._counts[claim] += 1
-                report(None)
+                report(Skipped(key=key, position=item.position, reason=claim))
                 continue
             self._open += 1
             outcome = await worker.do(key, item, self._kind)
@@ -244,5 +244,5 @@ def _failure(error: B2BError) -> Failure:
     )
 
 
-def _ignore(_outcome: ItemOutcome | None) -> None:
+def _ignore(_outcome: ItemOutcome | Skipped) -> None:
     """Report to nobody."""

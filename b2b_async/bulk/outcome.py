@@ -66,6 +66,18 @@ class ItemOutcome:
 
 
 @attrs.frozen(kw_only=True)
+class Skipped:
+    """An item that needed nothing."""
+
+    key: str
+    """What the item is known by."""
+    position: int
+    """Where in the input it stood."""
+    reason: Literal["settled", "duplicate"]
+    """An earlier run had settled it, or it stood in the input before."""
+
+
+@attrs.frozen(kw_only=True)
 class JobSummary:
     """What became of a whole run."""
 

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from b2b_async.bulk.outcome import ItemOutcome
 from b2b_async.cli.common import errors_console
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from b2b_async.bulk.outcome import ItemOutcome, JobSummary
+    from b2b_async.bulk.outcome import JobSummary, Skipped
     from b2b_async.client import Client
 
 _MINUTE = 60.0
+_SHOWN_DUPLICATES = 5
 
 
 class JobProgress:
@@ -31,7 +33,7 @@ class JobProgress:
         """Prepare the bar without showing it."""
         self._client = client
         self._total = total
-        self._done = self._called = self._failures = 0
+        self._done = self._called = self._failures = self._duplicates = 0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -56,12 +58,16 @@ class JobProgress:
         """Leave the bar as it is."""
         self._bar.stop()
 
-    def __call__(self, outcome: ItemOutcome | None) -> None:
-        """Count one outcome; None for an item that needed nothing."""
+    def __call__(self, outcome: ItemOutcome | Skipped) -> None:
+        """Count one outcome, and tell of the first duplicates."""
         self._done += 1
-        if outcome is not None:
+        if isinstance(outcome, ItemOutcome):
             self._called += 1
             self._failures += outcome.status != "succeeded"
+        elif outcome.reason == "duplicate" and (room := _SHOWN_DUPLICATES - self._duplicates) > 0:
+            self._duplicates += 1
+            more = " (further ones are only counted)" if room == 1 else ""
+            self._bar.console.print(f"line {outcome.position}: {outcome.key} was met before and is done once{more}")
         books = self._client.quota
         elapsed = max(1e-3, asyncio.get_running_loop().time() - self._started)
         seconds = (self._total - self._done) * books.window / books.limit
