@@ -135,21 +135,34 @@ class Client:
     def from_env(
         cls,
         *,
+        base_url: str | None = None,
         retry: RetryPolicy | None = None,
         limiter: RateLimiter | None = None,
         timeout: Timeouts | None = None,
+        per_call: Iterable[Middleware] = (),
+        per_attempt: Iterable[Middleware] = (),
+        session: aiohttp.ClientSession | None = None,
+        connections: int = 100,
     ) -> Self:
         """Make a client from B2B_ACCESS_TOKEN, B2B_STORE_HASH, B2B_LEGACY_TOKEN and B2B_BASE_URL.
 
-        An empty variable counts as unset.
+        An empty variable counts as unset. The arguments are those of the class; *base_url* goes before its variable.
 
         Raises:
             ConfigurationError: the credentials or the base URL cannot be used.
         """
         names = ("B2B_ACCESS_TOKEN", "B2B_STORE_HASH", "B2B_LEGACY_TOKEN")
-        credentials = Credentials(*(os.environ.get(name) or None for name in names))
-        base_url = os.environ.get("B2B_BASE_URL") or DEFAULT_BASE_URL
-        return cls(credentials, base_url=base_url, retry=retry, limiter=limiter, timeout=timeout)
+        return cls(
+            Credentials(*(os.environ.get(name) or None for name in names)),
+            base_url=base_url or os.environ.get("B2B_BASE_URL") or DEFAULT_BASE_URL,
+            retry=retry,
+            limiter=limiter,
+            timeout=timeout,
+            per_call=per_call,
+            per_attempt=per_attempt,
+            session=session,
+            connections=connections,
+        )
 
     async def __aenter__(self) -> Self:
         """Open the session."""

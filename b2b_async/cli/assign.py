@@ -18,26 +18,26 @@ import attrs
 import click
 from rich.console import Console
 
+from b2b_async._limiter import RateLimiter
 from b2b_async.bulk import BulkJob, Journal, JournalError, SourceError, read_customer_ids
 from b2b_async.cli.common import (
     Exit,
     base_url_option,
     finish,
     json_option,
-    make_client,
     quota_option,
     refuse,
     start_logging,
     verbose_option,
 )
 from b2b_async.cli.screen import JobProgress, summary_table
+from b2b_async.client import Client
 from b2b_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from b2b_async.bulk import Item, JobSummary, Row
-    from b2b_async.client import Client
     from b2b_async.quota import Quota
 
 _SHOWN_PROBLEMS = 20
@@ -100,7 +100,7 @@ def assign(
                 facts = {"rows": total, "duplicates": _duplicates(source), "sent": 0}
                 click.echo("; ".join(f"{name} {value}" for name, value in facts.items()), err=True)
                 finish("assign", Exit.DONE, facts, as_json=as_json)
-            client = make_client(base_url, quota, connections=concurrency)
+            client = Client.from_env(base_url=base_url, limiter=RateLimiter(quota), connections=concurrency)
         except SourceError as error:
             refuse("assign", Exit.USAGE, [str(error)], as_json=as_json)
         except ConfigurationError as error:

@@ -9,6 +9,7 @@ import attrs
 import click
 
 from b2b_async._config import Timeouts
+from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Operation
 from b2b_async._policy import RetryPolicy
 from b2b_async.cli.common import (
@@ -16,12 +17,12 @@ from b2b_async.cli.common import (
     base_url_option,
     finish,
     json_option,
-    make_client,
     quota_option,
     refuse,
     start_logging,
     verbose_option,
 )
+from b2b_async.client import Client
 from b2b_async.errors import (
     APIConnectionError,
     AuthenticationError,
@@ -33,7 +34,6 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from b2b_async.client import Client
     from b2b_async.quota import Quota
 
 _COMPANIES = Operation("Get All Companies", "v3", "GET", "/companies")
@@ -49,8 +49,11 @@ def check(*, base_url: str | None, quota: Quota, as_json: bool, verbose: bool) -
     """Make one harmless call for each credential and say whether it is accepted."""
     start_logging(verbose=verbose)
     try:
-        client = make_client(
-            base_url, quota, retry=RetryPolicy(attempts=2), timeout=Timeouts(call=15, attempt=10, connect=5)
+        client = Client.from_env(
+            base_url=base_url,
+            limiter=RateLimiter(quota),
+            retry=RetryPolicy(attempts=2),
+            timeout=Timeouts(call=15, attempt=10, connect=5),
         )
     except ConfigurationError as error:
         refuse("check", Exit.FATAL, [str(error)], as_json=as_json)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 
-from b2b_async._config import DEFAULT_BASE_URL, Credentials
-from b2b_async._limiter import RateLimiter
-from b2b_async.client import Client
 from b2b_async.errors import ConfigurationError
 from b2b_async.quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from b2b_async._config import Timeouts
-    from b2b_async._policy import RetryPolicy
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -86,30 +79,6 @@ def start_logging(*, verbose: bool) -> None:
     logger.handlers = [handler]
     # The bar counts the failures; retries are for those who want to see everything.
     logger.setLevel(logging.DEBUG if verbose else logging.ERROR)
-
-
-def make_client(
-    base_url: str | None,
-    quota: Quota,
-    *,
-    retry: RetryPolicy | None = None,
-    timeout: Timeouts | None = None,
-    connections: int = 100,
-) -> Client:
-    """Make a client from the environment and the options.
-
-    Raises:
-        ConfigurationError: the credentials or the URL cannot be used.
-    """
-    names = ("B2B_ACCESS_TOKEN", "B2B_STORE_HASH", "B2B_LEGACY_TOKEN")
-    return Client(
-        Credentials(*(os.environ.get(name) or None for name in names)),
-        base_url=base_url or os.environ.get("B2B_BASE_URL") or DEFAULT_BASE_URL,
-        limiter=RateLimiter(quota),
-        retry=retry,
-        timeout=timeout,
-        connections=connections,
-    )
 
 
 def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) -> NoReturn:
