@@ -32,7 +32,7 @@ from b2b_async.errors import (
     UnexpectedRedirectError,
     UnprocessableEntityError,
 )
-from b2b_async.ids import CompanyId, CustomerId, OrderId
+from b2b_async.ids import CustomerId
 from b2b_async.quota import Quota, QuotaSnapshot
 
 __version__ = "0.1.0"
@@ -47,7 +47,6 @@ __all__ = [
     "B2BError",
     "BadRequestError",
     "Client",
-    "CompanyId",
     "ConfigurationError",
     "ConflictError",
     "Credentials",
@@ -59,7 +58,6 @@ __all__ = [
     "Middleware",
     "NotFoundError",
     "Operation",
-    "OrderId",
     "Outcome",
     "PermissionDeniedError",
     "Quota",

@@ -69,7 +69,7 @@ class Credentials:
 
 def _check_seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
     # NaN fails the comparison too.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         message = f"timeouts: {attribute.name} must be a number of seconds above 0, not {value!r}"
         raise ConfigurationError(message)
 
@@ -83,4 +83,4 @@ class Timeouts:
     attempt: float = attrs.field(default=30.0, validator=_check_seconds)
     """One attempt, from its slot in the quota to the last byte of the answer."""
     connect: float = attrs.field(default=5.0, validator=_check_seconds)
-    """Setting up a connection, TLS included."""
+    """Getting a connection: look-up of the name, TLS, and the wait for a free one included."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class RateLimiter:
     """Hands out the slots of one store's quota to the calls of one event loop, first come, first served.
 
-    One limiter belongs to one store; share it between the clients of that store.
+    One limiter belongs to one store; share it between the clients of that store. Its books survive the end of an
+    event loop; its waiters do not, so it serves one loop at a time.
 
     Args:
         quota: The quota and our part of it.
@@ -34,7 +35,7 @@ class RateLimiter:
     """
 
     def __init__(self, quota: Quota | None = None, *, uniform: Callable[[], float] = random.random) -> None:
-        """Make a limiter; it belongs to the event loop that uses it first."""
+        """Make a limiter with empty books."""
         self._books = LeaseWindow(quota or Quota(), uniform)
         self._interactive: deque[asyncio.Future[Ticket]] = deque()
         self._bulk: deque[asyncio.Future[Ticket]] = deque()
@@ -53,7 +54,7 @@ class RateLimiter:
             held_for=max(0.0, books.held_until - now),
             waiting_interactive=len(self._interactive),
             waiting_bulk=len(self._bulk),
-            granted=books.granted,
+            requests=books.granted - books.returned,
             refused=books.refused,
         )
 

@@ -81,7 +81,7 @@ class Request:
             raise ValueError(message)
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
-        """Give the same request with *headers* added, at a fifth of the cost of ``attrs.evolve``."""
+        """Give the same request with *headers* added; ``attrs.evolve`` would look all fields up each time."""
         added = object.__new__(Request)
         vars(added).update(vars(self), headers={**self.headers, **headers})
         return added

@@ -67,7 +67,7 @@ class Transport:
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(
-            total=timeouts.attempt, sock_connect=timeouts.connect, ceil_threshold=_NEVER_CEIL
+            total=timeouts.attempt, connect=timeouts.connect, ceil_threshold=_NEVER_CEIL
         )
 
     async def __call__(self, request: Request) -> Response:
@@ -93,6 +93,8 @@ class Transport:
                 headers={**_JSON, **request.headers},
                 # aiohttp would carry X-Auth-Token to another host.
                 allow_redirects=False,
+                # A session handed in may raise by itself, in words that are not ours.
+                raise_for_status=False,
                 timeout=self._timeout,
                 middlewares=(_send_once,),
             ) as answer:

@@ -114,6 +114,11 @@ class Client:
         self.base_url = _checked_base_url(base_url)
         self.credentials = credentials
         self.limiter = limiter or RateLimiter()
+        self.connections = connections
+        per_call, per_attempt = tuple(per_call), tuple(per_attempt)
+        if middlewares is not None and (retry is not None or per_call or per_attempt):
+            message = "middlewares= is the whole pipeline: put retry, per_call and per_attempt into it instead"
+            raise ConfigurationError(message)
         if middlewares is None:
             middlewares = default_middlewares(
                 credentials,
@@ -227,11 +232,19 @@ class Client:
     ) -> T:
         """Make one call and give its ``data`` as an instance of *into*, an attrs class.
 
+        Args:
+            operation: What is asked.
+            segments: The path parameters in the order of the template, percent-encoded.
+            into: The class of the answer; its fields are the vendor's names in snake_case.
+            query: Query parameters, not encoded.
+            body: The JSON body.
+
         Raises:
             ResponseValidationError: the server said yes, but with data that do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
-        response = await self._handler(self._request(operation, segments, query, body))
+        request = self._request(operation, segments, query, body)
+        response = await self._handler(request)
         envelope = response.envelope
         try:
             return structure(None if envelope is None else envelope.data, into)
@@ -247,7 +260,9 @@ class Client:
             trace_id=response.trace_id,
         )
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
-        raise ResponseValidationError(message, answer=answer, operation=operation.name)
+        misfit = ResponseValidationError(message, answer=answer, operation=operation.name)
+        misfit.attempts, misfit.call_id = tuple(request.call.attempts), request.call.id
+        raise misfit
 
     def _request(
         self, operation: Operation, segments: tuple[str | int, ...], query: Mapping[str, str] | None, body: bytes | None

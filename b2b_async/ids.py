@@ -6,7 +6,3 @@ from typing import NewType
 
 CustomerId = NewType("CustomerId", int)
 """A BigCommerce customer id; not a B2B user id."""
-CompanyId = NewType("CompanyId", str)
-"""A B2B company id."""
-OrderId = NewType("OrderId", str)
-"""A BigCommerce order id; not the ``id`` of a B2B order record."""

@@ -8,7 +8,8 @@ out of order, sometimes missing, and written before the request itself was count
 
 **The lease window.** So the books here rest on one thing alone, our own requests.
 A request that is granted takes a slot. The slot comes back ``window`` seconds and a margin after *its answer
-arrived* (or the attempt was given up), which is the latest moment at which the server can have counted it.
+arrived*, which is the latest moment at which the server can have counted it. (Of an attempt that was given up
+we assume the same: a request that reaches the server a whole window after its timeout would break the rule.)
 With at most ``limit`` slots out, grant number k+limit is sent after the answer to number k arrived, plus the
 window; so no interval of one window at the server ever holds more than ``limit`` of our requests.
 That is true for sliding logs, for fixed windows of any phase, for leaky buckets, whatever the latencies,
@@ -187,8 +188,8 @@ class QuotaSnapshot:
     """Interactive calls that wait for a slot."""
     waiting_bulk: int
     """Bulk calls that wait for a slot."""
-    granted: int
-    """Slots granted since the start."""
+    requests: int
+    """Requests that left since the start, those under way included."""
     refused: int
     """429 answers since the start."""
 
@@ -210,7 +211,7 @@ class LeaseWindow:
         # Our own requests. Invariant: len(_leases) + in_flight <= capacity whenever a slot is granted.
         self._leases: list[float] = []  # heap of the times at which answered requests free their slots
         self.in_flight = 0
-        self.granted = self.refused = self._completed = self._released = 0
+        self.granted = self.returned = self.refused = self._completed = self._released = 0
         # The server's view.
         self.foreign = 0  # slots that others hold
         self._heard_at = -INF  # last answer with quota headers
@@ -289,7 +290,7 @@ class LeaseWindow:
         if refused:
             self.refused += 1
         if headers.remaining is None:
-            self._report_bare(ticket, now, headers, refused=refused)
+            self._report_bare(ticket, now, headers, status)
             return
         self._heard, self._bare, self._cap, self._heard_at = True, False, 1.0, now
         self._overloads = 0
@@ -300,7 +301,7 @@ class LeaseWindow:
 
     def unsent(self, ticket: Ticket) -> None:
         """Take a slot back whose request never left: it is free at once."""
-        self._close(ticket)
+        self.returned += self._close(ticket)
 
     def earliest(self, now: float, ahead: int) -> float:
         """Say when a call with *ahead* others before it can have a slot at the very earliest."""
@@ -373,8 +374,10 @@ class LeaseWindow:
     def _calm(self, now: float) -> None:
         self._calm_until = now + self.window * _CALM_WINDOWS
 
-    def _report_bare(self, ticket: Ticket, now: float, headers: QuotaHeaders, *, refused: bool) -> None:
-        if not refused:
+    def _report_bare(self, ticket: Ticket, now: float, headers: QuotaHeaders, status: int) -> None:
+        if status >= 500:
+            return  # a gateway's page, which says nothing about the server's headers
+        if status != 429:
             self._overloads = 0
             if not self._heard:
                 self._bare = True

@@ -71,7 +71,7 @@ def test_assign_again_skips_what_is_done(tmp_path: Path, live_sandbox: Start) ->
     first = run("assign", file, "--json", *FAST)
     again = run("assign", file, "--json", *FAST)
 
-    assert (first[0], again[0]) == (1, 0)
+    assert (first[0], again[0]) == (1, 1)
     assert "line 4: 1002 was met before and is done once" in first[2]
     facts = last_json(first[1])
     assert {name: facts[name] for name in ("command", "exit", "succeeded", "failed", "duplicates", "total")} == {
@@ -233,7 +233,7 @@ def test_ctrl_c_stops_and_the_next_run_goes_on(tmp_path: Path, live_sandbox: Sta
     assert status == 3
     assert last_json(stdout)["stopped"] is True
     assert "SIGINT: finishing what is under way" in stderr
-    assert "Run the same command again to go on" in stderr
+    assert "To go on, run the same command again" in stderr
     store.armed = False
     again = run("assign", file, "--json", *FAST)
 
@@ -260,7 +260,7 @@ def test_two_presses_stop_at_once(tmp_path: Path, live_sandbox: Start, monkeypat
     status, stdout, stderr = run("assign", write_ids(tmp_path, 1001), "--json", *FAST)
 
     assert status == 3
-    assert "Stopped at once. Run the same command again to go on" in stderr
+    assert "Stopped at once by SIGINT twice. To go on, run the same command again with --journal" in stderr
     assert last_json(stdout)["stopped"] is True
 
 
@@ -340,7 +340,7 @@ def _closed_port() -> int:
         ({"B2B_STORE_HASH": ""}, "access_token needs store_hash (B2B_STORE_HASH)"),
         ({"B2B_LEGACY_TOKEN": "wrong"}, "v2: the legacy token is not accepted (401 Unauthorized). Check B2B_LEGACY"),
         ({"B2B_BASE_URL": "closed"}, "cannot be reached"),
-        ({"B2B_BASE_URL": "prefix"}, "v3: Get All Companies: 404"),
+        ({"B2B_BASE_URL": "prefix"}, "answers 404, as if it were not B2B Edition"),
         ({"B2B_BASE_URL": "http://example.com"}, "base_url must be https"),
     ],
 )
@@ -394,7 +394,7 @@ def test_the_sandbox_command(tmp_path: Path) -> None:
     [
         (["--quota", "x"], "write the quota as requests/seconds"),
         (["--fault", "oops=0.1"], "there is no fault 'oops'"),
-        (["--fault", "503"], "could not convert"),
+        (["--fault", "503"], "--fault 503: write NAME=RATE"),
     ],
 )
 def test_a_sandbox_with_bad_words(words: list[str], text: str) -> None:

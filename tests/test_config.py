@@ -96,7 +96,7 @@ def test_from_env_without_anything_says_what_to_set() -> None:
         Client.from_env()
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), True, "30"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "30"])
 def test_bad_timeouts_are_refused(value: Any) -> None:
     """Seconds above 0."""
     with pytest.raises(ConfigurationError, match="timeouts: attempt must be a number of seconds above 0"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import subprocess
@@ -182,9 +181,3 @@ def test_the_house_names_what_there_is() -> None:
     assert {name for name in re.findall(r"\w+(?:\.py|/)", plan) if name != "b2b_async/"} == files - {"py.typed"}
     middlewares = {path.stem for path in (package / "middleware").glob("*.py")} - {"__init__"}
     assert set(re.search(r"middleware/ +([\w ]+):", plan)[1].split()) == middlewares  # type: ignore[index]
-
-
-def test_asyncio_is_not_left_running() -> None:
-    """The examples close their loops."""
-    with pytest.raises(RuntimeError):
-        asyncio.get_running_loop()

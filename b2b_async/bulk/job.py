@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 _TOO_MANY_REQUESTS = 429
+_PASSING = frozenset({_TOO_MANY_REQUESTS, 503})
+"""Statuses that say "not now", which another run may meet at a better time."""
 
 
 @attrs.frozen
@@ -80,6 +82,12 @@ class BulkJob:
         """Check the arguments without pulling anything."""
         if isinstance(concurrency, bool) or concurrency < 1:
             message = f"concurrency must be at least 1, not {concurrency!r}"
+            raise InvalidArgumentError(message)
+        if concurrency > client.connections:
+            message = (
+                f"concurrency {concurrency} is more than the {client.connections} connections of the client: "
+                "calls would wait for a connection while they hold a slot of the quota; pass Client(connections=...)"
+            )
             raise InvalidArgumentError(message)
         self._client = client
         self._items = items
@@ -132,9 +140,10 @@ class BulkJob:
             succeeded=self._counts["succeeded"],
             failed=self._counts["failed"],
             unknown=self._counts["unknown"],
-            skipped=self._counts["settled"],
-            duplicates=self._counts["duplicate"],
-            requests=after.granted - before.granted,
+            skipped=self._counts["skipped succeeded"] + self._counts["skipped failed"],
+            skipped_failed=self._counts["skipped failed"],
+            duplicates=self._counts["skipped duplicate"],
+            requests=after.requests - before.requests,
             refused=after.refused - before.refused,
             seconds=loop.time() - started,
             stopped=not self._ended or self._open > 0,
@@ -164,7 +173,7 @@ class BulkJob:
                 key = self._kind.key(item.value)
                 claim = await self._journal.claim(key, item.position)
             if claim != "new":
-                self._counts[claim] += 1
+                self._counts[f"skipped {claim}"] += 1
                 report(Skipped(key=key, position=item.position, reason=claim))
                 continue
             self._open += 1
@@ -241,6 +250,7 @@ def _failure(error: B2BError) -> Failure:
         code=error.code,
         message=error.message,
         request_id=error.request_id,
+        final=isinstance(error, InvalidArgumentError) or (error.outcome == "rejected" and error.status not in _PASSING),
     )
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Claim = Literal["new", "settled", "duplicate"]
-"""To be done now; settled by an earlier run; met before in this run."""
+Claim = Literal["new", "succeeded", "failed", "duplicate"]
+"""To be done now; settled so by an earlier run; met before in this run."""
 
 _FORMAT = "1"
 _SCHEMA = """
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS items (
     position INTEGER NOT NULL,
     run INTEGER NOT NULL,
     status TEXT,
+    settled INTEGER NOT NULL DEFAULT 0,
     result TEXT,
     failure TEXT,
     attempts INTEGER,
@@ -47,12 +48,11 @@ CREATE TABLE IF NOT EXISTS items (
 _CLAIM = """
 INSERT INTO items (key, position, run) VALUES (:key, :position, :run)
 ON CONFLICT (key) DO UPDATE SET run = :run WHERE run < :run
-RETURNING status
+RETURNING CASE WHEN settled THEN status ELSE 'new' END
 """
 _RECORD = """
-UPDATE items SET status = ?, result = ?, failure = ?, attempts = ?, started = ?, finished = ? WHERE key = ?
+UPDATE items SET status = ?, settled = ?, result = ?, failure = ?, attempts = ?, started = ?, finished = ? WHERE key = ?
 """
-_SETTLED = ("succeeded", "failed")
 
 
 class JournalError(Exception):
@@ -106,9 +106,7 @@ class Journal:
 
         def work() -> Claim:
             row = self._sql.execute(_CLAIM, {"key": key, "position": position, "run": self._run}).fetchone()
-            if row is None:
-                return "duplicate"
-            return "settled" if row[0] in _SETTLED else "new"
+            return "duplicate" if row is None else row[0]
 
         return await self._do(work)
 
@@ -116,7 +114,17 @@ class Journal:
         """Write down what became of an item; returns once it is on the disk."""
         result = None if outcome.result is None else json.dumps(outcome.result, default=str)
         failure = None if outcome.failure is None else json.dumps(attrs.asdict(outcome.failure))
-        row = (outcome.status, result, failure, outcome.attempts, outcome.started, outcome.finished, outcome.key)
+        settled = outcome.failure is None or outcome.failure.final
+        row = (
+            outcome.status,
+            settled,
+            result,
+            failure,
+            outcome.attempts,
+            outcome.started,
+            outcome.finished,
+            outcome.key,
+        )
         await self._do(lambda: self._sql.execute(_RECORD, row))
 
     # -- in the thread -------------------------------------------------------------------------------------------
@@ -176,7 +184,9 @@ class Journal:
         self._waiting.append((work, done))
         asyncio.get_running_loop().run_in_executor(self._thread, self._drain)
         # Shielded: what was asked for is done and written even if the asker is cancelled.
-        return await asyncio.shield(asyncio.wrap_future(done))
+        waiting = asyncio.wrap_future(done)
+        waiting.add_done_callback(_consume)
+        return await asyncio.shield(waiting)
 
     def _drain(self) -> None:
         batch: list[tuple[Callable[[], Any], Future[Any]]] = []
@@ -186,7 +196,7 @@ class Journal:
             return
         try:
             self._sql.execute("BEGIN IMMEDIATE")
-            results = [work() for work, _ in batch]
+            results = [_attempt(work) for work, _ in batch]
             self._sql.execute("COMMIT")
         except (sqlite3.Error, JournalError) as error:
             if self._database is not None and self._database.in_transaction:
@@ -196,7 +206,24 @@ class Journal:
                 done.set_exception(JournalError(message))
             return
         for (_, done), result in zip(batch, results, strict=True):
-            done.set_result(result)
+            if isinstance(result, JournalError):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+
+
+def _consume(done: asyncio.Future[Any]) -> None:
+    """Look at an error that nobody waits for any more; asyncio would print it as forgotten."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _attempt(work: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the work gives
+    """Do one piece of a batch; a value that SQLite cannot hold fails this piece alone."""
+    try:
+        return work()
+    except (UnicodeError, OverflowError) as error:
+        return JournalError(f"the journal cannot hold this item: {error}")
 
 
 @attrs.frozen

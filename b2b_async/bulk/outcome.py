@@ -41,6 +41,8 @@ class Failure:
     """The server's words."""
     request_id: str | None = None
     """The server's X-Request-Id."""
+    final: bool = False
+    """The same would happen again; otherwise the next run tries the item again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,8 +75,8 @@ class Skipped:
     """What the item is known by."""
     position: int
     """Where in the input it stood."""
-    reason: Literal["settled", "duplicate"]
-    """An earlier run had settled it, or it stood in the input before."""
+    reason: Literal["succeeded", "failed", "duplicate"]
+    """An earlier run had settled it so, or it stood in the input before."""
 
 
 @attrs.frozen(kw_only=True)
@@ -88,11 +90,13 @@ class JobSummary:
     unknown: int
     """Items of which nobody knows whether they were done."""
     skipped: int
-    """Items that an earlier run had settled."""
+    """Items that an earlier run had settled, those that it could not do included."""
+    skipped_failed: int
+    """Those of them that the server had refused for good."""
     duplicates: int
     """Items that stood in the input before, and were done once."""
     requests: int
-    """Requests that left during this run, from this client's limiter."""
+    """Requests that left during this run, all those of the client's limiter."""
     refused: int
     """Requests that were answered 429."""
     seconds: float

@@ -11,12 +11,25 @@ import click
 from b2b_async import __version__
 from b2b_async.cli.assign import assign
 from b2b_async.cli.check import check
+from b2b_async.cli.common import Exit
 from b2b_async.cli.demo import demo
 from b2b_async.cli.journals import export, status
 from b2b_async.cli.sandbox import sandbox
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Commands that say by their exit status that Ctrl-C stopped them."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("b2b-async: stopped", err=True)
+            ctx.exit(Exit.STOPPED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="b2b-async")
 def commands() -> None:
     """Work with BigCommerce B2B Edition from the command line.

@@ -96,6 +96,8 @@ def assign(
             total, problems = _check(source)
             if problems:
                 refuse("assign", Exit.USAGE, problems, as_json=as_json)
+            if not total:
+                click.echo(f"{source.name} has no customer ids: there is nothing to do", err=True)
             if dry_run:
                 facts = {"rows": total, "duplicates": _duplicates(source), "sent": 0}
                 click.echo("; ".join(f"{name} {value}" for name, value in facts.items()), err=True)
@@ -160,7 +162,8 @@ async def _run(
     stop: str | None = None
     async with client, Journal(journal_path, about) as journal:
         job = BulkJob(client, source.items(), journal=journal, concurrency=concurrency)
-        running = asyncio.ensure_future(job.run(progress := JobProgress(client, total)))
+        progress = JobProgress(client, total)
+        running = asyncio.ensure_future(job.run(progress))
 
         def on_signal(name: str) -> None:
             nonlocal stop
@@ -179,17 +182,19 @@ async def _run(
         with progress:
             try:
                 return await running, stop
+            except JournalError as error:  # something has been sent by now, so it is no wrong usage
+                return None, str(error)
             except asyncio.CancelledError:
                 if stop is None:
                     raise
-                return None, stop
+                return None, f"{stop} twice"
 
 
 def _conclude(summary: JobSummary | None, stop: str | None, journal: Path, *, as_json: bool) -> None:
-    again = f"Run the same command again to go on; the journal is {journal}"
+    again = f"To go on, run the same command again with --journal {journal}"
     if summary is None:
-        click.echo(f"Stopped at once. {again}", err=True)
-        finish("assign", Exit.STOPPED, {"stopped": True, "journal": str(journal)}, as_json=as_json)
+        click.echo(f"Stopped at once by {stop}. {again}", err=True)
+        finish("assign", Exit.STOPPED, {"stopped": True, "reason": stop, "journal": str(journal)}, as_json=as_json)
     if not as_json:
         Console(highlight=False).print(summary_table(summary))
     if summary.fatal is not None:
@@ -201,9 +206,9 @@ def _conclude(summary: JobSummary | None, stop: str | None, journal: Path, *, as
     elif summary.stopped:
         status = Exit.STOPPED
         click.echo(f"Stopped by {stop}. {again}", err=True)
-    elif summary.failed or summary.unknown:
+    elif summary.failed or summary.unknown or summary.skipped_failed:
         status = Exit.INCOMPLETE
-        click.echo(f"See why: b2b-async export {journal} --only failed", err=True)
+        click.echo(f"See why: b2b-async export {journal}", err=True)
     else:
         status = Exit.DONE
     facts: dict[str, Any] = {**attrs.asdict(summary), "total": summary.total, "journal": str(journal)}

@@ -74,7 +74,7 @@ async def _check(client: Client) -> dict[str, Any]:
             sentences.append(sentence)
         if credentials.legacy_token is not None:
             # Customer 0 does not exist; that the server says so means that the token opened the door.
-            good["v2"], sentence = await _ask(client, "v2", _USER_COMPANIES, 0, missing=NotFoundError)
+            good["v2"], sentence = await _ask(client, "v2", _USER_COMPANIES, 0, behind_the_door=True)
             sentences.append(sentence)
         books = client.quota
     if any(good.values()):
@@ -91,14 +91,18 @@ async def _ask(
     operation: Operation,
     *segments: int,
     query: dict[str, str] | None = None,
-    missing: type[B2BError] | tuple[()] = (),
+    behind_the_door: bool = False,
 ) -> tuple[bool, str]:
     token, variable = ("access token", "B2B_ACCESS_TOKEN") if version == "v3" else ("legacy token", "B2B_LEGACY_TOKEN")
     store = f" of store {client.credentials.store_hash}" if version == "v3" else ""
     try:
         await client.send(operation, *segments, query=query)
-    except missing:
-        pass  # an answer about data comes only behind the door
+    except NotFoundError as error:
+        # An answer about data comes only behind the door; a page of another server comes without an envelope.
+        if not behind_the_door or error.code is None:
+            return False, (
+                f"{version}: {client.base_url} answers 404, as if it were not B2B Edition. Check the address (B2B_BASE_URL)."
+            )
     except (AuthenticationError, PermissionDeniedError) as error:
         return False, (
             f"{version}: the {token}{store} is not accepted ({error.status} {error.message}). "

@@ -35,6 +35,7 @@ def status(*, journal: Path, as_json: bool) -> None:
 def export(*, journal: Path, form: str, only: str | None) -> None:
     """Print the outcomes in JOURNAL to stdout."""
     try:
+        read_status(journal)  # a journal that cannot be read is refused before the first line is printed
         write = write_csv if form == "csv" else write_jsonl
         write(read_outcomes(journal, only), sys.stdout)
     except JournalError as error:

@@ -27,7 +27,7 @@ def sandbox(
 ) -> None:
     """Run a pretend B2B Edition on this machine until Ctrl-C."""
     try:
-        rates = {name: float(rate) for name, _, rate in (fault.partition("=") for fault in faults)}
+        rates = dict(map(_rate, faults))
         server = Sandbox(
             Store(companies, users, seed=seed),
             quota=quota,
@@ -40,6 +40,15 @@ def sandbox(
         refuse("sandbox", Exit.USAGE, [str(error)], as_json=False)
     except OSError as error:
         refuse("sandbox", Exit.USAGE, [f"cannot listen on port {port}: {error.strerror}"], as_json=False)
+
+
+def _rate(text: str) -> tuple[str, float]:
+    name, _, rate = text.partition("=")
+    try:
+        return name, float(rate)
+    except ValueError:
+        message = f"--fault {text}: write NAME=RATE, for example 503=0.1"
+        raise ValueError(message) from None
 
 
 async def _serve(server: Sandbox) -> None:

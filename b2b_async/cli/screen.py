@@ -41,7 +41,7 @@ class JobProgress:
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]:.0f}/min"),
             TextColumn("quota {task.fields[quota]:.0%}"),
-            TextColumn("failures {task.fields[failures]}"),
+            TextColumn("failures {task.fields[failures]},"),
             TextColumn("{task.fields[left]}"),
             console=errors_console(),
         )
@@ -70,7 +70,8 @@ class JobProgress:
             self._bar.console.print(f"line {outcome.position}: {outcome.key} was met before and is done once{more}")
         books = self._client.quota
         elapsed = max(1e-3, asyncio.get_running_loop().time() - self._started)
-        seconds = (self._total - self._done) * books.window / books.limit
+        # What the quota allows, or what was seen, whichever is slower.
+        seconds = (self._total - self._done) * max(books.window / books.limit, elapsed / max(1, self._done))
         self._bar.update(
             self._task,
             completed=self._done,

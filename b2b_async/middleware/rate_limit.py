@@ -36,6 +36,7 @@ class RateLimit:
         """
         limiter = self._limiter
         ticket = limiter.try_acquire(request.lane) or await self._wait(request)
+        request.call.requeue = False
         try:
             response = await handler(request)
         except B2BError as error:
@@ -49,7 +50,8 @@ class RateLimit:
             raise
         # The limiter holds the whole store after a 429, so that the retry has nothing else to wait for.
         refused = response.status == _TOO_MANY_REQUESTS
-        request.call.requeue = refused
+        if refused:
+            request.call.requeue = True
         limiter.report(ticket, response.status, QuotaHeaders.from_headers(response.headers, refused=refused))
         return response
 

@@ -29,6 +29,8 @@ logger = logging.getLogger("b2b_async")
 
 _BUDGET = 100
 _COST = {"transient": 10, "told": 10, "throttled": 4}
+_OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
+"""Seconds after refusals that no limiter holds the store for."""
 _TOLD_JITTER = 0.25
 """Seconds at most, added to a server's delay, so that its clients do not all come back in the same instant."""
 
@@ -122,7 +124,10 @@ class _Retries:
             return verdict.delay * (0.5 + 0.5 * uniform())
         if verdict.kind == "throttled" and self._request.call.requeue:
             return 0.0  # the limiter holds the store, and lets this call go first
-        return verdict.delay + _TOLD_JITTER * uniform()
+        delay = verdict.delay
+        if verdict.kind == "throttled":  # refused where the limiter does not see it: in an envelope, or without one
+            delay = max(delay, min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** (self._tally.throttled - 1)))
+        return delay + _TOLD_JITTER * uniform()
 
     def _hopeless(self, state: tenacity.RetryCallState) -> bool:
         deadline = self._request.call.deadline

@@ -42,7 +42,7 @@ class Faults:
     ) -> None:
         """Check the names and rates."""
         self._rates: dict[Fault, float] = {_named(name): rate for name, rate in (rates or {}).items()}
-        if any(rate < 0 for rate in self._rates.values()) or sum(self._rates.values()) > 1:
+        if not all(0 <= rate <= 1 for rate in self._rates.values()) or sum(self._rates.values()) > 1:
             message = f"the rates of faults must be parts of all requests, 0 to 1 together, not {self._rates}"
             raise ValueError(message)
         self._script: deque[Fault | None] = deque(None if name is None else _named(name) for name in script)
