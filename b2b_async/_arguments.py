@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from b2b_async.errors import InvalidArgumentError
 
+_LARGEST_ID = 2**63 - 1
 _LARGEST_EXPONENT = 30
 """Beyond it an amount written in digits is nonsense, or an attempt to fill the memory (1E+999999)."""
 
@@ -21,8 +22,8 @@ def customer_number(value: object, name: str) -> int:
     Raises:
         InvalidArgumentError: it is not, or is a bool.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        message = f"{name} must be a positive integer (a BigCommerce id), not {reprlib.repr(value)}"
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_ID:
+        message = f"{name} must be a positive integer (a BigCommerce id), not {_shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -33,11 +34,9 @@ def path_id(value: object, name: str) -> str:
     Raises:
         InvalidArgumentError: it is empty, would change the path ("." and ".."), or cannot be written in a URL.
     """
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = str(customer_number(value, name)) if isinstance(value, int) else value
     if not isinstance(text, str) or text in {"", ".", ".."} or not text.isprintable() or text != text.strip():
-        message = (
-            f"{name} must be an id: a non-empty printable string without blanks around it, not {reprlib.repr(value)}"
-        )
+        message = f"{name} must be an id: a non-empty printable string without blanks around it, not {_shown(value)}"
         raise InvalidArgumentError(message)
     return quote(text, safe="")
 
@@ -49,7 +48,7 @@ def text(value: object, name: str) -> str:
         InvalidArgumentError: it is empty, not a string, or cannot be written as UTF-8.
     """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        message = f"{name} must be a non-empty printable string, not {reprlib.repr(value)}"
+        message = f"{name} must be a non-empty printable string, not {_shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -61,19 +60,29 @@ def money(value: object, name: str) -> Decimal:
         InvalidArgumentError: it is negative, not finite, no number, or a float that is not what it looks like.
     """
     if isinstance(value, bool) or not isinstance(value, Decimal | int | float):
-        message = f"{name} must be a Decimal, for example Decimal('259.99'), not {reprlib.repr(value)}"
+        message = f"{name} must be a Decimal, for example Decimal('259.99'), not {_shown(value)}"
         raise InvalidArgumentError(message)
-    amount = Decimal(value)
+    if isinstance(value, int) and abs(value) > _LARGEST_ID:
+        message = f"{name} must be an amount of money, not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    # from_float: a caller's decimal context may forbid Decimal(0.5).
+    amount = Decimal.from_float(value) if isinstance(value, float) else Decimal(value)  # noqa: FURB164
     if not amount.is_finite() or (amount.is_signed() and amount):
-        message = f"{name} must be a finite amount of at least 0, not {reprlib.repr(value)}"
+        message = f"{name} must be a finite amount of at least 0, not {_shown(value)}"
         raise InvalidArgumentError(message)
     if isinstance(value, float) and amount != Decimal(repr(value)):
         message = f"{name} is the float {value!r}, which is not exactly that amount; pass Decimal('{value!r}')"
         raise InvalidArgumentError(message)
     if amount.adjusted() > _LARGEST_EXPONENT or cast("int", amount.as_tuple().exponent) < -_LARGEST_EXPONENT:
-        message = f"{name} must be an amount of money, not {reprlib.repr(value)}"
+        message = f"{name} must be an amount of money, not {_shown(value)}"
         raise InvalidArgumentError(message)
-    return abs(amount)
+    return amount.copy_abs()  # abs() would round to the precision of the caller's decimal context
+
+
+def _shown(value: object) -> str:
+    """Show what came, cut to a line; Python refuses to print integers of thousands of digits."""
+    huge = isinstance(value, int) and abs(value) > _LARGEST_ID
+    return "an integer that is too large" if huge else reprlib.repr(value)
 
 
 def encode_json(value: JSONOut) -> bytes:

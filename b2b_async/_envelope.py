@@ -103,7 +103,11 @@ class Envelope:
         excerpt = " ".join(text.split())[:_EXCERPT] or None
         try:
             payload = cls.parse(text).payload
-        except UndecodableBodyError:
+            # A token may hide behind JSON's escapes (tok\\/en), which are gone only now.
+            plain = json.dumps(payload, default=str)
+            if redact(plain) != plain:
+                payload = cls.parse(redact(plain)).payload
+        except (UndecodableBodyError, RecursionError):
             return cls(None, excerpt)
         return cls(payload, None if isinstance(payload, dict) else excerpt)
 
@@ -134,10 +138,10 @@ def _message(payload: dict[str, Any]) -> str | None:
     """The general sentence and the particular one, since some answers have both and say little in the first."""
     general = (_object(payload.get("meta")).get("message"), payload.get("message"), payload.get("detail"))
     particular = _object(payload.get("data")).get("errMsg")
-    first = next((text for text in general if isinstance(text, str) and text), None)
-    if not isinstance(particular, str) or not particular or particular == first:
-        return first
-    return f"{first}: {particular}" if first else particular
+    words = [next((text for text in general if isinstance(text, str) and text), None)]
+    if isinstance(particular, str) and particular not in {"", words[0]}:
+        words.append(particular)
+    return _writable(": ".join(word for word in words if word)) or None
 
 
 def _flatten(name: str, value: object, found: dict[str, str], depth: int = 0) -> None:
@@ -145,8 +149,12 @@ def _flatten(name: str, value: object, found: dict[str, str], depth: int = 0) ->
         for key, inner in _object(cast("object", value)).items() if depth < _DEEPEST else ():
             _flatten(f"{name}[{key}]", inner, found, depth + 1)
     elif isinstance(value, list):
-        found[name] = "; ".join(
-            "…" if isinstance(text, dict | list) else str(text) for text in cast("list[object]", value)
-        )
+        texts = ("…" if isinstance(text, dict | list) else str(text) for text in cast("list[object]", value))
+        found[_writable(name)] = _writable("; ".join(texts))
     elif value is not None:
-        found[name] = str(value)
+        found[_writable(name)] = _writable(str(value))
+
+
+def _writable(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can hold and no file or terminal can."""
+    return text.encode("utf-8", "replace").decode()

@@ -67,8 +67,8 @@ class Request:
     """Query parameters, not encoded yet."""
     body: bytes | None = None
     """The JSON body, encoded once per call."""
-    headers: Mapping[str, str] = _NO_HEADERS
-    """Headers set so far; auth adds its own further down."""
+    headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
+    """Headers set so far; auth adds its own further down, so they are not in the repr."""
     lane: Lane = "interactive"
     """Its lane in the limiter."""
     attempt: int = 1

@@ -10,6 +10,7 @@ _CLOSED = (
     "the client is closed, or was never opened: make the call inside 'async with Client(...) as client:', "
     "or before 'await client.close()'"
 )
+_CREDENTIALS = ("Authorization", "X-Auth-Token", "X-Store-Hash", "authToken")
 
 
 class SessionManager:
@@ -28,7 +29,15 @@ class SessionManager:
         self._connections = connections
 
     def open(self) -> None:
-        """Open the session, unless it is borrowed; must be called inside a running event loop."""
+        """Open the session, unless it is borrowed; must be called inside a running event loop.
+
+        Raises:
+            ConfigurationError: a borrowed session adds credentials of its own, which would be mixed with ours.
+        """
+        borrowed = self._session
+        if borrowed is not None and (borrowed.auth or any(name in borrowed.headers for name in _CREDENTIALS)):
+            message = f"the session handed in must not set auth or any of {', '.join(_CREDENTIALS)}"
+            raise ConfigurationError(message)
         if self._owned and self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),

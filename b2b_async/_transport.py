@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from b2b_async._messages import Response
+from b2b_async._policy import outcome_of_status
 from b2b_async.errors import (
     Answer,
     APIConnectionError,
@@ -67,7 +68,10 @@ class Transport:
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(
-            total=timeouts.attempt, connect=timeouts.connect, ceil_threshold=_NEVER_CEIL
+            total=timeouts.attempt,
+            # Sooner than the whole attempt, so that a connection that does not come about is told from a lost answer.
+            connect=min(timeouts.connect, 0.9 * timeouts.attempt),
+            ceil_threshold=_NEVER_CEIL,
         )
 
     async def __call__(self, request: Request) -> Response:
@@ -81,7 +85,7 @@ class Transport:
         """
         session = self._sessions.session
         call = request.call
-        status: int | None = None
+        head: Response | None = None
         # From here on a cancelled call may have been sent.
         call.in_flight = "unknown"
         try:
@@ -98,16 +102,22 @@ class Transport:
                 timeout=self._timeout,
                 middlewares=(_send_once,),
             ) as answer:
-                status = answer.status
-                body = await _read(answer, request)
+                head = Response(answer.status, answer.headers, b"")
+                call.in_flight = _outcome(head)
+                response = Response(answer.status, answer.headers, await _read(answer, request))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # Named outside of this block, so that no aiohttp object hangs on our error as its context.
-            failure = _translate(error, request, status)
+            if head is not None and head.status not in _SUCCESS:
+                return head  # the status has said it all; its words are lost
+            # Raised outside of this block, so that no aiohttp object hangs on our error as its context.
+            failure = _translate(error, request, None if head is None else head.status)
         else:
-            call.in_flight = "not_sent"
-            return Response(answer.status, answer.headers, body)
-        call.in_flight = "not_sent"
+            return response
+        call.in_flight = failure.outcome
         raise failure
+
+
+def _outcome(head: Response) -> Outcome:
+    return "applied" if head.status in _SUCCESS else outcome_of_status(head.status, head.retry_after)
 
 
 async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
@@ -121,20 +131,11 @@ async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
             if size > MAX_BODY:
                 break
         body = b"".join(chunks)
-    if len(body) > MAX_BODY:
-        _refuse_size(answer, request)
+    if len(body) > MAX_BODY and answer.status in _SUCCESS:
+        name = request.operation.name
+        message = f"{name}: the answer (status {answer.status}) is larger than {MAX_BODY:,} bytes and was not read on"
+        raise ResponseValidationError(message, answer=Answer(status=answer.status), operation=name)
     return body
-
-
-def _refuse_size(answer: aiohttp.ClientResponse, request: Request) -> NoReturn:
-    name = request.operation.name
-    message = f"{name}: the answer (status {answer.status}) is larger than {MAX_BODY:,} bytes and was not read on"
-    raise ResponseValidationError(
-        message,
-        answer=Answer(status=answer.status),
-        outcome="applied" if answer.status in _SUCCESS else "unknown",
-        operation=name,
-    )
 
 
 def _translate(error: Exception, request: Request, status: int | None) -> B2BError:
@@ -144,10 +145,8 @@ def _translate(error: Exception, request: Request, status: int | None) -> B2BErr
     outcome: Outcome
     if isinstance(error, _NOT_CONNECTED):
         outcome, where = "not_sent", "could not connect"
-    elif status in _SUCCESS:
-        outcome, where = "applied", f"the answer broke off after status {status}"
     elif status is not None:
-        outcome, where = "unknown", f"the answer broke off after status {status}"
+        outcome, where = "applied", f"the answer broke off after status {status}"
     else:
         outcome, where = "unknown", "no answer, and the request may have arrived"
     kind = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError

@@ -13,20 +13,19 @@ from urllib.parse import urlsplit
 from b2b_async._call import CallState
 from b2b_async._config import DEFAULT_BASE_URL, Credentials, Timeouts
 from b2b_async._converter import MisfitError, structure
-from b2b_async._envelope import Envelope
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Request
 from b2b_async._pipeline import build_pipeline
 from b2b_async._policy import RetryPolicy
 from b2b_async._session import SessionManager
 from b2b_async._transport import Transport
-from b2b_async.errors import Answer, ConfigurationError, ResponseValidationError
+from b2b_async.errors import ConfigurationError, ResponseValidationError
 from b2b_async.middleware.auth import Auth
 from b2b_async.middleware.deadline import CallDeadline
 from b2b_async.middleware.logging import Logging
 from b2b_async.middleware.rate_limit import RateLimit
 from b2b_async.middleware.retry import Retry
-from b2b_async.middleware.status import RaiseForStatus
+from b2b_async.middleware.status import RaiseForStatus, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -250,15 +249,7 @@ class Client:
             return structure(None if envelope is None else envelope.data, into)
         except MisfitError as error:
             fault = self.credentials.redact(str(error))
-        known = Envelope.for_error(response.body, self.credentials.redact)
-        answer = Answer(
-            status=response.status,
-            code=known.code,
-            message=known.message,
-            payload=known.payload,
-            request_id=response.request_id,
-            trace_id=response.trace_id,
-        )
+        answer = describe(response, self.credentials.redact)
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
         misfit = ResponseValidationError(message, answer=answer, operation=operation.name)
         misfit.attempts, misfit.call_id = tuple(request.call.attempts), request.call.id
@@ -279,6 +270,9 @@ class Client:
 
 def _checked_base_url(url: str) -> str:
     example = f"for example {DEFAULT_BASE_URL}"
+    if "@" in url:  # before anything that would quote it
+        message = f"base_url must not contain a user name or password; {example}"
+        raise ConfigurationError(message)
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
@@ -286,9 +280,6 @@ def _checked_base_url(url: str) -> str:
     except ValueError:
         message = f"base_url is not a URL: {url!r}; {example}"
         raise ConfigurationError(message) from None
-    if parts.username is not None or parts.password is not None:
-        message = f"base_url must not contain a user name or password; {example}"
-        raise ConfigurationError(message)
     if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or set("?#\\ ") & set(url):
         message = f"base_url must be a scheme, a host and perhaps a path: {url!r} is not; {example}"
         raise ConfigurationError(message)

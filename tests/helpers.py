@@ -76,10 +76,9 @@ async def raw_server(
         port = server.sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}", arrived
         for task, writer in connections:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
             writer.close()
+            if task is not None:
+                await asyncio.wait([task])
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,7 @@ from click.testing import CliRunner
 from helpers import client_of
 
 from b2b_async import __main__
-from b2b_async.bulk import BulkJob
+from b2b_async.bulk import BulkJob, Journal
 from b2b_async.bulk.journal import read_status
 from b2b_async.cli import commands
 from b2b_async.cli.assign import _Input, _run
@@ -223,6 +225,84 @@ class _Interrupting(Store):
         return super().assign(customer_id)
 
 
+def test_journals_of_two_legacy_tokens_are_not_mixed(
+    tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each token may be that of another store."""
+    sandbox = live_sandbox()
+    monkeypatch.delenv("B2B_ACCESS_TOKEN")
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", sandbox.legacy_token)
+    monkeypatch.delenv("B2B_STORE_HASH")
+    file = write_ids(tmp_path, 1001)
+    assert run("assign", file, *FAST)[0] == 0
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", "that-of-another-store")
+    status, _, stderr = run("assign", file, *FAST)
+
+    assert status == 2
+    assert "belongs to another job: store is 'of legacy token" in stderr
+    assert "that-of-another-store" not in stderr
+
+
+def test_a_pipe_is_read_whole_before_anything_is_sent(tmp_path: Path, live_sandbox: Start) -> None:
+    """As with stdin: it can be read only once."""
+    live_sandbox()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=["customer_id\n1001\n"])
+    writer.start()
+    status, stdout, _ = run("assign", str(pipe), "--json", *FAST)
+    writer.join()
+
+    assert status == 0
+    assert last_json(stdout)["succeeded"] == 1
+
+
+def test_a_file_without_ids_is_nothing_to_do(tmp_path: Path, live_sandbox: Start) -> None:
+    """A header and no rows."""
+    live_sandbox()
+    status, stdout, stderr = run("assign", write_ids(tmp_path), "--json")
+
+    assert status == 0
+    assert "has no customer ids: there is nothing to do" in stderr
+    assert last_json(stdout)["total"] == 0
+
+
+def test_a_journal_that_fails_on_the_way_stops_the_job(
+    tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 3, since something has been sent; not 2."""
+    live_sandbox()
+    opened = Journal._open
+
+    def small(journal: Journal) -> None:
+        opened(journal)
+        assert journal._database is not None
+        pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
+        journal._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+
+    monkeypatch.setattr(Journal, "_open", small)
+    status, stdout, stderr = run("assign", write_ids(tmp_path, *range(1001, 1101)), "--json", *FAST)
+
+    assert status == 3
+    assert "Free the disk" in last_json(stdout)["reason"]
+    assert "never retrieved" not in stderr
+
+
+def test_ctrl_c_outside_a_job_is_a_stop_too(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 3, without a traceback."""
+    live_sandbox()
+
+    def press(coroutine: Any) -> None:
+        coroutine.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio, "run", press)
+    status, _, stderr = run("check")
+
+    assert status == 3
+    assert stderr == "b2b-async: stopped\n"
+
+
 def test_ctrl_c_stops_and_the_next_run_goes_on(tmp_path: Path, live_sandbox: Start) -> None:
     """Exit 3; then one outcome for each id."""
     store = _Interrupting(10, 10)
@@ -357,6 +437,33 @@ def test_check_says_what_is_wrong(
     assert status == 4
     assert text in stdout + stderr
     assert "sandbox-access-token" not in stdout + stderr
+
+
+class _Elsewhere(http.server.BaseHTTPRequestHandler):
+    """Sends everybody to another place."""
+
+    def do_GET(self) -> None:  # noqa: N802 -- the base class's name
+        self.send_response(302)
+        self.send_header("Location", "http://127.0.0.1:9/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Be quiet."""
+
+
+def test_check_tells_of_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A redirect, for example, which is not followed."""
+    with http.server.HTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        monkeypatch.setenv("B2B_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("B2B_LEGACY_TOKEN", "token")
+        status, stdout, _ = run("check")
+        thread.join()
+
+    assert status == 4
+    assert "v2: Get Companies of a User: 302 without a message" in stdout
 
 
 @pytest.mark.usefixtures("jumping_asyncio_run")

@@ -76,6 +76,29 @@ def test_good_base_urls_lose_their_last_slash(url: str) -> None:
     assert Client(Credentials(legacy_token=TOKEN), base_url=url).base_url == url.rstrip("/")
 
 
+def test_a_password_in_the_base_url_is_not_shown() -> None:
+    """However broken the rest of it is."""
+    with pytest.raises(ConfigurationError) as caught:
+        Client(Credentials(legacy_token=TOKEN), base_url="https://user:hunter2@host:99999")
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_whole_pipeline_leaves_nothing_to_shape() -> None:
+    """An argument that would be ignored is refused."""
+    with pytest.raises(ConfigurationError, match="the whole pipeline"):
+        Client(Credentials(legacy_token=TOKEN), middlewares=[], retry=RetryPolicy())
+
+
+def test_a_fingerprint_tells_tokens_apart_without_telling_them() -> None:
+    """For names of journals and the like."""
+    one, other = Credentials(legacy_token=TOKEN).fingerprint(), Credentials(legacy_token="x").fingerprint()
+
+    assert one != other
+    assert TOKEN not in one
+    assert len(one) == 12
+
+
 def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
     """The four variables, of which empty ones count as unset."""
     monkeypatch.setenv("B2B_ACCESS_TOKEN", TOKEN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, FloatOperation, localcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -251,7 +251,11 @@ async def test_a_bad_customer_id_is_refused_before_anything_is_sent(client: Clie
         ({"company_id": ""}, "company_id must be an id"),
         ({"company_id": "."}, "company_id must be an id"),
         ({"customer_id": ".."}, "customer_id must be an id"),
-        ({"customer_id": True}, "customer_id must be an id"),
+        ({"customer_id": True}, "customer_id must be a positive"),
+        ({"company_id": -1}, "company_id must be a positive"),
+        ({"company_id": 10**5000}, "not an integer that is too large"),
+        ({"total_inc_tax": 10**5000}, "not an integer that is too large"),
+        ({"company_id": None}, "company_id must be an id"),
         ({"customer_id": "1\r\n"}, "customer_id must be an id"),
         ({"order_id": ""}, "order_id must be a non-empty"),
         ({"order_id": 5}, "order_id must be a non-empty"),
@@ -384,6 +388,45 @@ async def test_an_echoed_token_is_blanked_out(client: Client) -> None:
     for error in (caught.value, other.value, third.value):
         assert "secret-token" not in f"{error!r}{error.answer!r}{error.__dict__}"
     assert caught.value.message == "<html> X-Auth-Token: ***</html>"
+
+
+async def test_a_token_behind_jsons_escapes_is_blanked_out_too() -> None:
+    r"""tok\/en is tok/en; and the ids of an answer may echo one as well."""
+    headers = {"X-Request-Id": "r tok/en+abc", "Trace-Id": "tok/en+abc"}
+    async with Client(Credentials("tok/en+abc", "hash"), retry=RetryPolicy(attempts=1)) as client:
+        with mocked() as mock:
+            mock.put(
+                ASSIGN_URL, status=400, body='{"message": "bad tok\\/en+abc", "data": {"n": 0.5}}', headers=headers
+            )
+            with pytest.raises(BadRequestError) as caught:
+                await v3.orders.assign_customer_orders(client, 321)
+
+    assert "tok/en" not in f"{caught.value!r}{caught.value.answer!r}"
+    assert (caught.value.message, caught.value.request_id) == ("bad ***", "r ***")
+
+
+async def test_halves_of_surrogate_pairs_do_not_reach_files(client: Client) -> None:
+    """JSON can hold them; nothing that prints or writes can."""
+    with mocked() as mock:
+        mock.put(ASSIGN_URL, status=404, body='{"message": "a\\ud800b", "data": {"x": "\\ud800"}}')
+        with pytest.raises(NotFoundError) as caught:
+            await v3.orders.assign_customer_orders(client, 321)
+
+    assert (caught.value.message, caught.value.fields) == ("a?b", {"x": "?"})
+    assert str(caught.value).encode()
+
+
+async def test_money_does_not_depend_on_the_callers_decimal_context(client: Client) -> None:
+    """Neither its precision nor its traps."""
+    with mocked() as mock, localcontext() as context:
+        context.prec = 4
+        context.traps[FloatOperation] = True
+        mock.post(CREATE_URL, payload={"data": {"orderId": "1"}}, repeat=True)
+        await create(client, total_inc_tax=Decimal("12345.67"))
+        await create(client, total_inc_tax=0.5)
+        bodies = [call.kwargs["data"] for calls in mock.requests.values() for call in calls]
+
+    assert [body.rpartition(b":")[2] for body in bodies] == [b"12345.67}", b"0.5}"]
 
 
 async def test_every_error_of_a_call_is_ours(client: Client) -> None:

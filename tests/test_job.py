@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 from helpers import client_of
 
@@ -213,23 +212,58 @@ async def test_a_job_needs_a_worker(journal: Journal, concurrency: int) -> None:
         BulkJob(Client(Credentials(legacy_token="x")), [], journal=journal, concurrency=concurrency)
 
 
-async def test_a_summary_adds_up(journal: Journal) -> None:
-    """Every item is somewhere in it."""
-    async with Sandbox() as sandbox, fast(sandbox) as client:
-        summary = await BulkJob(client, [], journal=journal).run()
+async def test_a_summary_adds_up(tmp_path: Path) -> None:
+    """Every item is somewhere in it: one of each kind."""
+    ids = [1001, 1002, 9998, 9999, 1001, 1003]
+    async with Sandbox() as sandbox, fast(sandbox, retry=RetryPolicy(attempts=1)) as client:
+        async with Journal(tmp_path / "a.journal", {}) as journal:
+            await BulkJob(client, [1001, 9998], journal=journal, concurrency=1).run()
+        sandbox.faults = Faults(script=["503"])
+        async with Journal(tmp_path / "a.journal", {}) as journal:
+            summary = await BulkJob(client, ids, journal=journal, concurrency=1).run()
 
-    assert attrs.asdict(summary) == attrs.asdict(
-        JobSummary(
-            succeeded=0,
-            failed=0,
-            unknown=0,
-            skipped=0,
-            duplicates=0,
-            requests=0,
-            refused=0,
-            seconds=summary.seconds,
-            stopped=False,
-            fatal=None,
-        )
+    assert summary == JobSummary(
+        succeeded=1,
+        failed=1,
+        unknown=1,
+        skipped=2,
+        skipped_failed=1,
+        duplicates=1,
+        requests=3,
+        refused=0,
+        seconds=summary.seconds,
+        stopped=False,
+        fatal=None,
     )
-    assert summary.total == 0
+    assert summary.total == len(ids)
+
+
+async def test_what_never_left_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    """An outage does not settle anything; what is wrong for good does."""
+    async with Sandbox() as sandbox:
+        async with Client(
+            Credentials("x", "y"), base_url="http://127.0.0.1:9", retry=RetryPolicy(attempts=1)
+        ) as client:
+            async with Journal(tmp_path / "a.journal", {}) as journal:
+                summary = await BulkJob(client, [1001, "x"], journal=journal).run()
+        assert (summary.failed, summary.requests) == (2, 0)
+        async with fast(sandbox) as client, Journal(tmp_path / "a.journal", {}) as journal:
+            summary = await BulkJob(client, [1001, "x"], journal=journal).run()
+
+    assert (summary.succeeded, summary.skipped_failed) == (1, 1)
+
+
+async def test_a_burst_of_refusals_fails_no_item(journal: Journal) -> None:
+    """Waiting for quota is no failure, whatever the retry budget; the limiter holds the load back."""
+    script = [None] * 40 + ["429"] * 32
+    async with Sandbox(Store(30, 10), quota="10000/3s", faults=Faults(script=script), latency=0.1) as sandbox:
+        async with fast(sandbox) as client:
+            summary = await BulkJob(client, range(1001, 1301), journal=journal).run()
+
+    assert (summary.succeeded, summary.failed, summary.unknown) == (300, 0, 0)
+
+
+async def test_a_job_takes_no_more_connections_than_there_are(journal: Journal) -> None:
+    """A call that waits for a connection would hold a slot of the quota."""
+    with pytest.raises(InvalidArgumentError, match="more than the 8 connections"):
+        BulkJob(Client(Credentials(legacy_token="x"), connections=8), [], journal=journal, concurrency=9)

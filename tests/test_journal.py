@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from b2b_async.bulk.outcome import Status
 
 ABOUT = {"job": "assign", "store": "hash"}
-FAILURE = Failure(error="NotFoundError", text="404 No.", outcome="rejected", status=404, code=404, message="No.")
+FAILURE = Failure(
+    error="NotFoundError", text="404 No.", outcome="rejected", status=404, code=404, message="No.", final=True
+)
 
 
 def outcome_of(key: str, position: int = 1, status: Status = "succeeded") -> ItemOutcome:
@@ -33,7 +36,7 @@ def outcome_of(key: str, position: int = 1, status: Status = "succeeded") -> Ite
         position=position,
         status=status,
         result={"total": 3} if good else None,
-        failure=None if good else FAILURE,
+        failure=None if good else attrs.evolve(FAILURE, final=status == "failed"),
         attempts=2,
         started=1.5,
         finished=2.5,
@@ -53,7 +56,7 @@ async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
     assert read_status(path).counts == {"failed": 1, "pending": 1, "succeeded": 1, "unknown": 1}
     async with Journal(path, ABOUT) as journal:
         claims = [await journal.claim(key, n) for n, key in enumerate(["done", "failed", "unknown", "begun", "more"])]
-        assert claims == ["settled", "settled", "new", "new", "new"]
+        assert claims == ["succeeded", "failed", "new", "new", "new"]
         assert await journal.claim("done", 9) == "duplicate"
 
     assert list(read_outcomes(path, "failed")) == [outcome_of("failed", 2, "failed")]
@@ -96,6 +99,39 @@ async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="cannot be written"):
         async with Journal(tmp_path / "no" / "folder", ABOUT):
             pass
+
+
+async def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    """Not even a table is added."""
+    path = tmp_path / "other.db"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE theirs (x)")
+    database.close()
+    with pytest.raises(JournalError, match="a database of another program"):
+        async with Journal(path, ABOUT):
+            pass
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
+    database.close()
+
+
+async def test_a_link_to_a_journal_has_its_lock(tmp_path: Path) -> None:
+    """One file, one job."""
+    (tmp_path / "link").symlink_to(tmp_path / "a.journal")
+    async with Journal(tmp_path / "a.journal", ABOUT):
+        with pytest.raises(JournalError, match="another process"):
+            async with Journal(tmp_path / "link", ABOUT):
+                pass
+
+
+async def test_an_item_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
+    """Its neighbours in the batch are written."""
+    async with Journal(tmp_path / "a.journal", ABOUT) as journal:
+        claims = [journal.claim("\ud800", 1), journal.claim("b", 2), journal.claim("c", 2**70)]
+        results = await asyncio.gather(*claims, return_exceptions=True)
+
+    assert [type(result) for result in results] == [JournalError, str, JournalError]
+    assert "cannot hold this item" in str(results[0])
 
 
 async def test_a_journal_that_is_not_open_says_so(tmp_path: Path) -> None:
@@ -175,7 +211,7 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path) ->
         async with Journal(path, ABOUT) as journal:
             return await journal.claim("0", 0)
 
-    assert asyncio.run(again()) == "settled"
+    assert asyncio.run(again()) == "succeeded"
 
 
 KEYS = st.sampled_from("abc")
@@ -199,13 +235,8 @@ async def test_the_journal_is_a_map_with_a_memory_of_runs(
     for step in steps:
         match step:
             case ("claim", key):
-                expected = (
-                    "duplicate"
-                    if seen.get(key) == run
-                    else "settled"
-                    if ended.get(key) in {"succeeded", "failed"}
-                    else "new"
-                )
+                settled = ended.get(key) if ended.get(key) != "unknown" else None
+                expected = "duplicate" if seen.get(key) == run else settled or "new"
                 assert await journal.claim(key, 1) == expected
                 seen[key] = run
             case ("record", key, status):

@@ -361,8 +361,18 @@ def test_a_server_without_headers_leaves_our_own_books() -> None:
     assert books.left(2.0) == 0
     assert books.left(5.1) == 6
     books.report(grant(books, 6.0), 20.0, 200, SILENCE)
-    books.report(grant(books, 20.0), 21.0, 503, SILENCE)
+    books.report(grant(books, 20.0), 21.0, 404, SILENCE)
     assert books.left(300.0) == 7
+
+
+def test_a_gateways_page_does_not_end_the_cold_start() -> None:
+    """A 5xx without headers says nothing about the server behind."""
+    books = books_of()
+    books.report(grant(books, 0.0), 1.0, 503, SILENCE)
+    assert not books._bare
+    for _ in range(5):
+        grant(books, 1.0)
+    until(books, 1.0)
 
 
 def test_silence_after_headers_is_not_a_server_without_headers() -> None:

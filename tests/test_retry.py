@@ -230,10 +230,7 @@ async def test_the_budget_stops_retries_in_an_outage() -> None:
 
 async def test_a_retry_that_helps_gives_its_budget_back() -> None:
     """Else a long job with rare failures would end up without."""
-    retry = Retry(POLICY)
     async with Sandbox(faults=Faults(script=["503", "503"])) as sandbox, client_of(sandbox) as client:
-        view = client.with_options()
-        view._handler = None  # type: ignore[assignment]
         retry = next(room for room in client._middlewares if isinstance(room, Retry))
         await v3.orders.assign_customer_orders(client, 1001)
 
@@ -329,6 +326,35 @@ async def test_without_a_limiter_a_refusal_waits_for_the_servers_delay() -> None
             await v3.orders.assign_customer_orders(client, 1)
 
     assert 5 <= loop.time() <= 5.25
+
+
+async def test_a_refusal_in_an_envelope_is_not_hammered() -> None:
+    """The limiter does not see it, so retry itself waits as for an overload."""
+    loop = asyncio.get_running_loop()
+    async with raw_server(http(200, '{"code": 429, "data": {}}'), GOOD) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert len(arrived) == 2
+    assert 5 <= loop.time() <= 5.25
+
+
+@pytest.mark.parametrize("place", ["per_call", "per_attempt"])
+async def test_a_deadline_after_the_answer_knows_the_answer(place: str) -> None:
+    """A slow middleware does not make an applied creation look unsent."""
+
+    async def dawdle(request: Any, handler: Any) -> Any:
+        response = await handler(request)
+        await asyncio.sleep(3)
+        return response
+
+    options: dict[str, Any] = {place: [dawdle], "timeout": Timeouts(call=0.5)}
+    async with raw_server(http(200, '{"data": {"orderId": "3"}}')) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, **options) as client:
+            with pytest.raises(DeadlineExceededError) as caught:
+                await v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal(1))
+
+    assert caught.value.outcome == "applied"
 
 
 async def test_a_wait_for_quota_past_the_deadline_is_refused_at_once() -> None:

@@ -66,14 +66,17 @@ def test_a_short_row_lacks_the_column(tmp_path: Path) -> None:
 
 def test_bad_json_lines_are_named(tmp_path: Path) -> None:
     """What is no JSON, lacks the key, or is nested too deeply."""
-    rows = read(tmp_path, '{"customer_id": 1}\n{"customer_id": true}\n{"id": 1}\n{oops\n' + "[" * 9999 + "\n")
+    rows = read(
+        tmp_path, '{"customer_id": 1}\n{"customer_id": true}\n{"id": 1}\n{oops\n' + "[" * 9999 + "\n" + "9" * 30
+    )
 
     assert rows[0] == (1, 1)
-    assert [str(row).partition(" is not")[0][:40] for row in rows[1:]] == [
+    assert [str(row).partition(" is not")[0][:36] for row in rows[1:]] == [
         "ids.csv, line 2: True",
         "ids.csv, line 3: {'id': 1}",
         "ids.csv, line 4: '{oops'",
-        "ids.csv, line 5: '" + "[" * 22,
+        "ids.csv, line 5: '" + "[" * 12 + "..." + "[" * 3,
+        "ids.csv, line 6: 9999999999999999999",
     ]
 
 
@@ -85,7 +88,9 @@ def test_bad_json_lines_are_named(tmp_path: Path) -> None:
         ("id,name\n7,x\n", "ids.csv, line 1: there is no column 'customer_id'; there are id, name"),
         (b"customer_id\n7\n\xff\n", "ids.csv, after line"),
         ("customer_id\n" + "9" * 2_000_000, "line 2: the line is longer than"),
-        ('customer_id\n"' + "9\n" * 100_000, "field larger than field limit"),
+        ('customer_id\n"' + "9\n" * 100_000, "record that begins on line 2: field larger than field limit"),
+        ('customer_id,n\n1,"a\n2,b\n3,c\n', "record that begins on line 2: unexpected end of data"),
+        ("x" * 200_000 + "\n1\n", "record that begins on line 1: field larger than field limit"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | str, text: str) -> None:

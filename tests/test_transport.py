@@ -21,8 +21,10 @@ from b2b_async import (
     APIConnectionError,
     APITimeoutError,
     B2BError,
+    BadRequestError,
     Client,
     ConfigurationError,
+    NotFoundError,
     Operation,
     Request,
     ResponseValidationError,
@@ -201,11 +203,14 @@ async def test_a_success_that_breaks_off_was_applied(answer: bytes) -> None:
 
 
 async def test_an_error_that_breaks_off_is_unknown() -> None:
-    """A 503 without its body still does not say what happened."""
+    """A 503 without its body still does not say what happened; a 404 does."""
     async with raw_server(b"HTTP/1.1 503 Oops\r\nContent-Length: 50\r\n\r\n{") as (url, _):
         error = await failing_put(url)
+    async with raw_server(b"HTTP/1.1 404 No\r\nContent-Length: 50\r\n\r\n{") as (url, arrived):
+        other = await failing_post(url, retry=RetryPolicy())
 
-    assert (type(error), error.outcome, error.status) == (APIConnectionError, "unknown", 503)
+    assert (type(error), error.outcome, error.status) == (ServerError, "unknown", 503)
+    assert (type(other), other.outcome, len(arrived)) == (NotFoundError, "rejected", 1)
 
 
 @pytest.mark.parametrize("body", [b'{"code": 200, "da', b"", b'{"a": "\xff"}', b"[" * 50_000, b'{"a": NaN}'])
@@ -271,9 +276,9 @@ async def test_a_huge_body_is_not_read_to_its_end(status: int) -> None:
     async with raw_server(flood) as (url, _):
         error = await failing_put(url)
 
-    assert isinstance(error, ResponseValidationError)
+    assert isinstance(error, ResponseValidationError if status == 200 else ServerError)
     assert error.outcome == ("applied" if status == 200 else "unknown")
-    assert "larger than 16,777,216 bytes" in str(error)
+    assert ("larger than 16,777,216 bytes" in str(error)) == (status == 200)
 
 
 async def test_no_secret_and_no_aiohttp_object_hangs_on_an_error() -> None:
@@ -313,6 +318,41 @@ async def test_a_session_handed_in_stays_open() -> None:
     with pytest.raises(ConfigurationError, match="closed"):
         async with client_at(url, session=session) as client:
             await v3.orders.assign_customer_orders(client, 1)
+
+
+async def test_a_session_that_raises_by_itself_does_not_change_our_errors() -> None:
+    """A plain 400 is a refusal, and is not sent again."""
+    async with raw_server(http(400, '{"code": 400}')) as (url, arrived):
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            error = await failing_post(url, session=session, retry=RetryPolicy())
+
+    assert type(error) is BadRequestError
+    assert len(arrived) == 1
+
+
+@pytest.mark.parametrize("name", ["x-store-hash", "Authorization"])
+async def test_a_session_with_credentials_of_its_own_is_refused(name: str) -> None:
+    """They would be mixed with ours."""
+    async with aiohttp.ClientSession(headers={name: "z"}) as session:
+        with pytest.raises(ConfigurationError, match="must not set auth"):
+            async with client_at("http://127.0.0.1:9", session=session):
+                pass
+
+
+async def test_waiting_for_a_connection_is_not_sending() -> None:
+    """The pool has one; who waits in vain has sent nothing, and knows it."""
+
+    async def slowly(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(8)
+        writer.write(GOOD)
+
+    async with raw_server(slowly) as (url, arrived), client_at(url, connections=1) as client:
+        calls = [v3.orders.assign_customer_orders(client, 1) for _ in range(2)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert len(arrived) == 1
+    assert isinstance(results[1], APITimeoutError)
+    assert results[1].outcome == "not_sent"
 
 
 async def test_cookies_are_not_kept() -> None:

@@ -30,6 +30,8 @@ Claim = Literal["new", "succeeded", "failed", "duplicate"]
 """To be done now; settled so by an earlier run; met before in this run."""
 
 _FORMAT = "1"
+_APPLICATION = 0x62326261
+"""Marks the file as ours in SQLite's header: "b2ba"."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS items (
@@ -70,7 +72,8 @@ class Journal:
 
     def __init__(self, path: Path | str, about: Mapping[str, str]) -> None:
         """Do not touch the file yet."""
-        self.path = Path(path)
+        # Resolved, so that a link to a journal has the journal's lock.
+        self.path = Path(path).resolve()
         self._about = {"format": _FORMAT, **about}
         self._run = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="b2b-async-journal")
@@ -141,12 +144,18 @@ class Journal:
             # A lock that any platform has, and that the system frees when the process dies in any way.
             self._lock = sqlite3.connect(f"{self.path}-lock", timeout=0, isolation_level=None, check_same_thread=False)
             self._lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             reason = "another process is running this job" if "locked" in str(error) else f"cannot be written ({error})"
             message = f"the journal {self.path}: {reason}; wait for it, or name another journal"
             raise JournalError(message) from None
         try:
             self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            (application,) = self._database.execute("PRAGMA application_id").fetchone()
+            (tables,) = self._database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if tables and application != _APPLICATION:
+                message = f"{self.path} is a database of another program; name another journal"
+                raise JournalError(message)
+            self._database.execute(f"PRAGMA application_id = {_APPLICATION}")
             self._database.execute("PRAGMA journal_mode = WAL")
             # Anything less loses outcomes that were acknowledged when the power goes.
             self._database.execute("PRAGMA synchronous = FULL")
@@ -214,8 +223,7 @@ class Journal:
 
 def _consume(done: asyncio.Future[Any]) -> None:
     """Look at an error that nobody waits for any more; asyncio would print it as forgotten."""
-    if not done.cancelled():
-        done.exception()
+    _ = done.cancelled() or done.exception()
 
 
 def _attempt(work: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the work gives

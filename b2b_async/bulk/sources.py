@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
+import reprlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 1_000_000
 _MOST_DIGITS = 18
-_SHOWN = 40
+_SHOWN = 500
 
 
 class SourceError(Exception):
@@ -65,7 +67,7 @@ def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: st
         for line, value in values:
             number = _customer_id(value)
             if number is None:
-                shown = repr(value)[:_SHOWN]
+                shown = reprlib.repr(value)
                 yield Row(None, f"{name}, line {line}: {shown} is not a customer id (a positive whole number)")
             else:
                 yield Row(Item(line, number))
@@ -107,27 +109,35 @@ class _Lines:
 
 
 def _csv(lines: _Lines, first: str, column: str) -> Iterator[tuple[int, object]]:
-    # csv takes any iterator of lines, quoted line breaks included.
-    header = [cell.strip() for cell in next(csv.reader([first]))]
+    # csv takes any iterator of lines, quoted line breaks included; strict, it refuses a quote that is never closed.
+    records = _records(lines, csv.reader(itertools.chain([first], lines), strict=True))
+    line, header = next(records)
     if column in header:
         place = header.index(column)
     elif len(header) == 1 and _customer_id(header[0]) is not None:
         place = 0
-        yield lines.number, header[0]
+        yield line, header[0]
     else:
-        message = f"{lines.name}, line {lines.number}: there is no column {column!r}; there are {', '.join(header)}"
-        raise SourceError(message[:_LONGEST_LINE])
-    reader = csv.reader(lines)
+        message = f"{lines.name}, line {line}: there is no column {column!r}; there are {', '.join(header)[:_SHOWN]}"
+        raise SourceError(message)
+    for line, record in records:
+        if any(record):
+            yield line, record[place] if place < len(record) else None
+
+
+def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Give each record with the number of its last line."""
+    begun = lines.number
     while True:
         try:
-            row = next(reader, None)
+            record = next(reader, None)
         except csv.Error as error:
-            message = f"{lines.name}, line {lines.number}: {error}"
+            message = f"{lines.name}, in the record that begins on line {begun}: {error}"
             raise SourceError(message) from None
-        if row is None:
+        if record is None:
             return
-        if any(cell.strip() for cell in row):
-            yield lines.number, row[place].strip() if place < len(row) else None
+        yield lines.number, [cell.strip() for cell in record]
+        begun = lines.number + 1
 
 
 def _jsonl(lines: _Lines, first: str, column: str) -> Iterator[tuple[int, object]]:
@@ -149,4 +159,4 @@ def _json_value(line: str, column: str) -> object:
 def _customer_id(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS:
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**_MOST_DIGITS else None

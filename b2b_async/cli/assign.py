@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -90,7 +90,7 @@ def assign(
     """
     start_logging(verbose=verbose)
     with contextlib.ExitStack() as stack:
-        path = stack.enter_context(_spooled(sys.stdin.buffer)) if file == "-" else Path(file)
+        path = stack.enter_context(_readable_twice(file))
         source = _Input(path, "stdin" if file == "-" else file, column, limit)
         try:
             total, problems = _check(source)
@@ -118,13 +118,17 @@ def assign(
 
 
 @contextlib.contextmanager
-def _spooled(stream: BinaryIO) -> Generator[Path]:
-    """Keep stdin in a file, so that it is checked to its end before anything is sent."""
-    with tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
-        path = Path(folder) / "stdin"
-        with path.open("wb") as file:
-            shutil.copyfileobj(stream, file)
-        yield path
+def _readable_twice(file: str) -> Generator[Path]:
+    """Keep stdin, or what comes from a pipe, in a file, so that all of it is checked before anything is sent."""
+    if file != "-" and not Path(file).is_fifo():
+        yield Path(file)
+    else:
+        source = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 -- closed by the next line
+        with source as stream, tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
+            path = Path(folder) / "input"
+            with path.open("wb") as copy:
+                shutil.copyfileobj(stream, copy)
+            yield path
 
 
 def _check(source: _Input) -> tuple[int, list[str]]:
@@ -158,7 +162,8 @@ async def _run(
     client: Client, source: _Input, total: int, journal_path: Path, concurrency: int
 ) -> tuple[JobSummary | None, str | None]:
     """Run the job; give its summary and why it stopped early, if it did. No summary after a second Ctrl-C."""
-    about = {"job": "assign", "server": client.base_url, "store": client.credentials.store_hash or "by legacy token"}
+    store = client.credentials.store_hash or f"of legacy token {client.credentials.fingerprint()}"
+    about = {"job": "assign", "server": client.base_url, "store": store}
     stop: str | None = None
     async with client, Journal(journal_path, about) as journal:
         job = BulkJob(client, source.items(), journal=journal, concurrency=concurrency)

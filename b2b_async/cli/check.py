@@ -101,7 +101,8 @@ async def _ask(
         # An answer about data comes only behind the door; a page of another server comes without an envelope.
         if not behind_the_door or error.code is None:
             return False, (
-                f"{version}: {client.base_url} answers 404, as if it were not B2B Edition. Check the address (B2B_BASE_URL)."
+                f"{version}: {client.base_url} answers 404, as if it were not B2B Edition. "
+                "Check the address (B2B_BASE_URL)."
             )
     except (AuthenticationError, PermissionDeniedError) as error:
         return False, (

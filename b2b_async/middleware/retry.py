@@ -39,7 +39,7 @@ class Retry:
     """Try failed attempts again, within the policy, the call's deadline and the client's retry budget.
 
     The budget is shared by all calls of a client, so that an outage does not eat the quota:
-    100 units, a retry costs 10 (4 after a 429), every success gives some back.
+    100 units, a retry costs 10 (4 after a 429 that no limiter holds back), every success gives some back.
 
     Args:
         policy: How often and how fast.
@@ -137,13 +137,13 @@ class _Retries:
             if asyncio.get_running_loop().time() + wait >= when:
                 self._why_stopped = f"another attempt would start in {wait:.1f} s, after the call's deadline"
                 return True
-        if self._shared.budget < _COST[self._verdict.kind]:
+        if self._shared.budget < self._cost():
             self._why_stopped = "too many calls of this client fail at the moment (its retry budget is spent)"
             return True
         return False
 
     def _note(self, state: tenacity.RetryCallState) -> None:
-        cost = _COST[self._verdict.kind]
+        cost = self._cost()
         self._shared.budget -= cost
         self._spent += cost
         attempts = self._request.call.attempts
@@ -158,8 +158,13 @@ class _Retries:
             self._request.call.id,
         )
 
+    def _cost(self) -> int:
+        # What the limiter holds back is no load on anybody; a burst of refusals must not fail the calls of a job.
+        return 0 if self._verdict.kind == "throttled" and self._request.call.requeue else _COST[self._verdict.kind]
+
     def _record(self, error: B2BError) -> None:
         call = self._request.call
+        call.in_flight = "not_sent"  # from here on the record speaks for this attempt
         call.attempts.append(
             Attempt(
                 number=len(call.attempts) + 1,

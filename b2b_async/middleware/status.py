@@ -47,9 +47,7 @@ class RaiseForStatus:
         """
         response = await handler(request)
         if response.status not in _SUCCESS:
-            raise self._error(
-                request, response, Envelope.for_error(response.body, self._redact), response.status, under_success=False
-            )
+            raise self._error(request, response, response.status, under_success=False)
         if response.status == _NO_CONTENT:
             return response
         try:
@@ -58,28 +56,14 @@ class RaiseForStatus:
             raise self._undecodable(request, response, str(error)) from None
         status = envelope.error_status
         if status is not None:
-            raise self._error(
-                request, response, Envelope.for_error(response.body, self._redact), status, under_success=True
-            )
+            raise self._error(request, response, status, under_success=True)
         self._proven.add(request.operation.version)
         return Response(response.status, response.headers, response.body, envelope)
 
-    def _error(
-        self, request: Request, response: Response, envelope: Envelope, status: int, *, under_success: bool
-    ) -> APIStatusError:
-        answer = Answer(
-            status=status,
-            under_success=under_success,
-            code=envelope.code,
-            message=envelope.message,
-            fields=envelope.fields,
-            payload=envelope.payload,
-            request_id=response.request_id,
-            trace_id=response.trace_id,
-            retry_after=response.retry_after,
-        )
+    def _error(self, request: Request, response: Response, status: int, *, under_success: bool) -> APIStatusError:
+        answer = describe(response, self._redact, status=status, under_success=under_success)
         name = request.operation.name
-        text = f"{name}: {response.status} {envelope.message or 'without a message'}"
+        text = f"{name}: {response.status} {answer.message or 'without a message'}"
         text += "".join(f"; {field}: {words}" for field, words in answer.fields.items())
         text += _identifiers(answer)
         if status >= _SERVER_ERROR and request.operation.version not in self._proven:
@@ -88,19 +72,40 @@ class RaiseForStatus:
         return class_for_status(status)(text, answer=answer, outcome=outcome, operation=name)
 
     def _undecodable(self, request: Request, response: Response, reason: str) -> ResponseValidationError:
-        kind = response.headers.get("Content-Type", "application/json")
+        kind = self._redact(response.headers.get("Content-Type", "application/json"))
         name = request.operation.name
-        answer = Answer(
-            status=response.status,
-            message=Envelope.for_error(response.body, self._redact).message,
-            request_id=response.request_id,
-            trace_id=response.trace_id,
-        )
+        answer = describe(response, self._redact)
         text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
         error = ResponseValidationError(text, answer=answer, operation=name)
         # JSON that breaks off was lost on the way; a page of HTML would come again.
         error.truncated = "json" in kind.lower()
         return error
+
+
+def describe(
+    response: Response, redact: Callable[[str], str], *, status: int | None = None, under_success: bool = False
+) -> Answer:
+    """Put what an answer says into plain values without secrets, to hang on an error.
+
+    Args:
+        response: The answer.
+        redact: Blanks out secrets.
+        status: What the envelope's code stands for, where that is not the HTTP status.
+        under_success: An error stood in the envelope of a 2xx.
+    """
+    envelope = Envelope.for_error(response.body, redact)
+    request_id, trace_id = response.request_id, response.trace_id
+    return Answer(
+        status=response.status if status is None else status,
+        under_success=under_success,
+        code=envelope.code,
+        message=envelope.message,
+        fields=envelope.fields,
+        payload=envelope.payload,
+        request_id=None if request_id is None else redact(request_id),
+        trace_id=None if trace_id is None else redact(trace_id),
+        retry_after=response.retry_after,
+    )
 
 
 def _identifiers(answer: Answer) -> str:
