@@ -442,7 +442,7 @@ def test_check_says_what_is_wrong(
 class _Elsewhere(http.server.BaseHTTPRequestHandler):
     """Sends everybody to another place."""
 
-    def do_GET(self) -> None:  # noqa: N802 -- the base class's name
+    def do_GET(self) -> None:
         self.send_response(302)
         self.send_header("Location", "http://127.0.0.1:9/")
         self.send_header("Content-Length", "0")
