@@ -68,6 +68,12 @@ class AutojumpLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Count the thread that joins the others."""
+        self._jumping.threads += 1
+        await super().shutdown_default_executor(*args)
+        self._jumping.threads -= 1
+
     def _thread_done(self, _future: object) -> None:
         self._jumping.threads -= 1
 
