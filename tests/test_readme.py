@@ -172,6 +172,14 @@ def test_the_tests(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout
 
 
+def test_every_path_that_is_named_exists() -> None:
+    """In the README, between backticks."""
+    named = re.findall(r"`((?:b2b_async|benchmarks|tests)/[\w/.]+)`", README.read_text())
+
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_the_house_names_what_there_is() -> None:
     """No file of the package is missing on the map, and none is on it that is not there."""
     plan = code_under("The house", "text")
