@@ -5,7 +5,7 @@ PUT with its own URL for each call, 16 at once, and gives the ``total`` of the a
 turns in small slices, and each slice is compared with the two slices of bare aiohttp around it, so that a noisy machine
 shows as spread and not as a result. CPU time is that of the client's process, all threads.
 
-    python benchmarks/overhead.py [--calls 400] [--rounds 30]
+    python benchmarks/overhead.py [--calls 400] [--rounds 30] [--rooms]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bigcommerce.connection import Connection as BigcommerceConnection
 from rich.console import Console
 from rich.table import Table
 
-from b2b_async import Client, Credentials, Quota, RateLimiter, v3
+from b2b_async import Client, Credentials, Quota, RateLimiter, RetryPolicy, Timeouts, default_middlewares, v3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -214,6 +214,30 @@ def bigcommerce_in_threads(url: str) -> AbstractAsyncContextManager[Call]:
     return in_threads(call)
 
 
+def without(room: str) -> Library:
+    """Give our pipeline with one room taken out."""
+
+    @contextlib.asynccontextmanager
+    async def library(url: str) -> AsyncIterator[Call]:
+        credentials, limiter = Credentials("token", "store"), RateLimiter(Quota(100_000, 1.0))
+        rooms = default_middlewares(credentials, limiter=limiter, retry=RetryPolicy(), timeouts=Timeouts())
+        kept = [middleware for middleware in rooms if type(middleware).__name__ != room]
+        async with Client(credentials, base_url=url, limiter=limiter, middlewares=kept) as client:
+
+            async def call(number: int) -> int:
+                return (await v3.orders.assign_customer_orders(client, number)).total
+
+            yield call
+
+    return library
+
+
+ROOMS: dict[str, Library] = {
+    "bare aiohttp": bare_aiohttp,
+    "b2b-async": b2b_async,
+    **{f"without {room}": without(room) for room in ("Logging", "CallDeadline", "Retry", "RateLimit", "Auth")},
+}
+
 LIBRARIES: dict[str, Library] = {
     "bare aiohttp": bare_aiohttp,
     "leanest aiohttp": leanest_aiohttp,
@@ -253,17 +277,17 @@ class Round:
     ratio: float
 
 
-async def compare(url: str, calls: int, rounds: int) -> dict[str, list[Round]]:
+async def compare(libraries: dict[str, Library], url: str, calls: int, rounds: int) -> dict[str, list[Round]]:
     """Measure every library in small slices, each between two slices of bare aiohttp.
 
     The machine's speed drifts from second to second; neighbours in time share it.
     """
-    results: dict[str, list[Round]] = {name: [] for name in LIBRARIES}
+    results: dict[str, list[Round]] = {name: [] for name in libraries}
     async with contextlib.AsyncExitStack() as stack:
-        ready = {name: await stack.enter_async_context(library(url)) for name, library in LIBRARIES.items()}
+        ready = {name: await stack.enter_async_context(library(url)) for name, library in libraries.items()}
         for call in ready.values():  # connections, caches, lazily built hooks
             await measure(call, 200)
-        bare = ready[next(iter(LIBRARIES))]
+        bare = ready["bare aiohttp"]
         before, _ = await measure(bare, calls)
         for _ in range(rounds):
             for name, call in ready.items():
@@ -306,9 +330,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rooms", action="store_true", help="what each room of our own pipeline costs")
     arguments = parser.parse_args()
+    libraries = ROOMS if arguments.rooms else LIBRARIES
     with server() as url:
-        show(asyncio.run(compare(url, arguments.calls, arguments.rounds)), arguments.calls)
+        show(asyncio.run(compare(libraries, url, arguments.calls, arguments.rounds)), arguments.calls)
 
 
 if __name__ == "__main__":
