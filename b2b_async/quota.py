@@ -46,10 +46,10 @@ waiters on top of it.
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -209,7 +209,7 @@ class LeaseWindow:
         self.limit = quota.limit
         self.window = quota.window
         # Our own requests. Invariant: len(_leases) + in_flight <= capacity whenever a slot is granted.
-        self._leases: list[float] = []  # heap of the times at which answered requests free their slots
+        self._leases: deque[float] = deque()  # when answered requests free their slots; in order
         self.in_flight = 0
         self.granted = self.returned = self.refused = self._completed = self._released = 0
         # The server's view.
@@ -284,7 +284,7 @@ class LeaseWindow:
             self.limit, self.window = headers.allocated
         refused = status == 429
         if not refused:  # it was counted, or may have been
-            heapq.heappush(self._leases, now + self.window * (1 + _MARGIN))
+            self._lease(now + self.window * (1 + _MARGIN))
         if status is None:
             return
         if refused:
@@ -313,15 +313,21 @@ class LeaseWindow:
             return start
         lease = self.window * (1 + _MARGIN)
         rounds, place = divmod(place, max(capacity, self.active))
-        ends = heapq.nsmallest(place + 1, self._leases)
-        end = ends[place] if place < len(ends) else now + lease
+        end = self._leases[place] if place < len(self._leases) else now + lease
         return max(start, end + rounds * lease)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
+    def _lease(self, end: float) -> None:
+        leases = self._leases
+        if leases and end < leases[-1]:  # the server has told a shorter window
+            self._leases = deque(sorted((*leases, end)))
+        else:
+            leases.append(end)
+
     def _expire(self, now: float) -> None:
         while self._leases and self._leases[0] <= now:
-            heapq.heappop(self._leases)
+            self._leases.popleft()
             self._released += 1
 
     def _capacity(self, now: float) -> int:

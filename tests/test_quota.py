@@ -391,6 +391,16 @@ def test_the_server_tells_limit_and_window() -> None:
     assert books.left(0.0) == 2
 
 
+def test_a_shorter_window_keeps_the_leases_in_order() -> None:
+    """The slots of before still come back when they were going to."""
+    books = books_of(Quota(3, 60.0, "burst"))
+    tickets = [grant(books, 0.0) for _ in range(3)]
+    books.report(tickets[0], 1.0, 200, said(3, allocated=(3, 60.0)))
+    books.report(tickets[1], 2.0, 200, said(3, allocated=(3, 30.0)))
+    assert [round(books.earliest(2.0, ahead), 2) for ahead in range(2)] == [32.05, 61.1]
+    assert until(books, 2.0) == pytest.approx(32.05)
+
+
 def test_a_share_is_a_share() -> None:
     """0.57 of 100 is 57."""
     books = books_of(Quota(100, 60.0, "burst", share=0.57))
