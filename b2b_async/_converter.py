@@ -96,7 +96,7 @@ def _str(value: object, _into: object) -> str:
     raise _WrongTypeError(expected, value)
 
 
-def _make(detailed: bool) -> cattrs.Converter:  # noqa: FBT001
+def _make(*, detailed: bool) -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=detailed)
     converter.register_structure_hook(int, _int)
     converter.register_structure_hook(str, _str)

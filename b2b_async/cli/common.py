@@ -39,7 +39,7 @@ class QuotaType(click.ParamType[Quota]):
 
     name = "N/Ts"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Quota:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Quota:  # noqa: ANN401 -- click's
         """Read the quota."""
         try:
             return Quota.parse(str(value))
