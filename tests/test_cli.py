@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -370,6 +371,7 @@ def test_status_and_export(tmp_path: Path, live_sandbox: Start) -> None:
     assert lines[1].startswith("1001,2,succeeded,3,")
     (failed,) = run("export", journal, "--format", "jsonl", "--only", "failed")[1].splitlines()
     assert json.loads(failed)["http_status"] == 404
+    assert datetime.fromisoformat(json.loads(failed)["finished"]).tzinfo is not None
     for command in ("status", "export"):
         status, _, stderr = run(command, str(tmp_path / "none"))
         assert status == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 import attrs
@@ -45,9 +46,13 @@ def flat(outcome: ItemOutcome) -> dict[str, Any]:
         "message": failure.get("message") or failure.get("text"),
         "request_id": failure.get("request_id"),
         "attempts": outcome.attempts,
-        "started": outcome.started,
-        "finished": outcome.finished,
+        "started": _time(outcome.started),
+        "finished": _time(outcome.finished),
     }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def write_csv(outcomes: Iterable[ItemOutcome], file: IO[str]) -> None:

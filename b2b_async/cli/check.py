@@ -80,7 +80,7 @@ async def _check(client: Client) -> dict[str, Any]:
     if any(good.values()):
         sentences.append(
             f"Quota: {books.left} of {books.limit} requests are left in this window of {books.window:g} s "
-            f"(others hold {books.foreign})."
+            f"(others, or earlier runs of ours, hold {books.foreign})."
         )
     return {"credentials": good, "sentences": sentences, "quota": attrs.asdict(books)}
 
