@@ -65,8 +65,11 @@ def money(value: object, name: str) -> Decimal:
     if isinstance(value, int) and abs(value) > _LARGEST_ID:
         message = f"{name} must be an amount of money, not {_shown(value)}"
         raise InvalidArgumentError(message)
-    # from_float: a caller's decimal context may forbid Decimal(0.5).
-    amount = Decimal.from_float(value) if isinstance(value, float) else Decimal(value)  # noqa: FURB164
+    amount = (
+        Decimal.from_float(value)  # noqa: FURB164 -- a caller's decimal context may forbid Decimal(0.5)
+        if isinstance(value, float)
+        else Decimal(value)
+    )
     if not amount.is_finite() or (amount.is_signed() and amount):
         message = f"{name} must be a finite amount of at least 0, not {_shown(value)}"
         raise InvalidArgumentError(message)

@@ -40,8 +40,7 @@ def structure(data: object, into: type[T]) -> T:
     """
     try:
         return _fast.structure(data, into)
-    # What the fast converter raises is whatever the misfit happens to break: it names no exceptions.
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 -- it raises whatever the misfit happens to break, and names nothing
         fault = _faults(data, into)
     raise MisfitError(fault)
 

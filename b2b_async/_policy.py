@@ -34,9 +34,7 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from b2b_async.errors import (
-        B2BError,
-    )
+    from b2b_async.errors import B2BError
 
 _INTERNAL_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from b2b_async._config import Timeouts
     from b2b_async._messages import Request
     from b2b_async._session import SessionManager
-    from b2b_async.errors import (
-        B2BError,
-    )
+    from b2b_async.errors import B2BError
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of an answer after decompression; more is refused while it streams in."""

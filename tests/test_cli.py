@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,6 @@ from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Start = Callable[..., Sandbox]
 
@@ -287,6 +287,30 @@ def test_a_journal_that_fails_on_the_way_stops_the_job(
     assert status == 3
     assert "Free the disk" in last_json(stdout)["reason"]
     assert "never retrieved" not in stderr
+
+
+class _Rewriting(Store):
+    """A store whose first customer makes somebody rewrite the input."""
+
+    path: Path
+
+    def assign(self, customer_id: int) -> int | None:
+        if customer_id == 1001:
+            lines = self.path.read_text().splitlines()
+            self.path.write_text("\n".join([*lines[:20_000], *["oops"] * 20_000]))
+        return super().assign(customer_id)
+
+
+def test_a_file_that_changes_under_the_job_loses_no_row_in_silence(tmp_path: Path, live_sandbox: Start) -> None:
+    """The job stops, and says which line."""
+    store = _Rewriting(1, 1)
+    live_sandbox(store)
+    store.path = Path(write_ids(tmp_path, *[1001] * 40_000))
+    status, stdout, _ = run("assign", str(store.path), "--concurrency", "1", "--limit", "40000", "--json", *FAST)
+
+    assert status == 3
+    assert "'oops' is not a customer id" in last_json(stdout)["reason"]
+    assert "changed since it was checked" in last_json(stdout)["reason"]
 
 
 def test_ctrl_c_outside_a_job_is_a_stop_too(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:

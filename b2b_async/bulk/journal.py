@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -78,7 +77,6 @@ class Journal:
         self._run = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="b2b-async-journal")
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._held = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._lock: sqlite3.Connection | None = None
 

@@ -56,7 +56,11 @@ class _Input:
         return itertools.islice(read_customer_ids(self.path, self.column, name=self.name), self.limit)
 
     def items(self) -> Iterator[Item]:
-        return (row.item for row in self.rows() if row.item is not None)
+        for row in self.rows():
+            if row.item is None:  # all was good when it was checked
+                message = f"{row.problem}; the file has changed since it was checked"
+                raise SourceError(message)
+            yield row.item
 
 
 @click.command()
@@ -161,7 +165,10 @@ def _duplicates(source: _Input) -> int:
 async def _run(
     client: Client, source: _Input, total: int, journal_path: Path, concurrency: int
 ) -> tuple[JobSummary | None, str | None]:
-    """Run the job; give its summary and why it stopped early, if it did. No summary after a second Ctrl-C."""
+    """Run the job; give its summary and why it stopped early, if it did.
+
+    There is no summary of a job that could not stop in good order.
+    """
     store = client.credentials.store_hash or f"of legacy token {client.credentials.fingerprint()}"
     about = {"job": "assign", "server": client.base_url, "store": store}
     stop: str | None = None
@@ -187,7 +194,7 @@ async def _run(
         with progress:
             try:
                 return await running, stop
-            except JournalError as error:  # something has been sent by now, so it is no wrong usage
+            except (JournalError, SourceError) as error:  # something has been sent by now, so it is no wrong usage
                 return None, str(error)
             except asyncio.CancelledError:
                 if stop is None:
