@@ -4,7 +4,7 @@ The public names are here and in ``b2b_async.errors``; modules with an underscor
 """
 
 from b2b_async import v2, v3
-from b2b_async._call import Attempt, Outcome
+from b2b_async._call import Attempt, LookUpResult, Outcome, UnknownOutcome
 from b2b_async._config import Credentials, Timeouts
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Lane, Operation, Request, Response
@@ -29,6 +29,7 @@ from b2b_async.errors import (
     RateLimitError,
     ResponseValidationError,
     ServerError,
+    StopReason,
     UnexpectedRedirectError,
     UnprocessableEntityError,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Handler",
     "InvalidArgumentError",
     "Lane",
+    "LookUpResult",
     "Middleware",
     "NotFoundError",
     "Operation",
@@ -70,8 +72,10 @@ __all__ = [
     "ResponseValidationError",
     "RetryPolicy",
     "ServerError",
+    "StopReason",
     "Timeouts",
     "UnexpectedRedirectError",
+    "UnknownOutcome",
     "UnprocessableEntityError",
     "default_middlewares",
     "v2",

@@ -53,6 +53,18 @@ def text(value: object, name: str) -> str:
     return value
 
 
+def flag(value: object, name: str) -> bool:
+    """Check a choice: the string "false" would count as true.
+
+    Raises:
+        InvalidArgumentError: it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        message = f"{name} must be True or False, not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    return value
+
+
 def money(value: object, name: str) -> Decimal:
     """Check an amount of money and give it as the decimal number that it means.
 

@@ -52,6 +52,40 @@ class Attempt:
     """Seconds of pause before the next attempt; None if there was none."""
 
 
+@attrs.frozen(kw_only=True)
+class LookUpResult:
+    """One look for what became of a call whose answer was lost, where it did not settle the matter."""
+
+    operation: str
+    """The vendor's name of the operation that looked."""
+    result: Literal["absent", "failed"]
+    """Nothing was there (yet), or the look itself failed."""
+    error: str | None
+    """The name of the error class it ended with, if the server or the way to it failed."""
+    request_id: str | None
+    """The server's X-Request-Id, if there was an answer that had one."""
+    after: float
+    """Seconds from the loss of the answer to the end of the look."""
+
+
+@attrs.frozen(kw_only=True)
+class UnknownOutcome:
+    """A call that ended without a result, although the server may have acted. ``on_unknown`` is called with it."""
+
+    operation: str
+    """The vendor's name of the endpoint."""
+    path: str
+    """The percent-encoded path of the request, which holds the ids."""
+    call_id: str
+    """The id of the call on its log lines and errors."""
+    outcome: Outcome
+    """What may have happened: "unknown", or "applied" where a good answer had begun to arrive."""
+    error: str | None
+    """The name of the error class that the caller gets; None if the call was cancelled."""
+    attempts: tuple[Attempt, ...]
+    """The attempts that failed, oldest first; one that was cancelled is not among them."""
+
+
 class Deadline:
     """The end of a call on the loop's clock, over an ``asyncio.timeout`` that enforces it."""
 

@@ -90,3 +90,5 @@ class Timeouts:
     """One attempt, from its slot in the quota to the last byte of the answer."""
     connect: float = attrs.field(default=5.0, validator=_check_seconds)
     """Getting a connection: look-up of the name, TLS, and the wait for a free one included."""
+    read: float = attrs.field(default=30.0, validator=_check_seconds)
+    """The silence between two pieces of an answer, and before the first one."""

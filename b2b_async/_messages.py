@@ -12,7 +12,7 @@ import attrs
 from b2b_async._headers import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from b2b_async._call import CallState
     from b2b_async._envelope import Envelope
@@ -21,7 +21,8 @@ APIVersion = Literal["v2", "v3"]
 Lane = Literal["interactive", "bulk"]
 """Who waits first when the quota is short: interactive calls go before bulk ones."""
 
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_SAFE = frozenset({"GET", "HEAD"})
+_IDEMPOTENT = _SAFE | {"PUT", "DELETE"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -40,6 +41,11 @@ class Operation:
     """The path behind ``/api/{version}/io``, with the vendor's parameter names in braces."""
 
     @cached_property
+    def safe(self) -> bool:
+        """Whether it changes nothing, so that nobody needs to know whether it was carried out."""
+        return self.method in _SAFE
+
+    @cached_property
     def idempotent(self) -> bool:
         """Whether doing it twice is the same as doing it once, so that it may be sent again."""
         return self.method in _IDEMPOTENT
@@ -51,6 +57,32 @@ class Operation:
     def path(self, *segments: str | int) -> str:
         """Fill the template with *segments*, in its order; each must be percent-encoded already."""
         return self._pattern.format(*segments)
+
+
+@attrs.frozen(kw_only=True)
+class LookUp:
+    """A harmless call whose answer shows whether another call was carried out."""
+
+    operation: Operation
+    """What is asked."""
+    path: str
+    """The percent-encoded path."""
+    read: Callable[[Response], Response | None]
+    """Makes the answer that was lost of the one that was found, or gives None where that shows nothing done.
+
+    It may raise a ``ConflictError`` where something else was done."""
+    absent: frozenset[int]
+    """The statuses by which the API says that there is nothing."""
+
+
+@attrs.frozen(kw_only=True)
+class Reconciliation:
+    """How to find out what became of a call whose answer is lost."""
+
+    lookups: tuple[LookUp, ...]
+    """Ways to look, the best first; the next one is taken where one fails."""
+    resend_if_absent: bool = False
+    """Send the call again, once, if several looks find nothing. It may then be carried out twice."""
 
 
 @attrs.frozen(kw_only=True, slots=False)  # a frozen class with a dictionary is made faster than one with slots
@@ -73,6 +105,8 @@ class Request:
     """Its lane in the limiter."""
     attempt: int = 1
     """1 for the first try."""
+    reconcile: Reconciliation | None = attrs.field(default=None, repr=False)
+    """What to do when its answer is lost and it must not be sent again; None to leave that to the caller."""
 
     def __attrs_post_init__(self) -> None:
         """Keep the request on the client's origin: behind a base URL, only a leading slash ends the host."""

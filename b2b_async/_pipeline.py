@@ -18,10 +18,11 @@ class Middleware(Protocol):
     """A room of the pipeline: gets a request on its way down, gives the response on its way up.
 
     Any ``async def middleware(request, handler)`` is one. It may change the request
-    (``attrs.evolve``), look at the response, raise, or call *handler* again.
+    (``attrs.evolve``), look at the response, raise, or call *handler* again; per attempt, once only,
+    since quota and outcome are counted for one.
     """
 
-    async def __call__(self, request: Request, handler: Handler, /) -> Response:
+    def __call__(self, request: Request, handler: Handler, /) -> Awaitable[Response]:
         """Handle *request* with the help of *handler*, the rest of the pipeline."""
         ...
 

@@ -11,12 +11,16 @@ no answer after sending                again, after a pause     ambiguous, unkno
 429                                    again, once the limiter lets it; costs no attempt
 408, 500, 502-504, 520-524             again, after a pause     ambiguous, unknown
 503 with a delay                       again, after that delay  again, after that delay
-2xx with a broken body                 again, after a pause     ambiguous, applied
+2xx with a broken JSON body            again, after a pause     ambiguous, applied
+2xx with another body (HTML)           again, after a pause     ambiguous, unknown
 2xx with a body that does not fit      raise                    raise
 any other 5xx                          raise                    ambiguous, unknown
 501, 505, 4xx, 3xx                     raise                    raise
 an error in the envelope of a 200      as its status            as its status, but never sent again
 =====================================  =======================  =================================
+
+A retry that the table allows is given up, with a typed reason, when the policy's attempts are used up or when the
+server asks for a longer delay than the policy allows.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from b2b_async.errors import B2BError
+    from b2b_async.errors import B2BError, StopReason
 
 _INTERNAL_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
@@ -73,6 +77,9 @@ class RetryPolicy:
     """How often a 429 is tried again; these do not count as attempts, since the server did nothing."""
     max_delay: float = attrs.field(default=120.0, validator=_check_seconds)
     """The longest delay in seconds that a server may ask for; above it the error is raised at once."""
+    budget: int = attrs.field(default=100, validator=_check_count)
+    """Units that all calls of a client share, so that an outage does not eat the quota: a retry costs 10
+    (4 after a 429 that no limiter holds back), a success gives 1 back, and a retry that helps what it cost."""
 
 
 @attrs.frozen
@@ -104,6 +111,8 @@ class Verdict:
     """Why trying again may help: it passes, the quota refills, or the server said when to come."""
     delay: float = 0.0
     """Seconds to wait: the least for "told" and "throttled", the most for "transient"."""
+    stopped: StopReason | None = None
+    """Why there is no retry where there could have been one."""
 
 
 RAISE = Verdict("raise")
@@ -124,12 +133,13 @@ def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPoli
     verdict = _worth(error, tally, policy)
     if verdict is None:
         # A body that does not fit is the plain truth about an answered call, not a lost answer.
-        return RAISE if isinstance(error, ResponseValidationError) and not error.truncated else give_up
+        return RAISE if isinstance(error, ResponseValidationError) else give_up
     under_success = error.answer is not None and error.answer.under_success
     if not idempotent and (not settled or under_success):
         return give_up
     spent = tally.throttled > policy.throttled if verdict.kind == "throttled" else tally.attempts >= policy.attempts
-    return give_up if spent or verdict.delay > policy.max_delay else verdict
+    stopped: StopReason | None = "attempts" if spent else "delay" if verdict.delay > policy.max_delay else None
+    return verdict if stopped is None else attrs.evolve(give_up, stopped=stopped)
 
 
 def _worth(error: B2BError, tally: Tally, policy: RetryPolicy) -> Verdict | None:
@@ -144,7 +154,7 @@ def _worth(error: B2BError, tally: Tally, policy: RetryPolicy) -> Verdict | None
             if status == _INTERNAL_SERVER_ERROR and tally.internal_errors > policy.internal_errors:
                 return None
             return Verdict("retry", "transient", pause)
-        case APIConnectionError(retryable=True) | ResponseValidationError(truncated=True):
+        case APIConnectionError(retryable=True) | ResponseValidationError(retryable=True):
             return Verdict("retry", "transient", pause)
         case _:
             return None

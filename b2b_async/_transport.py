@@ -1,4 +1,9 @@
-"""The only place that awaits a socket: a request becomes HTTP, aiohttp's errors become ours."""
+"""The only place that awaits a socket: a request becomes HTTP, aiohttp's errors become ours.
+
+What may have reached the server is observed, not guessed from an error's name: the body of a request notes on its call
+when its first byte is handed to the connection, and the head of the answer notes what the status says.
+aiohttp holds the head of a request back to send it together with the first bytes of the body.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,9 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from b2b_async._call import Outcome
+    from aiohttp.abc import AbstractStreamWriter
+
+    from b2b_async._call import CallState, Outcome
     from b2b_async._config import Timeouts
     from b2b_async._messages import Request
     from b2b_async._session import SessionManager
@@ -31,10 +38,12 @@ _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 _SUCCESS = range(200, 300)
 _NEVER_CEIL = 86_400.0
 """aiohttp rounds timeouts above its ``ceil_threshold`` up to whole seconds; ours are meant as they are."""
+_ONE_WRITE = 0x10000
+"""Bytes of a body up to which aiohttp does not wait for the connection to drain."""
 
-# No connection came about, so no byte of the request left.
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
+_UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
 class _BrokenConnectionError(aiohttp.ClientError):
@@ -51,13 +60,38 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _BrokenConnectionError(_reason(error)) from None
 
 
+class _Body(aiohttp.BytesPayload):
+    """The body of one attempt, which knows when it leaves."""
+
+    def __init__(self, octets: bytes, call: CallState) -> None:
+        super().__init__(octets, content_type="application/json")
+        self._octets = octets
+        self._call = call
+
+    def __deepcopy__(self, _memo: object) -> _Body:
+        """Stay one: what records requests copies them (aioresponses does), and there is only one call."""
+        return self
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the body, and the head before it, as aiohttp asks for once it has a connection."""
+        del content_length  # that of the octets, which nobody changes on the way
+        self._call.in_flight = "unknown"
+        try:
+            await writer.write(self._octets)
+        except aiohttp.ClientConnectionResetError:
+            # The connection was closed before it took the first byte; a longer body may have met that half-way.
+            if len(self._octets) <= _ONE_WRITE:
+                self._call.in_flight = "not_sent"
+            raise
+
+
 class Transport:
     """The bottom of the pipeline.
 
     Args:
         sessions: Where the aiohttp session comes from.
         base_url: Scheme, host and perhaps a path prefix, without a slash at the end.
-        timeouts: How long an attempt and a connection may take.
+        timeouts: How long an attempt, a connection and a silence may take.
     """
 
     def __init__(self, sessions: SessionManager, base_url: str, timeouts: Timeouts) -> None:
@@ -69,6 +103,8 @@ class Transport:
             total=timeouts.attempt,
             # Sooner than the whole attempt, so that a connection that does not come about is told from a lost answer.
             connect=min(timeouts.connect, 0.9 * timeouts.attempt),
+            # A timer for each piece of an answer, so only where the whole attempt does not end before it.
+            sock_read=timeouts.read if timeouts.read < timeouts.attempt else None,
             ceil_threshold=_NEVER_CEIL,
         )
 
@@ -78,20 +114,27 @@ class Transport:
         Raises:
             APIConnectionError: no answer, or not a whole one; ``outcome`` says what the server may have done.
             APITimeoutError: the same, because it took too long.
-            ConfigurationError: the client is closed, or the URL is none.
+            ConfigurationError: the client is closed, the URL is none, or a header cannot be written.
             ResponseValidationError: the answer is larger than 16 MiB.
         """
+        result = await self._exchange(request)
+        if isinstance(result, Response):
+            return result
+        # Raised here, where no aiohttp object is in any frame or context that the error could hold on to.
+        raise result
+
+    async def _exchange(self, request: Request) -> Response | B2BError:
         session = self._sessions.session
-        call = request.call
+        call, body = request.call, request.body
         head: Response | None = None
-        # From here on a cancelled call may have been sent.
-        call.in_flight = "unknown"
+        if body is None:
+            call.in_flight = "unknown"  # there is nothing that could tell when it leaves
         try:
             async with session.request(
                 request.operation.method,
                 self._origin.with_path(self._prefix + request.path, encoded=True),
                 params=request.query,
-                data=request.body,
+                data=None if body is None else _Body(body, call),
                 headers={**_JSON, **request.headers},
                 # aiohttp would carry X-Auth-Token to another host.
                 allow_redirects=False,
@@ -102,23 +145,26 @@ class Transport:
             ) as answer:
                 head = Response(answer.status, answer.headers, b"")
                 call.in_flight = _outcome(head)
-                response = Response(answer.status, answer.headers, await _read(answer, request))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                content = await _read(answer)
+        except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             if head is not None and head.status not in _SUCCESS:
                 return head  # the status has said it all; its words are lost
-            # Raised outside of this block, so that no aiohttp object hangs on our error as its context.
-            failure = _translate(error, request, None if head is None else head.status)
-        else:
-            return response
-        call.in_flight = failure.outcome
-        raise failure
+            return _failure(error, request, head)
+        except BaseException as error:
+            # A cancellation goes on as it is, but without aiohttp's frames: their variables hold the signed headers.
+            error.__traceback__ = None
+            raise
+        if content is None:
+            return _too_large(request, head)
+        return Response(head.status, head.headers, content)
 
 
 def _outcome(head: Response) -> Outcome:
     return "applied" if head.status in _SUCCESS else outcome_of_status(head.status, head.retry_after)
 
 
-async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
+async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
+    """Read the body up to ``MAX_BODY``; None if that of a success is larger."""
     content = answer.content
     body = await content.readany()
     if not content.at_eof():  # most answers come in one piece
@@ -129,26 +175,36 @@ async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
             if size > MAX_BODY:
                 break
         body = b"".join(chunks)
-    if len(body) > MAX_BODY and answer.status in _SUCCESS:
-        name = request.operation.name
-        message = f"{name}: the answer (status {answer.status}) is larger than {MAX_BODY:,} bytes and was not read on"
-        raise ResponseValidationError(message, answer=Answer(status=answer.status), operation=name)
-    return body
+    return None if len(body) > MAX_BODY and answer.status in _SUCCESS else body
 
 
-def _translate(error: Exception, request: Request, status: int | None) -> B2BError:
+def _too_large(request: Request, head: Response) -> B2BError:
     name = request.operation.name
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+    message = f"{name}: the answer (status {head.status}) is larger than {MAX_BODY:,} bytes and was not read on"
+    return ResponseValidationError(message, answer=Answer(status=head.status), operation=name)
+
+
+def _failure(error: Exception, request: Request, head: Response | None) -> B2BError:
+    """Make one of our errors of one of aiohttp's."""
+    name = request.operation.name
+    outcome = request.call.in_flight
+    if request.body is None and isinstance(error, _NOT_CONNECTED):
+        outcome = request.call.in_flight = "not_sent"
+    known = isinstance(error, aiohttp.ClientError | OSError)
+    if isinstance(error, _UNUSABLE_URL):
         return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
-    outcome: Outcome
-    if isinstance(error, _NOT_CONNECTED):
-        outcome, where = "not_sent", "could not connect"
-    elif status is not None:
-        outcome, where = "applied", f"the answer broke off after status {status}"
+    if outcome == "not_sent" and not known:
+        message = (
+            f"{name}: the request cannot be written as HTTP ({type(error).__name__}), so nothing was sent; "
+            "look at the headers and the query that middlewares of your own add"
+        )
+        return ConfigurationError(message, operation=name)
+    if head is not None:
+        where = f"the answer broke off after status {head.status}"
     else:
-        outcome, where = "unknown", "no answer, and the request may have arrived"
+        where = "could not connect" if outcome == "not_sent" else "no answer, and the request may have arrived"
     kind = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
-    answer = None if status is None else Answer(status=status)
+    answer = None if head is None else Answer(status=head.status)
     failure = kind(f"{name}: {where}: {_reason(error)}", outcome=outcome, answer=answer, operation=name)
     failure.retryable = not isinstance(error, _UNTRUSTED)
     return failure
@@ -164,9 +220,10 @@ def _reason(error: Exception) -> str:
         return "it took too long"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"the name {error.host} cannot be looked up"
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror
     texts: dict[type[Exception], str] = {
+        aiohttp.ClientOSError: "the connection closed",
         aiohttp.ServerDisconnectedError: "the server closed the connection",
         aiohttp.ClientPayloadError: "the body is incomplete",
         aiohttp.ClientResponseError: "the answer is not valid HTTP",

@@ -24,18 +24,23 @@ from b2b_async.middleware.auth import Auth
 from b2b_async.middleware.deadline import CallDeadline
 from b2b_async.middleware.logging import Logging
 from b2b_async.middleware.rate_limit import RateLimit
+from b2b_async.middleware.reconcile import Reconcile
 from b2b_async.middleware.retry import Retry
 from b2b_async.middleware.status import RaiseForStatus, describe
+from b2b_async.middleware.unknown import TellUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
     import aiohttp
 
-    from b2b_async._messages import Lane, Operation, Response
+    from b2b_async._call import UnknownOutcome
+    from b2b_async._messages import Lane, Operation, Reconciliation, Response
     from b2b_async._pipeline import Middleware
     from b2b_async.quota import QuotaSnapshot
+
+    OnUnknown = Callable[[UnknownOutcome], object]
 
 T = TypeVar("T")
 
@@ -48,6 +53,7 @@ def default_middlewares(
     timeouts: Timeouts,
     per_call: Iterable[Middleware] = (),
     per_attempt: Iterable[Middleware] = (),
+    on_unknown: OnUnknown | None = None,
 ) -> tuple[Middleware, ...]:
     """Give the pipeline, from the outside in. The order is meaning.
 
@@ -59,12 +65,15 @@ def default_middlewares(
         per_call: Middlewares of one's own, run once per call, inside its deadline.
         per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth:
             they see just what is sent, the token included.
+        on_unknown: Told of calls that end without a result although the server may have acted.
     """
     return (
         # Once per call.
+        *(() if on_unknown is None else (TellUnknown(on_unknown),)),
         Logging(),
         CallDeadline(timeouts.call),
         *per_call,
+        Reconcile(),
         Retry(retry),
         # Once per attempt.
         RaiseForStatus(credentials.redact),
@@ -85,6 +94,8 @@ class Client:
         timeout: How long things may take, in seconds.
         per_call: Middlewares of one's own, run once per call.
         per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth.
+        on_unknown: Called with an ``UnknownOutcome`` when a call that changes something ends without a result
+            although the server may have acted; at once, in the call's task, even when that is cancelled.
         middlewares: The whole pipeline, instead of the default one and of the arguments that shape it.
         session: An aiohttp session to use. It stays yours: this client never closes it, and the client
             middlewares, redirects and timeouts it was made with do not apply.
@@ -104,6 +115,7 @@ class Client:
         timeout: Timeouts | None = None,
         per_call: Iterable[Middleware] = (),
         per_attempt: Iterable[Middleware] = (),
+        on_unknown: OnUnknown | None = None,
         middlewares: Iterable[Middleware] | None = None,
         session: aiohttp.ClientSession | None = None,
         connections: int = 100,
@@ -115,8 +127,10 @@ class Client:
         self.limiter = limiter or RateLimiter()
         self.connections = connections
         per_call, per_attempt = tuple(per_call), tuple(per_attempt)
-        if middlewares is not None and (retry is not None or per_call or per_attempt):
-            message = "middlewares= is the whole pipeline: put retry, per_call and per_attempt into it instead"
+        if middlewares is not None and (retry is not None or per_call or per_attempt or on_unknown):
+            message = (
+                "middlewares= is the whole pipeline: put retry, per_call, per_attempt and on_unknown into it instead"
+            )
             raise ConfigurationError(message)
         if middlewares is None:
             middlewares = default_middlewares(
@@ -126,6 +140,7 @@ class Client:
                 timeouts=timeouts,
                 per_call=per_call,
                 per_attempt=per_attempt,
+                on_unknown=on_unknown,
             )
         self._middlewares = tuple(middlewares)
         self._sessions = SessionManager(session, connections=connections)
@@ -145,6 +160,7 @@ class Client:
         timeout: Timeouts | None = None,
         per_call: Iterable[Middleware] = (),
         per_attempt: Iterable[Middleware] = (),
+        on_unknown: OnUnknown | None = None,
         session: aiohttp.ClientSession | None = None,
         connections: int = 100,
     ) -> Self:
@@ -164,6 +180,7 @@ class Client:
             timeout=timeout,
             per_call=per_call,
             per_attempt=per_attempt,
+            on_unknown=on_unknown,
             session=session,
             connections=connections,
         )
@@ -186,17 +203,25 @@ class Client:
         """The limiter's books as they are now. Must be read inside the running event loop."""
         return self.limiter.snapshot()
 
-    def with_options(self, *, lane: Lane | None = None, per_attempt: Iterable[Middleware] = ()) -> Self:
+    def with_options(
+        self,
+        *,
+        lane: Lane | None = None,
+        per_attempt: Iterable[Middleware] = (),
+        on_unknown: OnUnknown | None = None,
+    ) -> Self:
         """Give a view of this client that shares its session, limiter and retry budget.
 
         Args:
             lane: "bulk" makes its calls wait behind interactive ones, as long as it takes.
             per_attempt: Further middlewares, run once per attempt that leaves.
+            on_unknown: Told, too, of calls that end without a result although the server may have acted.
         """
         view = copy.copy(self)
         if lane is not None:
             view._lane = lane  # noqa: SLF001 -- a copy of itself
-        chain = (*self._middlewares, *per_attempt)
+        outermost = () if on_unknown is None else (TellUnknown(on_unknown),)
+        chain = (*outermost, *self._middlewares, *per_attempt)
         view._middlewares = chain  # noqa: SLF001 -- a copy of itself
         view._handler = build_pipeline(chain, self._transport)  # noqa: SLF001 -- a copy of itself
         return view
@@ -207,6 +232,7 @@ class Client:
         *segments: str | int,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        reconcile: Reconciliation | None = None,
     ) -> Response:
         """Make one call and give its answer with the envelope opened.
 
@@ -215,11 +241,12 @@ class Client:
             segments: The path parameters in the order of the template, percent-encoded.
             query: Query parameters, not encoded.
             body: The JSON body.
+            reconcile: How to find out what became of it if its answer is lost and it must not be sent again.
 
         Raises:
             B2BError: one of ``b2b_async.errors``.
         """
-        return await self._handler(self._request(operation, segments, query, body))
+        return await self._handler(self._request(operation, segments, query, body, reconcile))
 
     async def call(
         self,
@@ -228,6 +255,7 @@ class Client:
         into: type[T],
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        reconcile: Reconciliation | None = None,
     ) -> T:
         """Make one call and give its ``data`` as an instance of *into*, an attrs class.
 
@@ -237,12 +265,13 @@ class Client:
             into: The class of the answer; its fields are the vendor's names in snake_case.
             query: Query parameters, not encoded.
             body: The JSON body.
+            reconcile: How to find out what became of it if its answer is lost and it must not be sent again.
 
         Raises:
             ResponseValidationError: the server said yes, but with data that do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
-        request = self._request(operation, segments, query, body)
+        request = self._request(operation, segments, query, body, reconcile)
         response = await self._handler(request)
         envelope = response.envelope
         try:
@@ -256,7 +285,12 @@ class Client:
         raise misfit
 
     def _request(
-        self, operation: Operation, segments: tuple[str | int, ...], query: Mapping[str, str] | None, body: bytes | None
+        self,
+        operation: Operation,
+        segments: tuple[str | int, ...],
+        query: Mapping[str, str] | None,
+        body: bytes | None,
+        reconcile: Reconciliation | None,
     ) -> Request:
         return Request(
             operation=operation,
@@ -265,6 +299,7 @@ class Client:
             query=query,
             body=body,
             lane=self._lane,
+            reconcile=reconcile,
         )
 
 

@@ -29,14 +29,19 @@ They hold plain values only, so they pickle, and nothing secret hangs on them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b2b_async._call import Attempt, Outcome
+    from b2b_async._call import Attempt, LookUpResult, Outcome
+
+StopReason = Literal["attempts", "delay", "deadline", "budget"]
+"""Why a failure that another attempt might have cured was not tried again: the policy's attempts are used up;
+the server asks for a longer delay than the policy allows; the delay ends after the call's deadline;
+the client's retry budget is spent, since too many of its calls fail."""
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +82,8 @@ class B2BError(Exception):
     """What may have happened at the server because of the whole call."""
     attempts: tuple[Attempt, ...] = ()
     """The attempts that failed, oldest first."""
+    not_retried: StopReason | None = None
+    """Why it was not tried again, where another attempt might have helped; else None."""
     operation: str | None = None
     """The vendor's name of the endpoint."""
     call_id: str | None = None
@@ -184,7 +191,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409."""
+    """409; or an order that a look-up found registered with another company than the one asked for."""
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -202,11 +209,15 @@ class ServerError(APIStatusError):
 
 
 class ResponseValidationError(B2BError):
-    """The server said yes, so it has acted, but the body does not fit what the endpoint promises."""
+    """The status says yes, but the body does not fit what the endpoint promises.
+
+    ``outcome`` is "applied" if the body is JSON or was meant to be, and "unknown" if it is something else:
+    the API answers in JSON, so a page of HTML comes from whatever stands before it.
+    """
 
     outcome: Outcome = "applied"
-    truncated: bool = False
-    """The body breaks off or is garbled, so that an operation that may be repeated can be asked again."""
+    retryable: bool = False
+    """True where the answer was garbled or replaced on the way, so that another attempt can bring a good one."""
 
 
 class AmbiguousOutcomeError(B2BError):
@@ -217,6 +228,8 @@ class AmbiguousOutcomeError(B2BError):
     """
 
     outcome: Outcome = "unknown"
+    looked_up: tuple[LookUpResult, ...] = ()
+    """The looks for what became of it, oldest first, none of which found anything."""
 
 
 class DeadlineExceededError(B2BError):

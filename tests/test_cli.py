@@ -354,14 +354,14 @@ def test_two_presses_stop_at_once(tmp_path: Path, live_sandbox: Start, monkeypat
         gracefully(job)
         os.kill(os.getpid(), signal.SIGINT)
 
-    class Log(list[str]):
-        def append(self, line: str) -> None:
-            super().append(line)
+    class Log(list[Any]):
+        def append(self, entry: Any) -> None:
+            super().append(entry)
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(BulkJob, "stop", stop)
     sandbox = live_sandbox(faults=Faults(script=["slow"], slow_seconds=60))
-    monkeypatch.setattr(sandbox, "requests", Log())
+    monkeypatch.setattr(sandbox, "ledger", Log())
     status, stdout, stderr = run("assign", write_ids(tmp_path, 1001), "--json", *FAST)
 
     assert status == 3

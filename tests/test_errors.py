@@ -7,12 +7,12 @@ import traceback
 from typing import Any
 
 import aiohttp
-import attrs
 import pytest
 
 import b2b_async
-from b2b_async import B2BError, errors
-from b2b_async._transport import _translate
+from b2b_async import APIConnectionError, B2BError, ConfigurationError, errors
+from b2b_async._call import CallState
+from b2b_async._transport import _failure
 from b2b_async.errors import Answer, class_for_status
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, B2BError)]
@@ -80,11 +80,12 @@ def _subclasses(kind: type[Any]) -> set[type[Any]]:
     return {kind} | {below for child in kind.__subclasses__() for below in _subclasses(child)}
 
 
-def test_no_error_of_aiohttp_is_forgotten() -> None:
-    """Whatever aiohttp derives from ClientError becomes one of ours; none makes the translation fail."""
-    operation = b2b_async.Operation("X", "v3", "GET", "/x")
-    request: Any = attrs.make_class("R", ["operation"])(operation)
-    kinds = _subclasses(aiohttp.ClientError) | {TimeoutError, OSError}
+@pytest.mark.parametrize("state", ["not_sent", "unknown", "applied"])
+def test_no_error_of_aiohttp_is_forgotten(state: Any) -> None:
+    """Whatever aiohttp can raise becomes one of ours, with the outcome that was observed and not one of its own."""
+    operation = b2b_async.Operation("X", "v3", "PUT", "/x")
+    head = b2b_async.Response(200, {}, b"") if state == "applied" else None
+    kinds = _subclasses(aiohttp.ClientError) | {TimeoutError, OSError, ValueError, TypeError, RuntimeError}
     for kind in kinds:
         error = kind.__new__(kind)
         if isinstance(error, aiohttp.ClientConnectorError):
@@ -92,7 +93,9 @@ def test_no_error_of_aiohttp_is_forgotten() -> None:
             error.__dict__.update(_certificate_error=ValueError("bad certificate"))
             if isinstance(error, aiohttp.ClientConnectorDNSError):
                 continue  # needs a whole connection key; tested over the wire
-        translated = _translate(error, request, None)
+        request = b2b_async.Request(operation=operation, path="/x", call=CallState("1", in_flight=state), body=b"{}")
+        ours = _failure(error, request, head)
 
-        assert isinstance(translated, B2BError)
-        assert "".join(traceback.format_exception(translated))
+        assert isinstance(ours, ConfigurationError | APIConnectionError)
+        assert ours.outcome == ("not_sent" if isinstance(ours, ConfigurationError) else state)
+        assert "".join(traceback.format_exception(ours))

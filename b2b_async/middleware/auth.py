@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 from b2b_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable
 
     from b2b_async._config import Credentials
     from b2b_async._messages import APIVersion, Request, Response
     from b2b_async._pipeline import Handler
+
+
+class _Signature(dict[str, str]):
+    """Headers that hold a token: a debugger or an error tracker that shows variables shows only this."""
+
+    def __repr__(self) -> str:
+        return "<credentials>"
 
 
 class Auth:
@@ -26,14 +33,14 @@ class Auth:
 
     def __init__(self, credentials: Credentials) -> None:
         """Choose the headers of each API version once."""
-        self._headers: dict[APIVersion, Mapping[str, str]] = {}
+        self._headers: dict[APIVersion, _Signature] = {}
         token, store, legacy = credentials.access_token, credentials.store_hash, credentials.legacy_token
         if legacy is not None:
-            self._headers["v2"] = self._headers["v3"] = {"authToken": legacy}
+            self._headers["v2"] = self._headers["v3"] = _Signature({"authToken": legacy})
         if token is not None and store is not None:
-            self._headers["v3"] = {"X-Auth-Token": token, "X-Store-Hash": store}
+            self._headers["v3"] = _Signature({"X-Auth-Token": token, "X-Store-Hash": store})
 
-    async def __call__(self, request: Request, handler: Handler) -> Response:
+    def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
         """Pass *request* on with its credential.
 
         Raises:
@@ -48,4 +55,4 @@ class Auth:
                 "the credentials of this client are for v3 only, and nothing was sent"
             )
             raise ConfigurationError(message, operation=request.operation.name)
-        return await handler(request.with_headers(own))
+        return handler(request.with_headers(own))

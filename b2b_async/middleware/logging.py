@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from b2b_async.errors import B2BError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
 
@@ -18,10 +20,11 @@ logger = logging.getLogger("b2b_async")
 class Logging:
     """Log successful calls at DEBUG and failed ones at INFO, for the caller has the error itself."""
 
-    async def __call__(self, request: Request, handler: Handler) -> Response:
+    def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
         """Pass *request* on and log how it ended."""
-        if not logger.isEnabledFor(logging.INFO):
-            return await handler(request)
+        return self._logged(request, handler) if logger.isEnabledFor(logging.INFO) else handler(request)
+
+    async def _logged(self, request: Request, handler: Handler) -> Response:
         clock = asyncio.get_running_loop().time
         started = clock()
         operation = request.operation

@@ -39,14 +39,12 @@ class RateLimit:
         request.call.requeue = False
         try:
             response = await handler(request)
-        except B2BError as error:
-            if error.outcome == "not_sent":
+        except BaseException as error:  # a cancellation, too, may have come after the request left
+            outcome = error.outcome if isinstance(error, B2BError) else request.call.in_flight
+            if outcome == "not_sent":
                 limiter.unsent(ticket)
             else:
                 limiter.report(ticket, None, _SILENCE)
-            raise
-        except BaseException:  # a cancellation or a bug of a middleware further in: it may have been sent
-            limiter.report(ticket, None, _SILENCE)
             raise
         # The limiter holds the whole store after a 429, so that the retry has nothing else to wait for.
         refused = response.status == _TOO_MANY_REQUESTS

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
     from b2b_async._policy import RetryPolicy, Verdict
+    from b2b_async.errors import StopReason
 
 logger = logging.getLogger("b2b_async")
 
-_BUDGET = 100
 _COST = {"transient": 10, "told": 10, "throttled": 4}
 _OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
 """Seconds after refusals that no limiter holds the store for."""
@@ -38,8 +38,7 @@ _TOLD_JITTER = 0.25
 class Retry:
     """Try failed attempts again, within the policy, the call's deadline and the client's retry budget.
 
-    The budget is shared by all calls of a client, so that an outage does not eat the quota:
-    100 units, a retry costs 10 (4 after a 429 that no limiter holds back), every success gives some back.
+    The budget (``RetryPolicy.budget``) is shared by all calls of a client, so that an outage does not eat the quota.
 
     Args:
         policy: How often and how fast.
@@ -49,7 +48,7 @@ class Retry:
     def __init__(self, policy: RetryPolicy, *, uniform: Callable[[], float] = random.random) -> None:
         """Start with a full budget."""
         self.policy = policy
-        self.budget = _BUDGET
+        self.budget = policy.budget
         self.uniform = uniform
 
     async def __call__(self, request: Request, handler: Handler) -> Response:
@@ -60,7 +59,7 @@ class Retry:
         except B2BError as error:
             failed = error
         else:
-            if self.budget < _BUDGET:
+            if self.budget < self.policy.budget:
                 self.budget += 1
             return response
         return await _Retries(self, request, handler).after(failed, started)
@@ -77,6 +76,7 @@ class _Retries:
         self._verdict: Verdict = RAISE
         self._started = 0.0
         self._spent = 0
+        self._stopped: StopReason | None = None
         self._why_stopped: str | None = None
 
     async def after(self, first: B2BError, started: float) -> Response:
@@ -105,7 +105,7 @@ class _Retries:
         except B2BError as error:
             final = self._final(error)
             raise final from final.__cause__
-        self._shared.budget = min(_BUDGET, self._shared.budget + self._spent)
+        self._shared.budget = min(self._shared.policy.budget, self._shared.budget + self._spent)
         return response
 
     def _again(self, error: BaseException) -> bool:
@@ -115,6 +115,7 @@ class _Retries:
         self._verdict = decide(
             error, idempotent=self._request.operation.idempotent, tally=self._tally, policy=self._shared.policy
         )
+        self._stopped = self._verdict.stopped
         self._record(error)
         return self._verdict.action == "retry"
 
@@ -135,9 +136,11 @@ class _Retries:
         if when is not None and not (self._request.lane == "bulk" and self._verdict.kind == "throttled"):
             wait = max(state.upcoming_sleep, self._verdict.delay if self._verdict.kind != "transient" else 0.0)
             if asyncio.get_running_loop().time() + wait >= when:
+                self._stopped = "deadline"
                 self._why_stopped = f"another attempt would start in {wait:.1f} s, after the call's deadline"
                 return True
         if self._shared.budget < self._cost():
+            self._stopped = "budget"
             self._why_stopped = "too many calls of this client fail at the moment (its retry budget is spent)"
             return True
         return False
@@ -191,6 +194,7 @@ class _Retries:
         error.outcome = outcome
         error.attempts = tuple(call.attempts)
         error.call_id = call.id
+        error.not_retried = self._stopped
         notes = [f"call {call.id}, {len(call.attempts)} attempts"] if len(call.attempts) > 1 else []
         if self._why_stopped:
             notes.append(f"not tried again: {self._why_stopped}")

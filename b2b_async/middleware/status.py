@@ -12,6 +12,7 @@ from b2b_async.errors import Answer, ResponseValidationError, class_for_status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from b2b_async._call import Outcome
     from b2b_async._messages import APIVersion, Request
     from b2b_async._pipeline import Handler
     from b2b_async.errors import APIStatusError
@@ -43,7 +44,7 @@ class RaiseForStatus:
 
         Raises:
             APIStatusError: the server said no.
-            ResponseValidationError: it said yes, but not in JSON.
+            ResponseValidationError: the status says yes, but the body is not JSON.
         """
         response = await handler(request)
         if response.status not in _SUCCESS:
@@ -76,9 +77,11 @@ class RaiseForStatus:
         name = request.operation.name
         answer = describe(response, self._redact)
         text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
-        error = ResponseValidationError(text, answer=answer, operation=name)
-        # JSON that breaks off was lost on the way; a page of HTML would come again.
-        error.truncated = "json" in kind.lower()
+        # JSON that breaks off was lost on its way from the API. Anything else comes from what stands before the API,
+        # and does not say whether the API has seen the request.
+        outcome: Outcome = "applied" if "json" in kind.lower() else "unknown"
+        error = ResponseValidationError(text, answer=answer, outcome=outcome, operation=name)
+        error.retryable = True
         return error
 
 

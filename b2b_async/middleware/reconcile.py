@@ -1,0 +1,185 @@
+"""A lost answer found again: a call that must not be sent twice is looked up instead.
+
+A look that finds nothing proves nothing, since records may appear late and a request may still be under way.
+So it looks again, with growing pauses, until the call's time is over, and sends again only if the caller said so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+import attrs
+
+from b2b_async._call import CallState, LookUpResult
+from b2b_async._messages import Request
+from b2b_async.errors import AmbiguousOutcomeError, APIStatusError, B2BError, ConflictError, RateLimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from b2b_async._messages import LookUp, Reconciliation, Response
+    from b2b_async._pipeline import Handler
+
+logger = logging.getLogger("b2b_async")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before the first look, doubled before each further one."""
+_MOST_LOOKS = 12
+"""For calls without a deadline: about four minutes."""
+_LOOKS_BEFORE_SENDING_AGAIN = 4
+"""About seven seconds without a trace, before a caller's word to send again is taken up."""
+
+
+class Reconcile:
+    """Settle a call that says how, when its answer is lost.
+
+    Args:
+        uniform: A source of random numbers in [0, 1), for jitter.
+    """
+
+    def __init__(self, *, uniform: Callable[[], float] = random.random) -> None:
+        """Keep the source of jitter."""
+        self.uniform = uniform
+
+    def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
+        """Pass *request* on; look it up if its answer is lost.
+
+        Raises:
+            AmbiguousOutcomeError: no look found anything; ``looked_up`` lists them.
+            ConflictError: a look found that something else was done.
+        """
+        if request.reconcile is None:
+            return handler(request)
+        return self._settle(request, handler, request.reconcile)
+
+    async def _settle(self, request: Request, handler: Handler, how: Reconciliation) -> Response:
+        try:
+            return await handler(request)
+        except AmbiguousOutcomeError as error:
+            lost = error
+        return await _Search(self, request, handler, how).settle(lost)
+
+
+class _Search:
+    """The looks for one call."""
+
+    def __init__(self, room: Reconcile, request: Request, handler: Handler, how: Reconciliation) -> None:
+        self._uniform = room.uniform
+        self._request = request
+        self._handler = handler
+        self._how = how
+        self._results: list[LookUpResult] = []
+        self._clock = asyncio.get_running_loop().time
+        self._lost_at = self._clock()
+        self._in_vain = False
+
+    async def settle(self, lost: AmbiguousOutcomeError) -> Response:
+        """Look until something is found or the time is over."""
+        request, may_send = self._request, self._how.resend_if_absent
+        for number in range(_MOST_LOOKS):
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**number) * (0.5 + 0.5 * self._uniform())
+            deadline = request.call.deadline
+            when = None if deadline is None else deadline.when
+            if when is not None and self._clock() + pause >= when:
+                break
+            await asyncio.sleep(pause)
+            found = await self._look()
+            if found is not None:
+                logger.warning(
+                    "%s: the answer was lost, but a look-up shows it done [call %s]",
+                    request.operation.name,
+                    request.call.id,
+                )
+                return found
+            if self._in_vain:
+                break
+            if may_send and self._absences() >= _LOOKS_BEFORE_SENDING_AGAIN:
+                may_send = False
+                again = attrs.evolve(request, attempt=len(request.call.attempts) + 1)
+                try:
+                    return await self._handler(again)
+                except B2BError as error:
+                    # Refused now, perhaps because the first one has arrived after all: the next look will tell.
+                    lost = _still_lost(error, lost)
+        raise self._give_up(lost)
+
+    async def _look(self) -> Response | None:
+        """Ask in each way until one answers."""
+        refused = 0
+        for lookup in self._how.lookups:
+            try:
+                response = await self._handler(self._ask(lookup))
+            except APIStatusError as error:
+                if error.status in lookup.absent and error.code is not None:
+                    self._write_down(lookup, error, absent=True)
+                    return None
+                refused += error.outcome == "rejected" and not isinstance(error, RateLimitError)
+                self._write_down(lookup, error)
+            except B2BError as error:
+                self._write_down(lookup, error)
+            else:
+                return self._read(lookup, response)
+        # Where no way to look is open to these credentials, another look would only use up quota.
+        self._in_vain = refused == len(self._how.lookups)
+        return None
+
+    def _ask(self, lookup: LookUp) -> Request:
+        call = self._request.call
+        return Request(
+            operation=lookup.operation,
+            path=lookup.path,
+            call=CallState(f"{call.id}-look-{len(self._results) + 1}", deadline=call.deadline),
+            headers=self._request.headers,
+            lane=self._request.lane,
+        )
+
+    def _read(self, lookup: LookUp, response: Response) -> Response | None:
+        try:
+            found = lookup.read(response)
+        except ConflictError as error:
+            call = self._request.call
+            error.attempts, error.call_id = tuple(call.attempts), call.id
+            raise
+        if found is None:
+            self._write_down(lookup, None, absent=True, request_id=response.request_id)
+        return found
+
+    def _write_down(
+        self, lookup: LookUp, error: B2BError | None, *, absent: bool = False, request_id: str | None = None
+    ) -> None:
+        self._results.append(
+            LookUpResult(
+                operation=lookup.operation.name,
+                result="absent" if absent else "failed",
+                error=None if error is None else type(error).__name__,
+                request_id=request_id if error is None else error.request_id,
+                after=self._clock() - self._lost_at,
+            )
+        )
+
+    def _absences(self) -> int:
+        return sum(result.result == "absent" for result in self._results)
+
+    def _give_up(self, lost: AmbiguousOutcomeError) -> AmbiguousOutcomeError:
+        absences = self._absences()
+        if absences:
+            # A good status whose record nobody can find is no longer proof that it was done.
+            lost.outcome = "unknown"
+        lost.looked_up = tuple(self._results)
+        lost.attempts = tuple(self._request.call.attempts)
+        lost.add_note(
+            f"looked up {len(self._results)} times in {self._clock() - self._lost_at:.1f} s: "
+            f"{absences} times it was not there, {len(self._results) - absences} looks failed"
+        )
+        return lost
+
+
+def _still_lost(error: B2BError, lost: AmbiguousOutcomeError) -> AmbiguousOutcomeError:
+    """Give the error of a call that was sent again in vain: it is as ambiguous as before."""
+    if isinstance(error, AmbiguousOutcomeError):
+        return error
+    lost.__cause__ = error
+    return lost

@@ -1,0 +1,64 @@
+"""The last word on a call that ends without a result: somebody is told before anything else happens."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from b2b_async._call import UnknownOutcome
+from b2b_async.errors import B2BError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b2b_async._call import Outcome
+    from b2b_async._messages import Request, Response
+    from b2b_async._pipeline import Handler
+
+logger = logging.getLogger("b2b_async")
+
+
+class TellUnknown:
+    """Tell of calls that may have been carried out and whose caller gets no answer that says so.
+
+    A cancelled call raises nothing that could carry an outcome, so this is the only trace that it was in flight.
+
+    Args:
+        hook: Called at once, in the call's own task, before the error or the cancellation goes on.
+            What it raises is logged and does not replace either.
+    """
+
+    def __init__(self, hook: Callable[[UnknownOutcome], object]) -> None:
+        """Keep the hook."""
+        self._hook = hook
+
+    async def __call__(self, request: Request, handler: Handler) -> Response:
+        """Pass *request* on, and tell if it is lost."""
+        try:
+            return await handler(request)
+        except B2BError as error:
+            if error.outcome == "unknown":
+                self._tell(request, error, error.outcome)
+            raise
+        except BaseException as error:
+            outcome = request.call.outcome(request.call.in_flight)
+            if outcome in {"unknown", "applied"}:
+                self._tell(request, error, outcome)
+            raise
+
+    def _tell(self, request: Request, error: BaseException, outcome: Outcome) -> None:
+        call, operation = request.call, request.operation
+        if operation.safe:
+            return
+        details = UnknownOutcome(
+            operation=operation.name,
+            path=request.path,
+            call_id=call.id,
+            outcome=outcome,
+            error=type(error).__name__ if isinstance(error, Exception) else None,
+            attempts=tuple(call.attempts),
+        )
+        try:
+            self._hook(details)
+        except Exception:
+            logger.exception("on_unknown raised an error [call %s]", call.id)
