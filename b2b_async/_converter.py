@@ -95,10 +95,19 @@ def _str(value: object, _into: object) -> str:
     raise _WrongTypeError(expected, value)
 
 
+def _bool(value: object, _into: object) -> bool:
+    """Take true and false; cattrs would hand a bool to the hook of int, its parent."""
+    if isinstance(value, bool):
+        return value
+    expected = "true or false"
+    raise _WrongTypeError(expected, value)
+
+
 def _make(*, detailed: bool) -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=detailed)
     converter.register_structure_hook(int, _int)
     converter.register_structure_hook(str, _str)
+    converter.register_structure_hook(bool, _bool)
 
     # A factory, so that a class costs its milliseconds when it is first used and not at import.
     @converter.register_structure_hook_factory(attrs.has)

@@ -145,6 +145,11 @@ class Response:
         return self.headers.get("Trace-Id")
 
     @property
+    def says_json(self) -> bool:
+        """Whether the body is meant to be JSON, as all that the API itself says is."""
+        return "json" in self.headers.get("Content-Type", "application/json").lower()
+
+    @property
     def retry_after(self) -> float | None:
         """``Retry-After`` in seconds from now; None if absent or malformed."""
         return retry_after(self.headers)

@@ -160,7 +160,9 @@ class Transport:
 
 
 def _outcome(head: Response) -> Outcome:
-    return "applied" if head.status in _SUCCESS else outcome_of_status(head.status, head.retry_after)
+    if head.status not in _SUCCESS:
+        return outcome_of_status(head.status, head.retry_after)
+    return "applied" if head.says_json else "unknown"
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes | None:

@@ -79,7 +79,7 @@ class RaiseForStatus:
         text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
         # JSON that breaks off was lost on its way from the API. Anything else comes from what stands before the API,
         # and does not say whether the API has seen the request.
-        outcome: Outcome = "applied" if "json" in kind.lower() else "unknown"
+        outcome: Outcome = "applied" if response.says_json else "unknown"
         error = ResponseValidationError(text, answer=answer, outcome=outcome, operation=name)
         error.retryable = True
         return error
