@@ -130,6 +130,8 @@ class CallState:
     """A 429 made the limiter hold the store; the next attempt goes first and needs no other pause."""
     deadline: Deadline | None = None
     """When the call must end, if it must."""
+    lost: Exception | None = None
+    """The error that the call ends with when its time is over while its lost answer is looked for."""
 
     def outcome(self, last: Outcome) -> Outcome:
         """Say what the call as a whole may have done when its last attempt did *last*."""

@@ -36,7 +36,7 @@ class UndecodableBodyError(ValueError):
 class Envelope:
     """One answer, opened. What is in it is looked up when asked for: a success needs its data only."""
 
-    payload: Any
+    payload: Any = attrs.field(repr=False)  # a server may echo a token in it
     """The whole JSON value, as it came."""
     excerpt: str | None = None
     """The first words of a body that has no envelope, to stand in for its message."""

@@ -127,7 +127,7 @@ class Response:
 
     status: int
     """The HTTP status."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)  # a server may echo a token in them
     """The headers; look-ups do not mind upper and lower case."""
     body: bytes = attrs.field(repr=False)
     """The body, decompressed."""

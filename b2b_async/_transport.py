@@ -145,7 +145,7 @@ class Transport:
             ) as answer:
                 head = Response(answer.status, answer.headers, b"")
                 call.in_flight = _outcome(head)
-                content = await _read(answer)
+                content, whole = await _read(answer)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             if head is not None and head.status not in _SUCCESS:
                 return head  # the status has said it all; its words are lost
@@ -154,7 +154,7 @@ class Transport:
             # A cancellation goes on as it is, but without aiohttp's frames: their variables hold the signed headers.
             error.__traceback__ = None
             raise
-        if content is None:
+        if not whole and head.status in _SUCCESS:
             return _too_large(request, head)
         return Response(head.status, head.headers, content)
 
@@ -165,19 +165,19 @@ def _outcome(head: Response) -> Outcome:
     return "applied" if head.says_json else "unknown"
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
-    """Read the body up to ``MAX_BODY``; None if that of a success is larger."""
+async def _read(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """Read the body, and say whether that is all of it: of one above ``MAX_BODY`` there is only the beginning."""
     content = answer.content
-    body = await content.readany()
-    if not content.at_eof():  # most answers come in one piece
-        chunks, size = [body], len(body)
-        async for chunk in content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY:
-                break
-        body = b"".join(chunks)
-    return None if len(body) > MAX_BODY and answer.status in _SUCCESS else body
+    first = await content.readany()
+    if content.at_eof():  # most answers come in one piece
+        return first, True
+    chunks, size = [first], len(first)
+    async for chunk in content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            return first, False
+    return b"".join(chunks), True
 
 
 def _too_large(request: Request, head: Response) -> B2BError:

@@ -30,7 +30,16 @@ from truth import PERSISTENT, measure
 
 from b2b_async import RetryPolicy
 
-OUTCOMES = ("succeeded", "applied", "rejected", "not_sent", "unknown", "cancelled")
+OUTCOMES = (
+    "succeeded",
+    "applied",
+    "rejected",
+    "not_sent",
+    "unknown",
+    "cancelled",
+    "cancelled, unknown",
+    "cancelled, applied",
+)
 FAULTS = ("lies", "doubles", "foreign", "late", "unjustified")
 
 

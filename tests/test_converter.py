@@ -12,6 +12,7 @@ from b2b_async._converter import MisfitError, camel, structure
 class _Line:
     product_id: int
     sku: str = ""
+    hidden: bool = False
 
 
 @attrs.frozen
@@ -31,9 +32,9 @@ def test_names_become_camel_case() -> None:
 
 def test_nested_data_are_made() -> None:
     """Lists of objects work, with integers in strings, strings in integers, and fields left out."""
-    data = {"lineItems": [{"productId": "-7", "sku": 5}, {"productId": 8}], "other": 1}
+    data = {"lineItems": [{"productId": "-7", "sku": 5}, {"productId": 8, "hidden": True}], "other": 1}
 
-    assert structure(data, _Basket) == _Basket([_Line(-7, "5"), _Line(8)])
+    assert structure(data, _Basket) == _Basket([_Line(-7, "5"), _Line(8, hidden=True)])
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,10 @@ def test_nested_data_are_made() -> None:
                 "$.data.lineItems[1].productId must be an integer, not 'x'; "
                 "$.data.lineItems[2].productId is missing; $.data.lineItems[2].sku must be a string, not []"
             ),
+        ),
+        (
+            {"lineItems": [{"productId": 1, "hidden": 1}]},
+            "$.data.lineItems[0].hidden must be true or false, not 1",
         ),
         ({"lineItems": [3]}, "$.data.lineItems[0] must be an object, not 3"),
     ],

@@ -7,12 +7,16 @@ import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from helpers import CREDENTIALS, GOOD, client_of, http, raw_server
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from b2b_async import (
     AmbiguousOutcomeError,
     Client,
+    ConfigurationError,
     DeadlineExceededError,
     Quota,
     QuotaWaitTooLongError,
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from b2b_async._call import Outcome
 
 POLICY = RetryPolicy()
+TRANSIENT = {408, 429, 500, 502, 503, 504, *range(520, 525)}
 BUSY = http(503, '{"code": 503}')
 
 
@@ -208,6 +213,7 @@ async def test_a_delay_beyond_the_deadline_is_refused_at_once() -> None:
         assert loop.time() - started < 0.05
         assert caught.value.retry_after == 3.0
         assert any("after the call's deadline" in note for note in caught.value.__notes__)
+        assert caught.value.not_retried == "deadline"
 
 
 async def test_the_budget_stops_retries_in_an_outage() -> None:
@@ -226,6 +232,7 @@ async def test_the_budget_stops_retries_in_an_outage() -> None:
         await v3.orders.assign_customer_orders(client, 1001)
 
     assert arrived == 6 + 10
+    assert caught.value.not_retried == "budget"
     assert any("retry budget" in note for note in caught.value.__notes__)
 
 
@@ -397,3 +404,66 @@ async def test_bulk_waits_out_a_refusal_beyond_the_deadline() -> None:
             await v3.orders.assign_customer_orders(client.with_options(lane="bulk"), 1001)
 
     assert len(sandbox.requests) == 2
+
+
+# -- what must hold for every failure --------------------------------------------------------------------------------
+
+STATUSES = st.one_of(
+    st.sampled_from([301, 400, 404, 408, 429, 500, 501, 502, 503, 504, 505, 507, 520, 524]), st.integers(300, 599)
+)
+DELAYS = st.none() | st.floats(0, 1_000)
+FAILURES = st.one_of(
+    st.builds(broken, st.sampled_from(["not_sent", "unknown", "applied"]), retryable=st.booleans()),
+    st.builds(garbled, st.sampled_from(["unknown", "applied"]), retryable=st.booleans()),
+    st.builds(status_error, STATUSES, DELAYS, under_success=st.booleans()),
+    st.builds(QuotaWaitTooLongError, st.just("x")),
+    st.builds(ConfigurationError, st.just("x")),
+)
+TALLIES = st.builds(Tally, st.integers(1, 12), st.integers(0, 12), st.integers(0, 12))
+POLICIES = st.builds(
+    RetryPolicy,
+    attempts=st.integers(1, 10),
+    internal_errors=st.integers(0, 5),
+    throttled=st.integers(0, 10),
+    max_delay=st.floats(0, 500),
+)
+
+
+@settings(max_examples=2000)
+@given(error=FAILURES, idempotent=st.booleans(), tally=TALLIES, policy=POLICIES)
+def test_what_holds_for_every_failure(error: B2BError, idempotent: bool, tally: Tally, policy: RetryPolicy) -> None:  # noqa: FBT001
+    """Nothing is sent twice that may have acted, nothing asked again that cannot change, all within the policy."""
+    verdict = decide(error, idempotent=idempotent, tally=tally, policy=policy)
+    settled = error.outcome in {"not_sent", "rejected"}
+    answer = error.answer
+
+    assert verdict == decide(error, idempotent=idempotent, tally=tally, policy=policy), "it depends on nothing else"
+    if verdict.action == "retry":
+        assert idempotent or (settled and not (answer and answer.under_success))
+        assert isinstance(error, APIConnectionError | ResponseValidationError) or error.status in TRANSIENT
+        assert verdict.delay <= policy.max_delay
+        assert verdict.stopped is None
+        assert verdict.delay >= (error.retry_after or 0.0), "never before the server's time"
+        if verdict.kind == "throttled":
+            assert tally.throttled <= policy.throttled
+        else:
+            assert tally.attempts < policy.attempts
+    if verdict.action == "ambiguous":
+        assert not idempotent
+        assert not settled
+    if verdict.action == "raise" and not idempotent:
+        assert settled or isinstance(error, ResponseValidationError)
+    if verdict.stopped is not None:
+        assert verdict.action != "retry"
+        patient = attrs.evolve(policy, attempts=100, throttled=100, max_delay=1e9, internal_errors=100)
+        assert decide(error, idempotent=idempotent, tally=tally, policy=patient).action == "retry"
+
+
+@given(error=FAILURES, idempotent=st.booleans(), tally=TALLIES, policy=POLICIES)
+def test_who_has_spent_more_gets_no_more(error: B2BError, idempotent: bool, tally: Tally, policy: RetryPolicy) -> None:  # noqa: FBT001
+    """A further attempt never brings back what was given up."""
+    later = Tally(tally.attempts + 1, tally.internal_errors + 1, tally.throttled + 1)
+    actions = [decide(error, idempotent=idempotent, tally=one, policy=policy).action for one in (tally, later)]
+
+    assert actions != ["raise", "retry"]
+    assert actions != ["ambiguous", "retry"]

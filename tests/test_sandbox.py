@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
-from b2b_async.sandbox import Faults, Order, Sandbox, SlidingLog, Store
+from b2b_async.sandbox import FAULTS, Faults, Order, Sandbox, SlidingLog, Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,6 +37,7 @@ async def ask(
 
 
 ASSIGN = "/api/v3/io/customers/1001/orders/b2b"
+CREATE = "/api/v2/io/companies/1/user/1001/orders"
 
 
 def test_the_documented_header_is_that_of_an_empty_log() -> None:
@@ -206,3 +210,185 @@ def test_bad_faults_are_refused(rates: dict[str, float]) -> None:
 async def test_leaving_without_entering_is_harmless() -> None:
     """Nothing listens, nothing is closed."""
     await Sandbox().__aexit__(None, None, None)
+
+
+ACTS = {
+    "500-after",
+    "504-after",
+    "reset-after",
+    "close-after",
+    "hang-after",
+    "truncated",
+    "truncated-chunks",
+    "cut-gzip",
+}
+ACTS |= {"malformed", "html-after", "content-type", "slow", "trickle"}
+LOST = {"reset-before", "reset-after", "close-before", "close-after", "hang-before", "hang-after"}
+STATUSES = {"redirect": 307, "content-type": 400, "slow": 400, "trickle": 400, "cut-gzip": 400, "malformed": 400}
+STATUSES |= {"truncated": 400, "truncated-chunks": 400}
+
+
+class Met:
+    """What a creation without an order id, which is answered 400, meets under a fault."""
+
+    status: int | None = None
+    headers: Any = None
+    body = b""
+    error: Exception | None = None
+    seconds = 0.0
+    entry: Any = None
+
+
+async def meet(session: aiohttp.ClientSession, fault: str) -> Met:
+    """Make a creation under *fault*."""
+    met, started = Met(), asyncio.get_running_loop().time()
+    async with Sandbox(Store(1, 1), faults=Faults({fault: 1.0}, slow_seconds=5, hang_seconds=30)) as sandbox:
+        options: Any = {"headers": {"authToken": sandbox.legacy_token}, "json": {}, "allow_redirects": False}
+        try:
+            async with session.post(sandbox.url + CREATE, **options) as answer:
+                met.status, met.headers = answer.status, answer.headers
+                met.body = await answer.read()
+        except aiohttp.ClientError as caught:
+            met.error = caught
+        met.seconds = asyncio.get_running_loop().time() - started
+        (met.entry,) = sandbox.ledger
+    return met
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_each_fault_has_its_status_and_its_place(session: aiohttp.ClientSession, fault: str) -> None:
+    """On the wire and in the ledger, which knows whether the endpoint was reached."""
+    met = await meet(session, fault)
+    family = fault.partition("-")[0]
+    expected = STATUSES.get(fault, int(family) if family.isdigit() else None if fault in LOST else 200)
+
+    assert (met.status, met.entry.status, met.entry.fault) == (expected, expected, fault)
+    assert (met.entry.subject is not None) == (fault in ACTS)
+
+
+@pytest.mark.parametrize("fault", sorted(LOST))
+async def test_a_lost_connection_ends_as_it_says(session: aiohttp.ClientSession, fault: str) -> None:
+    """By RST, by FIN, or by FIN after a long silence."""
+    met = await meet(session, fault)
+
+    assert isinstance(met.error, aiohttp.ClientOSError if "reset" in fault else aiohttp.ServerDisconnectedError)
+    assert met.seconds == pytest.approx(30 if "hang" in fault else 0, abs=0.1)
+
+
+@pytest.mark.parametrize("fault", ["truncated", "truncated-chunks"])
+async def test_a_truncated_answer_is_not_whole_http(session: aiohttp.ClientSession, fault: str) -> None:
+    """By its length, or by its chunks."""
+    assert isinstance((await meet(session, fault)).error, aiohttp.ClientPayloadError)
+
+
+@pytest.mark.parametrize("fault", ["cut-gzip", "malformed", "html-before", "html-after"])
+async def test_a_bad_body_is_whole_http_and_no_json(session: aiohttp.ClientSession, fault: str) -> None:
+    """Nothing below JSON tells."""
+    met = await meet(session, fault)
+
+    assert met.error is None
+    assert met.body.startswith(b"<html>") == fault.startswith("html")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(met.body)
+
+
+@pytest.mark.parametrize("fault", ["content-type", "slow", "trickle"])
+async def test_a_good_body_may_come_oddly(session: aiohttp.ClientSession, fault: str) -> None:
+    """By another name, late, or byte by byte."""
+    met = await meet(session, fault)
+
+    assert json.loads(met.body)["code"] == 40010
+    assert met.headers["Content-Type"].startswith("text/plain") == (fault == "content-type")
+    assert met.seconds == pytest.approx(0 if fault == "content-type" else 5, abs=0.1)
+
+
+@pytest.mark.parametrize("code", [400, 429, 500])
+async def test_an_envelope_may_say_no_under_200(session: aiohttp.ClientSession, code: int) -> None:
+    """As the vendor's does."""
+    assert json.loads((await meet(session, f"envelope-{code}")).body)["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("fault", "names"),
+    [
+        ("429", {"Retry-After", "X-Requests-Remaining"}),
+        ("429-retry-after", {"Retry-After"}),
+        ("429-core", {"X-Rate-Limit-Requests-Left"}),
+        ("429-bare", set()),
+    ],
+)
+async def test_a_refusal_comes_in_each_form(session: aiohttp.ClientSession, fault: str, names: set[str]) -> None:
+    """By its headers."""
+    headers = (await meet(session, fault)).headers
+
+    assert {
+        name for name in ("Retry-After", "X-Requests-Remaining", "X-Rate-Limit-Requests-Left") if name in headers
+    } == names
+
+
+async def test_a_redirect_points_elsewhere(session: aiohttp.ClientSession) -> None:
+    """To another origin."""
+    assert (await meet(session, "redirect")).headers["Location"] == "http://localhost:9/elsewhere"
+
+
+async def test_the_ledger_knows_what_was_done(session: aiohttp.ClientSession) -> None:
+    """Also where nobody was told, and that a creation came twice."""
+    store = Store(1, 1)
+    store.add_order(Order("9001", 1001, Decimal(1)))
+    body = {"orderId": "9001", "totalIncTax": 1}
+    async with Sandbox(store, faults=Faults(script=["reset-after", "500"])) as sandbox:
+        options: Any = {"headers": {"authToken": sandbox.legacy_token}, "json": body}
+        for _ in range(3):
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.post(sandbox.url + CREATE, **options):
+                    pass
+        await ask(session, sandbox, "PUT", ASSIGN)
+
+    assert [(entry.number, entry.subject, entry.applied, entry.repeated, entry.status) for entry in sandbox.ledger] == [
+        (1, "order 9001", True, False, None),
+        (2, None, False, False, 500),
+        (3, "order 9001", False, True, 400),
+        (4, "customer 1001", True, False, 200),
+    ]
+
+
+async def test_a_hanging_server_lets_go_when_its_client_does(session: aiohttp.ClientSession) -> None:
+    """And a trickling one stops."""
+    for fault in ("hang-before", "trickle", "reset-after"):
+        async with Sandbox(faults=Faults({fault: 1.0}, slow_seconds=500)) as sandbox:
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+                async with asyncio.timeout(2):
+                    await ask(session, sandbox, "PUT", ASSIGN)
+            started = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - started <= 10
+
+
+async def test_a_reset_of_a_connection_that_is_gone_is_harmless(session: aiohttp.ClientSession) -> None:
+    """The client left while its request was being carried out."""
+    async with Sandbox(latency=5, faults=Faults({"reset-after": 0.5, "close-after": 0.5})) as sandbox:
+        for _ in range(6):
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+                async with asyncio.timeout(2):
+                    await ask(session, sandbox, "PUT", ASSIGN)
+        await asyncio.sleep(10)
+
+    assert [entry.applied for entry in sandbox.ledger] == [True] * 6
+
+
+async def test_an_order_shows_up_where_it_is_registered(session: aiohttp.ClientSession) -> None:
+    """Not before it is, and with a lag if asked for."""
+    store = Store(1, 1)
+    store.add_order(Order("9001", 1001, Decimal("1.50")))
+    v2, v3 = "/api/v2/io/orders/9001/companyIdBCId", "/api/v3/io/orders/9001"
+    async with Sandbox(store, lag=5) as sandbox:
+        before = [(await ask(session, sandbox, "GET", path))[0] for path in (v2, v3, "/api/v3/io/orders/x")]
+        await ask(session, sandbox, "POST", CREATE, json={"orderId": "9001", "totalIncTax": 1.5})
+        hidden = [(await ask(session, sandbox, "GET", path))[0] for path in (v2, v3)]
+        await asyncio.sleep(5)
+        shown = [(await ask(session, sandbox, "GET", path))[2]["data"] for path in (v2, v3)]
+
+    assert (before, hidden) == ([400, 404, 404], [400, 404])
+    assert shown == [
+        {"companyId": "1", "companyName": "Company 1"},
+        {"bcOrderId": 9001, "companyId": 1, "poNumber": None, "totalIncTax": "1.5"},
+    ]

@@ -208,9 +208,11 @@ def judge(told: Iterable[Told], ledger: Iterable[Entry], *, late: float = LATE, 
         if one.seconds > CALL + late:
             report.late += 1
             faults = [*faults, "late"]
-        report.outcomes[f"{one.method} {one.outcome}"] += 1
-        report.refused_later += one.outcome == "unknown" and _refused_later(one)
-        report.unknown_but_done += one.outcome == "unknown" and any(entry.applied for entry in entries)
+        under_way = one.error is None and one.outcome in {"unknown", "applied"}
+        report.outcomes[f"{one.method} {'cancelled, ' if under_way else ''}{one.outcome}"] += 1
+        if one.outcome == "unknown" and not under_way:
+            report.refused_later += _refused_later(one)
+            report.unknown_but_done += any(entry.applied for entry in entries)
         if faults and len(report.examples) < 10:
             report.examples.append(f"{faults} {one} {entries}")
     return report
@@ -246,9 +248,7 @@ def _justified(one: Told, entries: list[Entry], *, persistent: bool) -> bool:
 
 def _refused_later(one: Told) -> bool:
     error: Any = one.error
-    return (
-        one.method == "PUT" and error is not None and bool(error.attempts) and error.attempts[-1].outcome == "rejected"
-    )
+    return one.method == "PUT" and bool(error.attempts) and error.attempts[-1].outcome == "rejected"
 
 
 async def measure(

@@ -29,6 +29,7 @@ class CallDeadline:
 
         Raises:
             DeadlineExceededError: the time is over.
+            AmbiguousOutcomeError: the time is over, and a lost answer was still being looked for.
         """
         call = request.call
         clock = asyncio.timeout(self._seconds)
@@ -39,6 +40,9 @@ class CallDeadline:
         except TimeoutError:
             if not clock.expired():  # somebody else's timeout
                 raise
+        if call.lost is not None:
+            call.lost.add_note(f"its time of {self._seconds:g} s ended during a look for it")
+            raise call.lost
         operation = request.operation
         outcome = call.outcome(call.in_flight)
         message = (

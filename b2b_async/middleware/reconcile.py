@@ -60,25 +60,34 @@ class Reconcile:
             return await handler(request)
         except AmbiguousOutcomeError as error:
             lost = error
-        return await _Search(self, request, handler, how).settle(lost)
+        return await _Search(self, request, handler, how, lost).settle()
 
 
 class _Search:
     """The looks for one call."""
 
-    def __init__(self, room: Reconcile, request: Request, handler: Handler, how: Reconciliation) -> None:
+    def __init__(
+        self, room: Reconcile, request: Request, handler: Handler, how: Reconciliation, lost: AmbiguousOutcomeError
+    ) -> None:
         self._uniform = room.uniform
         self._request = request
         self._handler = handler
         self._how = how
-        self._results: list[LookUpResult] = []
+        self._lost = lost
         self._clock = asyncio.get_running_loop().time
         self._lost_at = self._clock()
         self._in_vain = False
 
-    async def settle(self, lost: AmbiguousOutcomeError) -> Response:
+    async def settle(self) -> Response:
         """Look until something is found or the time is over."""
-        request, may_send = self._request, self._how.resend_if_absent
+        call = self._request.call
+        call.lost = self._lost  # what the call ends with if its time is over meanwhile
+        found = await self._find()
+        call.lost, call.in_flight = None, "applied"
+        return found
+
+    async def _find(self) -> Response:
+        lost, request, may_send = self._lost, self._request, self._how.resend_if_absent
         for number in range(_MOST_LOOKS):
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**number) * (0.5 + 0.5 * self._uniform())
             deadline = request.call.deadline
@@ -103,8 +112,13 @@ class _Search:
                     return await self._handler(again)
                 except B2BError as error:
                     # Refused now, perhaps because the first one has arrived after all: the next look will tell.
-                    lost = _still_lost(error, lost)
-        raise self._give_up(lost)
+                    lost.__cause__ = error
+                    lost.attempts = tuple(request.call.attempts)
+        lost.add_note(
+            f"looked up {len(lost.looked_up)} times in {self._clock() - self._lost_at:.1f} s: "
+            f"{self._absences()} times it was not there, {len(lost.looked_up) - self._absences()} looks failed"
+        )
+        raise lost
 
     async def _look(self) -> Response | None:
         """Ask in each way until one answers."""
@@ -131,7 +145,7 @@ class _Search:
         return Request(
             operation=lookup.operation,
             path=lookup.path,
-            call=CallState(f"{call.id}-look-{len(self._results) + 1}", deadline=call.deadline),
+            call=CallState(f"{call.id}-look-{len(self._lost.looked_up) + 1}", deadline=call.deadline),
             headers=self._request.headers,
             lane=self._request.lane,
         )
@@ -141,6 +155,7 @@ class _Search:
             found = lookup.read(response)
         except ConflictError as error:
             call = self._request.call
+            call.lost = None
             error.attempts, error.call_id = tuple(call.attempts), call.id
             raise
         if found is None:
@@ -150,36 +165,17 @@ class _Search:
     def _write_down(
         self, lookup: LookUp, error: B2BError | None, *, absent: bool = False, request_id: str | None = None
     ) -> None:
-        self._results.append(
-            LookUpResult(
-                operation=lookup.operation.name,
-                result="absent" if absent else "failed",
-                error=None if error is None else type(error).__name__,
-                request_id=request_id if error is None else error.request_id,
-                after=self._clock() - self._lost_at,
-            )
+        result = LookUpResult(
+            operation=lookup.operation.name,
+            result="absent" if absent else "failed",
+            error=None if error is None else type(error).__name__,
+            request_id=request_id if error is None else error.request_id,
+            after=self._clock() - self._lost_at,
         )
+        self._lost.looked_up += (result,)
+        if absent:
+            # A good status whose record nobody can find is no longer proof that it was done.
+            self._lost.outcome = "unknown"
 
     def _absences(self) -> int:
-        return sum(result.result == "absent" for result in self._results)
-
-    def _give_up(self, lost: AmbiguousOutcomeError) -> AmbiguousOutcomeError:
-        absences = self._absences()
-        if absences:
-            # A good status whose record nobody can find is no longer proof that it was done.
-            lost.outcome = "unknown"
-        lost.looked_up = tuple(self._results)
-        lost.attempts = tuple(self._request.call.attempts)
-        lost.add_note(
-            f"looked up {len(self._results)} times in {self._clock() - self._lost_at:.1f} s: "
-            f"{absences} times it was not there, {len(self._results) - absences} looks failed"
-        )
-        return lost
-
-
-def _still_lost(error: B2BError, lost: AmbiguousOutcomeError) -> AmbiguousOutcomeError:
-    """Give the error of a call that was sent again in vain: it is as ambiguous as before."""
-    if isinstance(error, AmbiguousOutcomeError):
-        return error
-    lost.__cause__ = error
-    return lost
+        return sum(result.result == "absent" for result in self._lost.looked_up)

@@ -16,7 +16,7 @@ import tenacity
 
 from b2b_async._call import Attempt
 from b2b_async._policy import RAISE, Tally, decide
-from b2b_async.errors import AmbiguousOutcomeError, B2BError
+from b2b_async.errors import AmbiguousOutcomeError, B2BError, QuotaWaitTooLongError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +194,7 @@ class _Retries:
         error.outcome = outcome
         error.attempts = tuple(call.attempts)
         error.call_id = call.id
-        error.not_retried = self._stopped
+        error.not_retried = "deadline" if isinstance(error, QuotaWaitTooLongError) else self._stopped
         notes = [f"call {call.id}, {len(call.attempts)} attempts"] if len(call.attempts) > 1 else []
         if self._why_stopped:
             notes.append(f"not tried again: {self._why_stopped}")

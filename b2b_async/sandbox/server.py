@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from b2b_async.sandbox.store import Order
+
+_ENTRY: ContextVar[Entry] = ContextVar("_ENTRY")
+"""The ledger's entry of the request that this task is about."""
 
 
 class Sandbox:
@@ -101,7 +105,9 @@ class Sandbox:
     async def _identify(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         entry = Entry(number=len(self.ledger) + 1, method=request.method, path=request.path)
         self.ledger.append(entry)
-        request["entry"] = entry
+        _ENTRY.set(entry)
+        # Now, so that what is slow is carried out although its sender has gone.
+        await request.read()
         if self._latency:
             await asyncio.sleep(self._latency)
         try:
@@ -114,7 +120,7 @@ class Sandbox:
 
     @web.middleware
     async def _fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        entry = _entry(request)
+        entry = _ENTRY.get()
         entry.fault = fault = self.faults.next()
         if fault is None:
             return await handler(request)
@@ -150,7 +156,7 @@ class Sandbox:
 
     async def _assign_customer_orders(self, request: web.Request) -> web.Response:
         number = request.match_info["customerId"]
-        entry = _entry(request)
+        entry = _ENTRY.get()
         entry.subject = f"customer {number}"
         total = self.store.assign(int(number)) if number.isascii() and number.isdigit() else None
         entry.applied = total is not None
@@ -172,7 +178,7 @@ class Sandbox:
     async def _create_order(self, request: web.Request) -> web.Response:
         body = await _object(request)
         order_id, amount = body.get("orderId"), body.get("totalIncTax")
-        entry = _entry(request)
+        entry = _ENTRY.get()
         entry.subject = f"order {order_id}"
         if not order_id:
             return answers.with_json(
@@ -237,11 +243,6 @@ class Sandbox:
         if since is not None and asyncio.get_running_loop().time() < since + self._lag:
             return None
         return self.store.orders.get(order_id)
-
-
-def _entry(request: web.Request) -> Entry:
-    entry: Entry = request["entry"]
-    return entry
 
 
 def _ids(entry: Entry) -> dict[str, str]:

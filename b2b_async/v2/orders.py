@@ -82,10 +82,11 @@ async def create_order(
     }
     if po_number is not None:
         body["poNumber"] = arguments.text(po_number, "po_number")
-    if arguments.flag(resend_if_absent, "resend_if_absent") and not arguments.flag(reconcile, "reconcile"):
+    look, send_again = arguments.flag(reconcile, "reconcile"), arguments.flag(resend_if_absent, "resend_if_absent")
+    if send_again and not look:
         message = "resend_if_absent needs reconcile: only a look-up can say that the order is absent"
         raise InvalidArgumentError(message)
-    how = _reconciliation(client, str(company_id), order_id, resend_if_absent=resend_if_absent) if reconcile else None
+    how = _reconciliation(client, str(company_id), order_id, resend_if_absent=send_again) if look else None
     return await client.call(CREATE_ORDER, *path, body=arguments.encode_json(body), into=CreatedOrder, reconcile=how)
 
 

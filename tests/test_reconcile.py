@@ -1,0 +1,399 @@
+"""Lost answers: what is looked up, what that settles, and who is told when nothing does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from helpers import CREDENTIALS, client_of, http, raw_server
+
+from b2b_async import (
+    AmbiguousOutcomeError,
+    BadRequestError,
+    Client,
+    ConflictError,
+    Credentials,
+    InvalidArgumentError,
+    LookUpResult,
+    Operation,
+    ResponseValidationError,
+    RetryPolicy,
+    Timeouts,
+    v2,
+    v3,
+)
+from b2b_async.middleware.deadline import CallDeadline
+from b2b_async.sandbox import Faults, Order, Sandbox, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from b2b_async import UnknownOutcome
+
+ORDER = "9001"
+V3_LOOK, V2_LOOK = f"GET /api/v3/io/orders/{ORDER}", f"GET /api/v2/io/orders/{ORDER}/companyIdBCId"
+
+
+def sandbox_with(*script: str | None, order: str = ORDER, **options: Any) -> Sandbox:
+    """Make a sandbox that knows an order and meets the faults of *script*."""
+    store = Store(2, 5)
+    store.add_order(Order(order, 1001, Decimal(1)))
+    return Sandbox(store, faults=Faults(script=script), **options)
+
+
+async def create(client: Client, order: str = ORDER, **options: Any) -> v2.orders.CreatedOrder:
+    """Register the order."""
+    return await v2.orders.create_order(client, 1, 1001, order_id=order, total_inc_tax=Decimal(1), **options)
+
+
+def posts(sandbox: Sandbox) -> int:
+    """Count the creations that arrived."""
+    return sum(entry.method == "POST" for entry in sandbox.ledger)
+
+
+@pytest.mark.parametrize(
+    "fault", ["reset-after", "close-after", "truncated", "malformed", "500-after", "504-after", "html-after"]
+)
+async def test_a_lost_answer_is_found_again(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One POST, one look, and the caller has the answer."""
+    async with sandbox_with(fault) as sandbox, client_of(sandbox) as client:
+        created = await create(client)
+
+    assert created == v2.orders.CreatedOrder(ORDER, reconciled=True)
+    assert sandbox.requests[1:] == [V3_LOOK]
+    assert "a look-up shows it done" in caplog.text
+
+
+async def test_an_answer_that_is_not_lost_is_not_looked_up() -> None:
+    """And says so."""
+    async with sandbox_with() as sandbox, client_of(sandbox) as client:
+        assert await create(client) == v2.orders.CreatedOrder(ORDER, reconciled=False)
+
+    assert len(sandbox.requests) == 1
+
+
+async def test_a_record_that_appears_late_is_looked_for_again() -> None:
+    """With growing pauses."""
+    async with sandbox_with("reset-after", lag=10) as sandbox, client_of(sandbox) as client:
+        assert (await create(client)).reconciled
+
+    looks = len(sandbox.requests) - 1
+    assert 4 <= looks <= 6
+    assert 10 <= asyncio.get_running_loop().time() <= 26
+
+
+async def test_without_a_trace_the_outcome_stays_unknown() -> None:
+    """Until the call's time is over; nothing is sent again, and the error lists the looks."""
+    async with sandbox_with("reset-before") as sandbox, client_of(sandbox) as client:
+        with pytest.raises(AmbiguousOutcomeError) as caught:
+            await create(client)
+
+    error = caught.value
+    assert posts(sandbox) == 1
+    assert error.outcome == "unknown"
+    assert len(error.looked_up) == len(sandbox.requests) - 1 >= 7
+    assert {(look.operation, look.result, look.error) for look in error.looked_up} == {
+        ("Get an Order", "absent", "NotFoundError")
+    }
+    assert error.looked_up[0].request_id == "sandbox-2"
+    assert [look.after for look in error.looked_up] == sorted(look.after for look in error.looked_up)
+    assert any("looked up" in note for note in error.__notes__)
+    assert 60 < asyncio.get_running_loop().time() < 120
+    assert pickle.loads(pickle.dumps(error)).looked_up == error.looked_up  # noqa: S301 -- made in the line itself
+
+
+async def test_a_good_status_without_a_record_is_no_proof() -> None:
+    """The server said yes and broke off; nobody can find the order; so nobody knows."""
+    broken = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"
+    outcomes = []
+    for reconcile in (False, True):
+        async with raw_server(broken, http(404, '{"code": 404}')) as (url, _):
+            async with Client(CREDENTIALS, base_url=url) as client:
+                with pytest.raises(AmbiguousOutcomeError) as caught:
+                    await create(client, reconcile=reconcile)
+        outcomes.append(caught.value.outcome)
+
+    assert outcomes == ["applied", "unknown"]
+
+
+async def test_an_order_of_another_company_is_a_conflict() -> None:
+    """It says of which, and it is not what was asked for."""
+    async with sandbox_with("reset-before") as sandbox, client_of(sandbox) as client:
+        sandbox.store.orders[ORDER].company_id = "2"
+        with pytest.raises(ConflictError, match="registered with company 2, not with company 1") as caught:
+            await create(client)
+
+    assert (caught.value.outcome, caught.value.request_id) == ("unknown", "sandbox-2")
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["unknown"]
+    assert caught.value.call_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "order", "look"),
+    [
+        ({}, ORDER, V3_LOOK),
+        ({"access_token": None, "store_hash": None}, ORDER, V2_LOOK),
+        ({}, "BC9001", "GET /api/v2/io/orders/BC9001/companyIdBCId"),
+    ],
+)
+async def test_the_credentials_and_the_id_choose_the_look(changes: dict[str, None], order: str, look: str) -> None:
+    """V3 takes numbers only; v2 is all that a legacy token alone is sure to open."""
+    async with sandbox_with("close-after", order=order) as sandbox:
+        credentials = attrs.evolve(client_of(sandbox).credentials, **changes)
+        async with Client(credentials, base_url=sandbox.url) as client:
+            assert (await create(client, order)).reconciled
+
+    assert sandbox.requests[1:] == [look]
+
+
+async def test_where_one_way_is_closed_the_other_is_taken() -> None:
+    """The v3 token may be wrong; v2 knows too."""
+    async with sandbox_with("close-after") as sandbox:
+        credentials = Credentials("wrong", sandbox.store_hash, sandbox.legacy_token)
+        async with Client(credentials, base_url=sandbox.url) as client:
+            assert (await create(client)).reconciled
+
+    assert sandbox.requests[1:] == [V3_LOOK, V2_LOOK]
+
+
+async def test_where_every_way_is_closed_nothing_more_is_asked() -> None:
+    """Further looks would only use up quota."""
+    async with raw_server(b"", http(401, '{"code": 401}')) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(AmbiguousOutcomeError) as caught:
+                await create(client)
+
+    assert len(arrived) == 3
+    assert [(look.result, look.error) for look in caught.value.looked_up] == [("failed", "AuthenticationError")] * 2
+    assert caught.value.outcome == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ('{"companyId": 1}', True),
+        ('{"bcOrderId": 9001, "companyId": "1"}', True),
+        ('[{"bcOrderId": 1, "companyId": 2}, {"bcOrderId": "9001", "companyId": 1}]', True),
+        ('{"bcOrderId": 9001, "companyId": null}', False),
+        ('{"bcOrderId": 9001, "companyId": 0}', False),
+        ('{"bcOrderId": 9001, "companyId": ""}', False),
+        ('{"bcOrderId": 9001}', False),
+        ("[]", False),
+        ("[1]", False),
+        ("null", False),
+    ],
+)
+async def test_all_forms_of_a_record_are_understood(data: str, found: object) -> None:
+    """An object in practice, a list in the contract; an order without a company is not registered."""
+    answer = http(200, f'{{"code": 200, "data": {data}}}', "X-Request-Id: id-1")
+    async with raw_server(b"", answer) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        if found:
+            assert (await create(client)).reconciled
+        else:
+            with pytest.raises(AmbiguousOutcomeError) as caught:
+                await create(client)
+            assert caught.value.looked_up[0].result == "absent"
+            assert caught.value.looked_up[0].request_id == "id-1"
+
+
+async def test_a_look_that_answers_nothing_finds_nothing() -> None:
+    """204 has no body."""
+    async with raw_server(b"", b"HTTP/1.1 204 No\r\n\r\n") as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        with pytest.raises(AmbiguousOutcomeError) as caught:
+            await create(client)
+
+    assert caught.value.looked_up[0].result == "absent"
+
+
+async def test_a_404_without_an_envelope_is_not_the_apis_word() -> None:
+    """A gateway that does not know the route proves nothing."""
+    async with raw_server(b"", http(404, "<html>", content_type="text/html")) as (url, _):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(AmbiguousOutcomeError) as caught:
+                await create(client)
+
+    assert {look.result for look in caught.value.looked_up} == {"failed"}
+
+
+async def test_the_deadline_ends_the_search_with_the_ambiguous_error() -> None:
+    """Even in the middle of a look that hangs; what was looked up before is listed."""
+
+    async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    absent = http(404, '{"code": 404}')
+    async with raw_server(b"", absent, hang) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, timeout=Timeouts(call=9)) as client:
+            with pytest.raises(AmbiguousOutcomeError) as caught:
+                await create(client)
+
+    assert asyncio.get_running_loop().time() == pytest.approx(9, abs=0.01)
+    assert [look.result for look in caught.value.looked_up] == ["absent"]
+    assert any("ended during a look" in note for note in caught.value.__notes__)
+
+
+async def test_a_search_without_a_deadline_ends_too() -> None:
+    """After about four minutes."""
+    async with sandbox_with("reset-before") as sandbox, client_of(sandbox) as client:
+        rooms = [room for room in client._middlewares if not isinstance(room, CallDeadline)]
+    async with sandbox_with("reset-before") as sandbox, client_of(sandbox, middlewares=rooms) as client:
+        with pytest.raises(AmbiguousOutcomeError) as caught:
+            await create(client)
+
+    assert len(caught.value.looked_up) == 12
+    assert 100 < asyncio.get_running_loop().time() < 300
+
+
+# -- sent again, because the caller said so --------------------------------------------------------------------------
+
+
+async def test_it_is_sent_again_only_if_the_caller_says_so() -> None:
+    """And after several looks that found nothing."""
+    async with sandbox_with("reset-before") as sandbox, client_of(sandbox) as client:
+        created = await create(client, resend_if_absent=True)
+
+    assert created == v2.orders.CreatedOrder(ORDER, reconciled=False)
+    assert [line.split()[0] for line in sandbox.requests] == ["POST", *["GET"] * 4, "POST"]
+
+
+async def test_a_second_loss_is_looked_up_and_not_sent_a_third_time() -> None:
+    """Once is what was said."""
+    async with (
+        sandbox_with("reset-before", None, None, None, None, "reset-after") as sandbox,
+        client_of(sandbox) as client,
+    ):
+        assert (await create(client, resend_if_absent=True)).reconciled
+    assert posts(sandbox) == 2
+
+    script = ["reset-before", None, None, None, None, "reset-before"]
+    async with sandbox_with(*script) as sandbox, client_of(sandbox) as client:
+        with pytest.raises(AmbiguousOutcomeError) as caught:
+            await create(client, resend_if_absent=True)
+    assert posts(sandbox) == 2
+    assert len(caught.value.attempts) == 2
+
+
+async def test_a_refusal_of_the_second_may_mean_that_the_first_was_late() -> None:
+    """The server says that it exists already; a look tells with whom."""
+    async with sandbox_with("slow", lag=30) as sandbox:
+        sandbox.faults.slow_seconds = 3
+        async with client_of(sandbox, timeout=Timeouts(attempt=1)) as client:
+            assert (await create(client, resend_if_absent=True)).reconciled
+
+    assert [entry.applied for entry in sandbox.ledger if entry.method == "POST"] == [True, False]
+    assert [entry.repeated for entry in sandbox.ledger if entry.method == "POST"] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "options", [{"reconcile": "no"}, {"resend_if_absent": 1}, {"reconcile": False, "resend_if_absent": True}]
+)
+async def test_the_choices_are_checked_before_anything_is_sent(options: dict[str, Any]) -> None:
+    """A string would count as true."""
+    async with sandbox_with() as sandbox, client_of(sandbox) as client:
+        with pytest.raises(InvalidArgumentError, match=r"reconcile|resend_if_absent"):
+            await create(client, **options)
+
+    assert sandbox.requests == []
+
+
+# -- who is told -----------------------------------------------------------------------------------------------------
+
+
+async def assign(client: Client) -> v3.orders.AssignedOrders:
+    """Assign the orders of the first buyer."""
+    return await v3.orders.assign_customer_orders(client, 1001)
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [("hang-before", "unknown"), ("trickle", "applied")])
+@pytest.mark.parametrize("call", [assign, create])
+async def test_a_cancelled_call_that_was_in_flight_is_told(
+    call: Callable[[Client], Any], fault: str, outcome: str
+) -> None:
+    """At once and in the call's own task, before the cancellation goes on."""
+    heard: list[UnknownOutcome] = []
+    async with sandbox_with(fault) as sandbox, client_of(sandbox, on_unknown=heard.append) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await call(client)
+
+    (told,) = heard
+    assert (told.outcome, told.error, told.attempts) == (outcome, None, ())
+    assert told.path == sandbox.ledger[0].path
+    assert told.call_id
+    assert told.operation in {"Create An Order", "Assign Customer Orders to Company"}
+
+
+async def test_an_unknown_error_is_told_and_raised() -> None:
+    """With its name and its attempts."""
+    heard: list[UnknownOutcome] = []
+    async with sandbox_with("reset-before", "reset-before") as sandbox, client_of(sandbox) as client:
+        view = client.with_options(on_unknown=heard.append)
+        with pytest.raises(AmbiguousOutcomeError) as caught:
+            await create(view, reconcile=False)
+        with pytest.raises(AmbiguousOutcomeError):
+            await create(client, reconcile=False)
+
+    (told,) = heard
+    assert (told.error, told.outcome, told.call_id) == ("AmbiguousOutcomeError", "unknown", caught.value.call_id)
+    assert told.attempts == caught.value.attempts
+
+
+@pytest.mark.parametrize("fault", ["429", "503-delay", "envelope-400"])
+async def test_nobody_is_told_of_what_is_known(fault: str) -> None:
+    """A refusal, or a call that still waits for its turn."""
+    heard: list[UnknownOutcome] = []
+    async with sandbox_with(fault) as sandbox, client_of(sandbox, on_unknown=heard.append) as client:
+        with pytest.raises((TimeoutError, BadRequestError)):
+            async with asyncio.timeout(1):
+                await assign(client)
+
+    assert heard == []
+
+
+async def test_nobody_is_told_of_what_changes_nothing() -> None:
+    """A look-up may be repeated by anybody."""
+    heard: list[UnknownOutcome] = []
+    async with sandbox_with("html-before") as sandbox:
+        async with client_of(sandbox, on_unknown=heard.append, retry=RetryPolicy(attempts=1)) as client:
+            with pytest.raises(ResponseValidationError) as caught:
+                await client.send(Operation("Get All Companies", "v3", "GET", "/companies"))
+
+    assert (caught.value.outcome, heard) == ("unknown", [])
+
+
+async def test_an_answer_that_does_not_fit_is_known() -> None:
+    """It was carried out; the error says so."""
+    heard: list[UnknownOutcome] = []
+    async with raw_server(http(200, "{}")) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, on_unknown=heard.append) as client:
+            with pytest.raises(ResponseValidationError) as caught:
+                await assign(client)
+
+    assert (caught.value.outcome, heard) == ("applied", [])
+
+
+async def test_a_hook_that_fails_does_not_change_how_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged."""
+
+    def broken(_told: UnknownOutcome) -> None:
+        message = "the disk is full"
+        raise OSError(message)
+
+    with caplog.at_level(logging.ERROR, logger="b2b_async"):
+        async with sandbox_with("reset-before") as sandbox, client_of(sandbox, on_unknown=broken) as client:
+            with pytest.raises(AmbiguousOutcomeError):
+                await create(client, reconcile=False)
+
+    assert "the disk is full" in caplog.text
+
+
+def test_results_of_looks_are_plain_values() -> None:
+    """They pickle with their error."""
+    look = LookUpResult(operation="x", result="failed", error="ServerError", request_id=None, after=1.0)
+
+    assert pickle.loads(pickle.dumps(look)) == look  # noqa: S301 -- made in the line itself
