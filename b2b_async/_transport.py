@@ -196,9 +196,12 @@ def _failure(error: Exception, request: Request, head: Response | None) -> B2BEr
     if isinstance(error, _UNUSABLE_URL):
         return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
     if outcome == "not_sent" and not known:
+        words = str(error)
+        for value in filter(None, request.headers.values()):
+            words = words.replace(str(value), "***")
         message = (
-            f"{name}: the request cannot be written as HTTP ({type(error).__name__}), so nothing was sent; "
-            "look at the headers and the query that middlewares of your own add"
+            f"{name}: the request cannot be written as HTTP, so nothing was sent: {type(error).__name__}: {words}. "
+            "Look at the headers and the query that middlewares of your own add"
         )
         return ConfigurationError(message, operation=name)
     if head is not None:

@@ -17,7 +17,7 @@
     │   ├── UnprocessableEntityError 422
     │   ├── RateLimitError          429
     │   └── ServerError             5xx
-    ├── ResponseValidationError     the server said yes in words that we do not understand
+    ├── ResponseValidationError     the status says yes, but the body is not what was promised
     ├── AmbiguousOutcomeError       it may have happened, and sending it again might do it twice
     ├── DeadlineExceededError       the call's time is over
     └── QuotaWaitTooLongError       the quota leaves no slot before the call's time is over

@@ -428,6 +428,7 @@ async def test_a_header_that_cannot_be_written_is_a_mistake_and_not_sent(name: s
             await put(client)
 
     assert caught.value.outcome == "not_sent"
+    assert "secret" not in str(caught.value)
     assert arrived == []
 
 

@@ -15,7 +15,7 @@ import attrs
 import pytest
 from aiohttp import web
 
-from b2b_async.sandbox import Order, Store
+from b2b_async.sandbox import Faults, Order, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +78,7 @@ def test_every_block_has_its_test() -> None:
         ("A bulk job from a CSV", "python"),
         ("A middleware of your own", "python"),
         ("Errors to catch", "python"),
+        ("When the answer is lost", "python"),
         ("Tests of your own code", "python"),
         ("The house", "text"),
     ]
@@ -162,6 +163,22 @@ def test_the_errors(capsys: pytest.CaptureFixture[str]) -> None:
     exec(code_under("Errors to catch"), {})  # noqa: S102 -- the README's own code
 
     assert capsys.readouterr().out.startswith("Create An Order: 404 Not Found Error: Order Does not Exist")
+
+
+@pytest.mark.parametrize(
+    ("script", "printed"),
+    [
+        ([], "9001 is registered\n"),
+        (["reset-after"], "9001 was found registered\n"),
+    ],
+)
+def test_the_lost_answer(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], script: list[str], printed: str) -> None:
+    """It is found again."""
+    sandbox.store.add_order(Order("9001", 1034, Decimal(1)))
+    sandbox.faults = Faults(script=script)
+    exec(code_under("When the answer is lost"), {})  # noqa: S102 -- the README's own code
+
+    assert capsys.readouterr().out == printed
 
 
 def test_the_tests(tmp_path: Path) -> None:

@@ -186,14 +186,22 @@ async def run(calls: int, concurrency: int, one: Callable[[int], Awaitable[Told]
     return told
 
 
-def judge(told: Iterable[Told], ledger: Iterable[Entry], *, late: float = LATE, persistent: bool = True) -> Report:
+def judge(
+    told: Iterable[Told],
+    ledger: Iterable[Entry],
+    *,
+    call: float = CALL,
+    persistent: bool = True,
+    hidden: Callable[[Told, list[Entry]], bool] | None = None,
+) -> Report:
     """Compare what was told with what happened.
 
     Args:
         told: What the client said.
         ledger: What the server did.
-        late: Seconds past its time that a call may end.
+        call: Seconds that each call had.
         persistent: Whether only its time ends a call's attempts, so that a PUT is unknown only at its deadline.
+        hidden: Whether a fault kept what was done from the caller; None asks the ledger.
     """
     report, by_path = Report(), defaultdict[str, list[Entry]](list)
     for entry in ledger:
@@ -202,23 +210,22 @@ def judge(told: Iterable[Told], ledger: Iterable[Entry], *, late: float = LATE, 
     for one in told:
         report.calls += 1
         entries = [entry for entry in by_path[one.path] if entry.method == one.method]
-        faults = _faults_of(one, entries, persistent=persistent)
-        for fault in faults:
-            setattr(report, fault, getattr(report, fault) + 1)
-        if one.seconds > CALL + late:
-            report.late += 1
-            faults = [*faults, "late"]
-        under_way = one.error is None and one.outcome in {"unknown", "applied"}
-        report.outcomes[f"{one.method} {'cancelled, ' if under_way else ''}{one.outcome}"] += 1
+        faults = _faults_of(one, entries, call)
+        under_way = one.error is None and one.outcome in {"unknown", "applied"}  # and cancelled
         if one.outcome == "unknown" and not under_way:
+            if not ((hidden or _hidden)(one, entries) and _justified(one, persistent=persistent)):
+                faults.append("unjustified")
             report.refused_later += _refused_later(one)
             report.unknown_but_done += any(entry.applied for entry in entries)
+        for fault in faults:
+            setattr(report, fault, getattr(report, fault) + 1)
+        report.outcomes[f"{one.method} {'cancelled, ' if under_way else ''}{one.outcome}"] += 1
         if faults and len(report.examples) < 10:
             report.examples.append(f"{faults} {one} {entries}")
     return report
 
 
-def _faults_of(one: Told, entries: list[Entry], *, persistent: bool) -> list[str]:
+def _faults_of(one: Told, entries: list[Entry], call: float) -> list[str]:
     applied = sum(entry.applied for entry in entries)
     found = []
     if one.outcome == "foreign":
@@ -229,21 +236,22 @@ def _faults_of(one: Told, entries: list[Entry], *, persistent: bool) -> list[str
         found.append("lies")
     if one.method == "POST" and (applied > 1 or any(entry.repeated for entry in entries)):
         found.append("doubles")
-    if one.outcome == "unknown" and not _justified(one, entries, persistent=persistent):
-        found.append("unjustified")
+    if one.seconds > call + LATE:
+        found.append("late")
     return found
 
 
-def _justified(one: Told, entries: list[Entry], *, persistent: bool) -> bool:
-    """Whether the answer was hidden, and a look-up found nothing, or the time was over."""
+def _hidden(_one: Told, entries: list[Entry]) -> bool:
+    return any(entry.fault in _HIDING or entry.status is None for entry in entries)
+
+
+def _justified(one: Told, *, persistent: bool) -> bool:
+    """Whether a look-up found nothing, or the time was over."""
     error: Any = one.error
-    if error is None:
-        return True  # it was cancelled under way
-    hidden = any(entry.fault in _HIDING or entry.status is None for entry in entries)
     over = isinstance(error, DeadlineExceededError | QuotaWaitTooLongError) or error.not_retried == "deadline"
     if one.method == "POST":
-        return hidden and (over or bool(getattr(error, "looked_up", ())))
-    return hidden and (over or not persistent or _refused_later(one))
+        return over or bool(getattr(error, "looked_up", ()))
+    return over or not persistent or _refused_later(one)
 
 
 def _refused_later(one: Told) -> bool:

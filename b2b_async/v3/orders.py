@@ -23,7 +23,9 @@ class AssignedOrders:
     """What an assignment did."""
 
     total: int
-    """Orders that were assigned by this call; 0 if all of them were before."""
+    """Orders that the server assigned before it answered; 0 if all of them were assigned before.
+
+    Where an attempt was repeated because its answer was lost, the lost one may have assigned them."""
 
 
 async def assign_customer_orders(client: Client, customer_id: CustomerId | int) -> AssignedOrders:
