@@ -7,7 +7,7 @@ from b2b_async import v2, v3
 from b2b_async._call import Attempt, LookUpResult, Outcome, UnknownOutcome
 from b2b_async._config import Credentials, Timeouts
 from b2b_async._limiter import RateLimiter
-from b2b_async._messages import Lane, Operation, Request, Response
+from b2b_async._messages import Lane, LookUp, Operation, Reconciliation, Request, Response
 from b2b_async._pipeline import Handler, Middleware
 from b2b_async._policy import RetryPolicy
 from b2b_async.client import Client, default_middlewares
@@ -56,6 +56,7 @@ __all__ = [
     "Handler",
     "InvalidArgumentError",
     "Lane",
+    "LookUp",
     "LookUpResult",
     "Middleware",
     "NotFoundError",
@@ -67,6 +68,7 @@ __all__ = [
     "QuotaWaitTooLongError",
     "RateLimitError",
     "RateLimiter",
+    "Reconciliation",
     "Request",
     "Response",
     "ResponseValidationError",

@@ -70,16 +70,18 @@ class LookUpResult:
 
 @attrs.frozen(kw_only=True)
 class UnknownOutcome:
-    """A call that ended without a result, although the server may have acted. ``on_unknown`` is called with it."""
+    """A call that ended without a word on whether it was carried out. ``on_unknown`` is called with it."""
 
     operation: str
     """The vendor's name of the endpoint."""
     path: str
-    """The percent-encoded path of the request, which holds the ids."""
+    """The percent-encoded path of the request."""
+    body: bytes | None
+    """The JSON body of the request; with the path, it holds all ids."""
     call_id: str
     """The id of the call on its log lines and errors."""
     outcome: Outcome
-    """What may have happened: "unknown", or "applied" where a good answer had begun to arrive."""
+    """What may have happened: "unknown", or "applied" where it was cancelled when a good answer had begun to arrive."""
     error: str | None
     """The name of the error class that the caller gets; None if the call was cancelled."""
     attempts: tuple[Attempt, ...]

@@ -9,6 +9,7 @@ import attrs
 
 from b2b_async.errors import ConfigurationError
 
+DEFAULT_MAX_BODY = 16 * 1024 * 1024
 DEFAULT_BASE_URL = "https://api-b2b.bigcommerce.com"
 
 

@@ -70,9 +70,10 @@ class LookUp:
     read: Callable[[Response], Response | None]
     """Makes the answer that was lost of the one that was found, or gives None where that shows nothing done.
 
-    It may raise a ``ConflictError`` where something else was done."""
+    It raises ``ResponseValidationError`` for an answer that shows neither, and may raise ``ConflictError`` where
+    something else was done."""
     absent: frozenset[int]
-    """The statuses by which the API says that there is nothing."""
+    """The codes in an error's envelope by which the API says that there is nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -106,7 +107,9 @@ class Request:
     attempt: int = 1
     """1 for the first try."""
     reconcile: Reconciliation | None = attrs.field(default=None, repr=False)
-    """What to do when its answer is lost and it must not be sent again; None to leave that to the caller."""
+    """What to do when its answer is lost and it must not be sent again; None to leave that to the caller.
+
+    Its attempts get half of what is left of the call's time at most, so that there is time to look."""
 
     def __attrs_post_init__(self) -> None:
         """Keep the request on the client's origin: behind a base URL, only a leading slash ends the host."""

@@ -38,8 +38,11 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from b2b_async._call import Outcome
+    from b2b_async._messages import Response
     from b2b_async.errors import B2BError, StopReason
 
+_SUCCESS = range(200, 300)
 _INTERNAL_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
 _TRANSIENT = frozenset({408, _INTERNAL_SERVER_ERROR, 502, _SERVICE_UNAVAILABLE, 504, *range(520, 525)})
@@ -133,7 +136,7 @@ def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPoli
     verdict = _worth(error, tally, policy)
     if verdict is None:
         # A body that does not fit is the plain truth about an answered call, not a lost answer.
-        return RAISE if isinstance(error, ResponseValidationError) else give_up
+        return RAISE if isinstance(error, ResponseValidationError) and error.outcome == "applied" else give_up
     under_success = error.answer is not None and error.answer.under_success
     if not idempotent and (not settled or under_success):
         return give_up
@@ -166,3 +169,12 @@ def outcome_of_status(status: int, retry_after: float | None) -> Literal["reject
         return "rejected"  # a server that says when to come back has turned the request away at the door
     may_have_acted = status in _TRANSIENT or (status >= _INTERNAL_SERVER_ERROR and status not in _NOT_ACTED)
     return "unknown" if may_have_acted else "rejected"
+
+
+def outcome_of_head(head: Response) -> Outcome:
+    """Say what an answer tells of the server's deeds before its body has been looked at."""
+    if head.status not in _SUCCESS:
+        return outcome_of_status(head.status, head.retry_after)
+    # The API answers in JSON. Anything else under a good status comes from what stands before the API, and does not
+    # say whether the API has seen the request.
+    return "applied" if head.says_json else "unknown"

@@ -7,13 +7,14 @@ aiohttp holds the head of a request back to send it together with the first byte
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from b2b_async._messages import Response
-from b2b_async._policy import outcome_of_status
+from b2b_async._policy import outcome_of_head
 from b2b_async.errors import (
     Answer,
     APIConnectionError,
@@ -25,19 +26,18 @@ from b2b_async.errors import (
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-    from b2b_async._call import CallState, Outcome
+    from b2b_async._call import CallState
     from b2b_async._config import Timeouts
     from b2b_async._messages import Request
     from b2b_async._session import SessionManager
     from b2b_async.errors import B2BError
 
-MAX_BODY = 16 * 1024 * 1024
-"""Bytes of an answer after decompression; more is refused while it streams in."""
-
 _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 _SUCCESS = range(200, 300)
 _NEVER_CEIL = 86_400.0
 """aiohttp rounds timeouts above its ``ceil_threshold`` up to whole seconds; ours are meant as they are."""
+_LEAST = 1e-3
+"""Seconds; to aiohttp 0 would mean no limit."""
 _ONE_WRITE = 0x10000
 """Bytes of a body up to which aiohttp does not wait for the connection to drain."""
 
@@ -73,8 +73,12 @@ class _Body(aiohttp.BytesPayload):
         return self
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body, and the head before it, as aiohttp asks for once it has a connection."""
-        del content_length  # that of the octets, which nobody changes on the way
+        """Write the body as aiohttp asks for; its length is that of the octets, which nobody changes on the way."""
+        del content_length
+        await self.write(writer)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body, and the head before it, now that there is a connection."""
         self._call.in_flight = "unknown"
         try:
             await writer.write(self._octets)
@@ -92,21 +96,17 @@ class Transport:
         sessions: Where the aiohttp session comes from.
         base_url: Scheme, host and perhaps a path prefix, without a slash at the end.
         timeouts: How long an attempt, a connection and a silence may take.
+        max_body: Bytes of an answer after decompression; more is refused while it streams in.
     """
 
-    def __init__(self, sessions: SessionManager, base_url: str, timeouts: Timeouts) -> None:
+    def __init__(self, sessions: SessionManager, base_url: str, timeouts: Timeouts, *, max_body: int) -> None:
         """Prepare what is the same for all requests."""
         self._sessions = sessions
+        self._max_body = max_body
+        self._timeouts = timeouts
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(
-            total=timeouts.attempt,
-            # Sooner than the whole attempt, so that a connection that does not come about is told from a lost answer.
-            connect=min(timeouts.connect, 0.9 * timeouts.attempt),
-            # A timer for each piece of an answer, so only where the whole attempt does not end before it.
-            sock_read=timeouts.read if timeouts.read < timeouts.attempt else None,
-            ceil_threshold=_NEVER_CEIL,
-        )
+        self._timeout = _client_timeout(timeouts, timeouts.attempt)
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* and read the whole answer.
@@ -115,7 +115,7 @@ class Transport:
             APIConnectionError: no answer, or not a whole one; ``outcome`` says what the server may have done.
             APITimeoutError: the same, because it took too long.
             ConfigurationError: the client is closed, the URL is none, or a header cannot be written.
-            ResponseValidationError: the answer is larger than 16 MiB.
+            ResponseValidationError: the answer is larger than it may be.
         """
         result = await self._exchange(request)
         if isinstance(result, Response):
@@ -140,12 +140,12 @@ class Transport:
                 allow_redirects=False,
                 # A session handed in may raise by itself, in words that are not ours.
                 raise_for_status=False,
-                timeout=self._timeout,
+                timeout=self._timeout if request.reconcile is None else self._shorter_timeout(request),
                 middlewares=(_send_once,),
             ) as answer:
                 head = Response(answer.status, answer.headers, b"")
-                call.in_flight = _outcome(head)
-                content, whole = await _read(answer)
+                call.in_flight = outcome_of_head(head)
+                content, whole = await self._read(answer)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             if head is not None and head.status not in _SUCCESS:
                 return head  # the status has said it all; its words are lost
@@ -155,35 +155,50 @@ class Transport:
             error.__traceback__ = None
             raise
         if not whole and head.status in _SUCCESS:
-            return _too_large(request, head)
+            return self._too_large(request, head)
         return Response(head.status, head.headers, content)
 
+    def _shorter_timeout(self, request: Request) -> aiohttp.ClientTimeout:
+        """Leave time to look for an answer that this attempt may lose."""
+        deadline = request.call.deadline
+        when = None if deadline is None else deadline.when
+        if when is None:
+            return self._timeout
+        half = (when - asyncio.get_running_loop().time()) / 2
+        return self._timeout if half >= self._timeouts.attempt else _client_timeout(self._timeouts, max(half, _LEAST))
 
-def _outcome(head: Response) -> Outcome:
-    if head.status not in _SUCCESS:
-        return outcome_of_status(head.status, head.retry_after)
-    return "applied" if head.says_json else "unknown"
+    async def _read(self, answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+        """Read the body, and say whether that is all of it: of one that is too large there is only the beginning."""
+        content = answer.content
+        first = await content.readany()
+        if content.at_eof():  # most answers come in one piece
+            return first, len(first) <= self._max_body
+        chunks, size = [first], len(first)
+        async for chunk in content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._max_body:
+                return first, False
+        return b"".join(chunks), True
+
+    def _too_large(self, request: Request, head: Response) -> B2BError:
+        name = request.operation.name
+        message = (
+            f"{name}: the answer (status {head.status}) is larger than {self._max_body:,} bytes and was not read on; "
+            "ask for less at once, or allow more (Client(max_body=...))"
+        )
+        answer = Answer(status=head.status)
+        return ResponseValidationError(message, answer=answer, outcome=request.call.in_flight, operation=name)
 
 
-async def _read(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Read the body, and say whether that is all of it: of one above ``MAX_BODY`` there is only the beginning."""
-    content = answer.content
-    first = await content.readany()
-    if content.at_eof():  # most answers come in one piece
-        return first, True
-    chunks, size = [first], len(first)
-    async for chunk in content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY:
-            return first, False
-    return b"".join(chunks), True
-
-
-def _too_large(request: Request, head: Response) -> B2BError:
-    name = request.operation.name
-    message = f"{name}: the answer (status {head.status}) is larger than {MAX_BODY:,} bytes and was not read on"
-    return ResponseValidationError(message, answer=Answer(status=head.status), operation=name)
+def _client_timeout(timeouts: Timeouts, attempt: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=attempt,
+        connect=timeouts.connect,
+        # A timer for each piece of an answer, so only where the whole attempt does not end before it.
+        sock_read=timeouts.read if timeouts.read < attempt else None,
+        ceil_threshold=_NEVER_CEIL,
+    )
 
 
 def _failure(error: Exception, request: Request, head: Response | None) -> B2BError:
@@ -196,12 +211,9 @@ def _failure(error: Exception, request: Request, head: Response | None) -> B2BEr
     if isinstance(error, _UNUSABLE_URL):
         return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
     if outcome == "not_sent" and not known:
-        words = str(error)
-        for value in filter(None, request.headers.values()):
-            words = words.replace(str(value), "***")
         message = (
-            f"{name}: the request cannot be written as HTTP, so nothing was sent: {type(error).__name__}: {words}. "
-            "Look at the headers and the query that middlewares of your own add"
+            f"{name}: the request cannot be written as HTTP ({type(error).__name__}), so nothing was sent; "
+            "look at the headers and the query that middlewares of your own add"
         )
         return ConfigurationError(message, operation=name)
     if head is not None:

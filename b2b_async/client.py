@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from b2b_async._call import CallState
-from b2b_async._config import DEFAULT_BASE_URL, Credentials, Timeouts
+from b2b_async._config import DEFAULT_BASE_URL, DEFAULT_MAX_BODY, Credentials, Timeouts
 from b2b_async._converter import MisfitError, structure
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Request
@@ -65,7 +65,7 @@ def default_middlewares(
         per_call: Middlewares of one's own, run once per call, inside its deadline.
         per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth:
             they see just what is sent, the token included.
-        on_unknown: Told of calls that end without a result although the server may have acted.
+        on_unknown: Told of calls whose outcome stays unknown, and of those that are cancelled after they left.
     """
     return (
         # Once per call.
@@ -94,12 +94,13 @@ class Client:
         timeout: How long things may take, in seconds.
         per_call: Middlewares of one's own, run once per call.
         per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth.
-        on_unknown: Called with an ``UnknownOutcome`` when a call that changes something ends without a result
-            although the server may have acted; at once, in the call's task, even when that is cancelled.
+        on_unknown: Called with an ``UnknownOutcome`` when a call that changes something ends and its outcome stays
+            unknown, or is cancelled after it left; at once, in the call's task.
         middlewares: The whole pipeline, instead of the default one and of the arguments that shape it.
         session: An aiohttp session to use. It stays yours: this client never closes it, and the client
             middlewares, redirects and timeouts it was made with do not apply.
         connections: Size of the connection pool; at least as many as calls at once.
+        max_body: Bytes of an answer, unpacked, above which it is not read on; 16 MiB.
 
     Raises:
         ConfigurationError: the base URL is none, or neither https nor of this machine.
@@ -119,6 +120,7 @@ class Client:
         middlewares: Iterable[Middleware] | None = None,
         session: aiohttp.ClientSession | None = None,
         connections: int = 100,
+        max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
         """Set everything up without opening anything."""
         timeouts = timeout or Timeouts()
@@ -144,7 +146,7 @@ class Client:
             )
         self._middlewares = tuple(middlewares)
         self._sessions = SessionManager(session, connections=connections)
-        self._transport = Transport(self._sessions, self.base_url, timeouts)
+        self._transport = Transport(self._sessions, self.base_url, timeouts, max_body=_checked_max_body(max_body))
         self._handler = build_pipeline(self._middlewares, self._transport)
         self._lane: Lane = "interactive"
         # Unique between processes by its random part, and cheap per call.
@@ -163,6 +165,7 @@ class Client:
         on_unknown: OnUnknown | None = None,
         session: aiohttp.ClientSession | None = None,
         connections: int = 100,
+        max_body: int = DEFAULT_MAX_BODY,
     ) -> Self:
         """Make a client from B2B_ACCESS_TOKEN, B2B_STORE_HASH, B2B_LEGACY_TOKEN and B2B_BASE_URL.
 
@@ -183,6 +186,7 @@ class Client:
             on_unknown=on_unknown,
             session=session,
             connections=connections,
+            max_body=max_body,
         )
 
     async def __aenter__(self) -> Self:
@@ -215,7 +219,7 @@ class Client:
         Args:
             lane: "bulk" makes its calls wait behind interactive ones, as long as it takes.
             per_attempt: Further middlewares, run once per attempt that leaves.
-            on_unknown: Told, too, of calls that end without a result although the server may have acted.
+            on_unknown: Told, too, of calls whose outcome stays unknown, and of those that are cancelled.
         """
         view = copy.copy(self)
         if lane is not None:
@@ -322,6 +326,13 @@ def _checked_base_url(url: str) -> str:
         message = f"base_url must be https, since the token would be readable on the way: {url!r}; {example}"
         raise ConfigurationError(message)
     return url.rstrip("/")
+
+
+def _checked_max_body(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        message = f"max_body must be a whole number of bytes above 0, not {value!r}"
+        raise ConfigurationError(message)
+    return value
 
 
 def _is_this_machine(host: str) -> bool:

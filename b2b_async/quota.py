@@ -289,7 +289,8 @@ class LeaseWindow:
             return
         if refused:
             self.refused += 1
-        if headers.remaining is None:
+        if headers.remaining is None or (refused and headers.delay is None):
+            # Where nobody says when to come back, the platform is overloaded, whatever else is said.
             self._report_bare(ticket, now, headers, status)
             return
         self._heard, self._bare, self._cap, self._heard_at = True, False, 1.0, now

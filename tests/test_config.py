@@ -171,3 +171,10 @@ def test_a_quota_is_read_from_text() -> None:
     for text in ("150", "150/60m", "x/60s", "-1/60s", ""):
         with pytest.raises(ConfigurationError, match="requests/seconds"):
             Quota.parse(text)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "16", None])
+def test_a_bad_bound_of_bodies_is_refused(value: Any) -> None:
+    """It is a number of bytes."""
+    with pytest.raises(ConfigurationError, match="max_body must be"):
+        Client(Credentials("a", "b"), max_body=value)

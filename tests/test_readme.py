@@ -170,15 +170,20 @@ def test_the_errors(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "9001 is registered\n"),
         (["reset-after"], "9001 was found registered\n"),
+        (
+            ["reset-before"],
+            'unknown: Create An Order b\'{"orderId":"9001","totalIncTax":1.00}\'\nCreate An Order: no answer',
+        ),
     ],
 )
 def test_the_lost_answer(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], script: list[str], printed: str) -> None:
     """It is found again."""
     sandbox.store.add_order(Order("9001", 1034, Decimal(1)))
     sandbox.faults = Faults(script=script)
-    exec(code_under("When the answer is lost"), {})  # noqa: S102 -- the README's own code
+    code = code_under("When the answer is lost").replace("call=60", "call=2")
+    exec(code, {})  # noqa: S102 -- the README's own code, which has more patience than a test
 
-    assert capsys.readouterr().out == printed
+    assert capsys.readouterr().out.startswith(printed)
 
 
 def test_the_tests(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from b2b_async import (
     AmbiguousOutcomeError,
     BadRequestError,
     Client,
+    ConfigurationError,
     ConflictError,
     Credentials,
+    DeadlineExceededError,
     InvalidArgumentError,
     LookUpResult,
     Operation,
@@ -28,12 +30,13 @@ from b2b_async import (
     v3,
 )
 from b2b_async.middleware.deadline import CallDeadline
+from b2b_async.middleware.reconcile import Reconcile
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b2b_async import UnknownOutcome
+    from b2b_async import Handler, Request, Response, UnknownOutcome
 
 ORDER = "9001"
 V3_LOOK, V2_LOOK = f"GET /api/v3/io/orders/{ORDER}", f"GET /api/v2/io/orders/{ORDER}/companyIdBCId"
@@ -102,7 +105,7 @@ async def test_without_a_trace_the_outcome_stays_unknown() -> None:
     }
     assert error.looked_up[0].request_id == "sandbox-2"
     assert [look.after for look in error.looked_up] == sorted(look.after for look in error.looked_up)
-    assert any("looked up" in note for note in error.__notes__)
+    assert f"; looked up {len(error.looked_up)} times in" in str(error)
     assert 60 < asyncio.get_running_loop().time() < 120
     assert pickle.loads(pickle.dumps(error)).looked_up == error.looked_up  # noqa: S301 -- made in the line itself
 
@@ -129,6 +132,7 @@ async def test_an_order_of_another_company_is_a_conflict() -> None:
             await create(client)
 
     assert (caught.value.outcome, caught.value.request_id) == ("unknown", "sandbox-2")
+    assert (caught.value.status, caught.value.answer.under_success) == (409, True)
     assert [attempt.outcome for attempt in caught.value.attempts] == ["unknown"]
     assert caught.value.call_id
 
@@ -174,50 +178,75 @@ async def test_where_every_way_is_closed_nothing_more_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "found"),
+    ("data", "result"),
     [
-        ('{"companyId": 1}', True),
-        ('{"bcOrderId": 9001, "companyId": "1"}', True),
-        ('[{"bcOrderId": 1, "companyId": 2}, {"bcOrderId": "9001", "companyId": 1}]', True),
-        ('{"bcOrderId": 9001, "companyId": null}', False),
-        ('{"bcOrderId": 9001, "companyId": 0}', False),
-        ('{"bcOrderId": 9001, "companyId": ""}', False),
-        ('{"bcOrderId": 9001}', False),
-        ("[]", False),
-        ("[1]", False),
-        ("null", False),
+        ('{"companyId": 1}', "found"),
+        ('{"bcOrderId": 9001, "companyId": "01"}', "found"),
+        ('{"bcOrderId": "009001", "companyId": "1"}', "found"),
+        ('[{"bcOrderId": 1, "companyId": 2}, {"bcOrderId": "9001", "companyId": 1}]', "found"),
+        ('{"bcOrderId": 9001, "companyId": null}', "absent"),
+        ('{"bcOrderId": 9001, "companyId": 0}', "absent"),
+        ('{"bcOrderId": 9001, "companyId": ""}', "absent"),
+        ("[]", "absent"),
+        ('{"bcOrderId": 9001}', "failed"),
+        ('{"bcOrderId": 9002, "companyId": 1}', "failed"),
+        ("[1]", "failed"),
+        ("{}", "failed"),
+        ("null", "failed"),
+        ('"9001"', "failed"),
     ],
 )
-async def test_all_forms_of_a_record_are_understood(data: str, found: object) -> None:
-    """An object in practice, a list in the contract; an order without a company is not registered."""
+async def test_all_forms_of_a_record_are_understood(data: str, result: str) -> None:
+    """An object in practice, a list in the contract; what is not understood is no absence, which might send again."""
     answer = http(200, f'{{"code": 200, "data": {data}}}', "X-Request-Id: id-1")
-    async with raw_server(b"", answer) as (url, _), Client(CREDENTIALS, base_url=url) as client:
-        if found:
-            assert (await create(client)).reconciled
+    async with raw_server(b"", answer) as (url, arrived), Client(CREDENTIALS, base_url=url) as client:
+        if result == "found":
+            assert (await create(client, resend_if_absent=True)).reconciled
         else:
             with pytest.raises(AmbiguousOutcomeError) as caught:
-                await create(client)
-            assert caught.value.looked_up[0].result == "absent"
+                await create(client, resend_if_absent=result == "failed")
+            assert {look.result for look in caught.value.looked_up} == {result}
             assert caught.value.looked_up[0].request_id == "id-1"
 
-
-async def test_a_look_that_answers_nothing_finds_nothing() -> None:
-    """204 has no body."""
-    async with raw_server(b"", b"HTTP/1.1 204 No\r\n\r\n") as (url, _), Client(CREDENTIALS, base_url=url) as client:
-        with pytest.raises(AmbiguousOutcomeError) as caught:
-            await create(client)
-
-    assert caught.value.looked_up[0].result == "absent"
+    assert sum(request.startswith(b"POST") for request in arrived) == 1
 
 
-async def test_a_404_without_an_envelope_is_not_the_apis_word() -> None:
-    """A gateway that does not know the route proves nothing."""
-    async with raw_server(b"", http(404, "<html>", content_type="text/html")) as (url, _):
+@pytest.mark.parametrize("company", [4, "4", "04"])
+async def test_an_id_is_the_same_however_it_is_written(company: object) -> None:
+    """No false conflict because of a zero."""
+    async with raw_server(b"", http(200, '{"code": 200, "data": {"companyId": "4"}}')) as (url, _):
         async with Client(CREDENTIALS, base_url=url) as client:
-            with pytest.raises(AmbiguousOutcomeError) as caught:
-                await create(client)
+            created = await v2.orders.create_order(
+                client,
+                company,
+                1001,
+                order_id=ORDER,
+                total_inc_tax=Decimal(1),  # type: ignore[arg-type]
+            )
+
+    assert created.reconciled
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No\r\n\r\n",
+        http(404, "<html>", content_type="text/html"),
+        http(400, '{"code": 40010, "data": {}, "message": "Bad Request Error"}'),
+        http(429, "{}", "Retry-After: 1"),
+        http(503, "{}"),
+    ],
+)
+async def test_an_answer_that_says_nothing_of_the_order_is_no_absence(answer: bytes) -> None:
+    """Of a gateway without the route, of a server that is busy, of one that does not like the id."""
+    async with raw_server(b"", answer) as (url, arrived), Client(CREDENTIALS, base_url=url) as client:
+        with pytest.raises(AmbiguousOutcomeError) as caught:
+            await create(client, resend_if_absent=True)
 
     assert {look.result for look in caught.value.looked_up} == {"failed"}
+    assert sum(request.startswith(b"POST") for request in arrived) == 1
+    refused = b" 404 " in answer or b" 400 " in answer
+    assert (len(caught.value.looked_up) == 2) == refused, "where every way is refused, nothing more is asked"
 
 
 async def test_the_deadline_ends_the_search_with_the_ambiguous_error() -> None:
@@ -234,7 +263,75 @@ async def test_the_deadline_ends_the_search_with_the_ambiguous_error() -> None:
 
     assert asyncio.get_running_loop().time() == pytest.approx(9, abs=0.01)
     assert [look.result for look in caught.value.looked_up] == ["absent"]
-    assert any("ended during a look" in note for note in caught.value.__notes__)
+    assert any("ended during a look-up" in note for note in caught.value.__notes__)
+
+
+async def test_a_short_call_keeps_time_to_look() -> None:
+    """The attempt that hangs gets half of it, whatever Timeouts.attempt says; a call without look-ups gets all."""
+    async with sandbox_with("hang-after", None, "hang-after") as sandbox:
+        async with client_of(sandbox, timeout=Timeouts(call=10, attempt=30)) as client:
+            assert (await create(client)).reconciled
+            looked = asyncio.get_running_loop().time()
+            with pytest.raises(DeadlineExceededError, match="Look whether it was carried out") as caught:
+                await create(client, reconcile=False)
+            ended = asyncio.get_running_loop().time()
+
+    assert looked == pytest.approx(5.4, abs=0.2)
+    assert ended - looked == pytest.approx(10, abs=0.01)
+    assert caught.value.outcome == "unknown"
+
+
+async def test_a_call_that_was_found_is_done_whatever_comes_after() -> None:
+    """A slow middleware of the user's does not bring the lost error back."""
+
+    async def dawdle(request: Request, handler: Handler) -> Response:
+        response = await handler(request)
+        await asyncio.sleep(60)
+        return response
+
+    async with sandbox_with("reset-after") as sandbox:
+        async with client_of(sandbox, timeout=Timeouts(call=9), per_call=[dawdle]) as client:
+            with pytest.raises(DeadlineExceededError) as caught:
+                await create(client)
+
+    assert caught.value.outcome == "applied"
+
+
+async def test_a_look_is_a_call_of_the_same_kind() -> None:
+    """In the call's lane, with its headers and within its time; with an id of its own on the log lines."""
+    seen: list[Request] = []
+
+    async def watch(request: Request, handler: Handler) -> Response:
+        seen.append(request)
+        return await handler(request)
+
+    async def tell_who_asks(request: Request, handler: Handler) -> Response:
+        return await handler(request.with_headers({"User-Agent": "nightly"}))
+
+    async with sandbox_with("reset-after") as sandbox:
+        options: dict[str, Any] = {"per_call": [tell_who_asks], "per_attempt": [watch]}
+        async with client_of(sandbox, **options) as client:
+            await create(client.with_options(lane="bulk"))
+
+    post, look = seen
+    assert look.lane == "bulk"
+    assert look.headers["User-Agent"] == "nightly"
+    assert look.call.deadline is post.call.deadline is not None
+    assert look.call.id == f"{post.call.id}-look-1"
+
+
+async def test_pauses_are_spread() -> None:
+    """Between half and the whole of 0.5 s before the first look, so that many calls do not all look at once."""
+    times = []
+    for uniform in (0.0, 1.0):
+        async with sandbox_with("reset-after") as sandbox, client_of(sandbox) as client:
+            room = next(room for room in client._middlewares if isinstance(room, Reconcile))
+            room.uniform = lambda uniform=uniform: uniform
+            started = asyncio.get_running_loop().time()
+            await create(client)
+            times.append(asyncio.get_running_loop().time() - started)
+
+    assert times == pytest.approx([0.25, 0.5], abs=0.01)
 
 
 async def test_a_search_without_a_deadline_ends_too() -> None:
@@ -324,6 +421,7 @@ async def test_a_cancelled_call_that_was_in_flight_is_told(
     (told,) = heard
     assert (told.outcome, told.error, told.attempts) == (outcome, None, ())
     assert told.path == sandbox.ledger[0].path
+    assert told.body == (b"{}" if call is assign else b'{"orderId":"9001","totalIncTax":1}')
     assert told.call_id
     assert told.operation in {"Create An Order", "Assign Customer Orders to Company"}
 
@@ -390,6 +488,33 @@ async def test_a_hook_that_fails_does_not_change_how_the_call_ends(caplog: pytes
                 await create(client, reconcile=False)
 
     assert "the disk is full" in caplog.text
+
+
+async def hook_that_is_async(_told: UnknownOutcome) -> None:
+    """Nobody would await it."""
+
+
+class AsyncHook:
+    """Neither would anybody this."""
+
+    async def __call__(self, told: UnknownOutcome) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("hook", ["x", 1, hook_that_is_async, AsyncHook()])
+def test_a_hook_that_cannot_be_called_at_once_is_refused(hook: Any) -> None:
+    """When the client is made, and not when the first record is lost."""
+    with pytest.raises(ConfigurationError, match="plain function"):
+        Client(CREDENTIALS, on_unknown=hook)
+    with pytest.raises(ConfigurationError, match="plain function"):
+        Client(CREDENTIALS).with_options(on_unknown=hook)
+
+
+async def test_the_servers_json_does_not_say_how_we_know() -> None:
+    """A field of that name is the vendor's business."""
+    answer = http(200, '{"data": {"orderId": "9001", "reconciled": "x"}}')
+    async with raw_server(answer) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        assert await create(client) == v2.orders.CreatedOrder(ORDER, reconciled=False)
 
 
 def test_results_of_looks_are_plain_values() -> None:

@@ -24,6 +24,7 @@ from b2b_async import (
     BadRequestError,
     Client,
     ConfigurationError,
+    DeadlineExceededError,
     NotFoundError,
     Operation,
     Request,
@@ -35,7 +36,7 @@ from b2b_async import (
     v2,
     v3,
 )
-from b2b_async._transport import MAX_BODY
+from b2b_async._config import DEFAULT_MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -270,7 +271,7 @@ async def test_a_huge_body_is_not_read_to_its_end(status: int) -> None:
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             for _ in range(64):
-                writer.write(b" " * (MAX_BODY // 32))
+                writer.write(b" " * (DEFAULT_MAX_BODY // 32))
                 await writer.drain()
 
     async with raw_server(flood) as (url, _):
@@ -279,6 +280,35 @@ async def test_a_huge_body_is_not_read_to_its_end(status: int) -> None:
     assert isinstance(error, ResponseValidationError if status == 200 else ServerError)
     assert error.outcome == ("applied" if status == 200 else "unknown")
     assert ("larger than 16,777,216 bytes" in str(error)) == (status == 200)
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("application/json", "applied"), ("text/html", "unknown")])
+async def test_a_body_may_be_larger_or_smaller_if_one_says_so(kind: str, outcome: str) -> None:
+    """The bound is the client's; a large page of a proxy is no yes of the API either."""
+    body = " " * 100_000 + '{"data": {"total": 3}}'
+    async with raw_server(http(200, body, content_type=kind)) as (url, _):
+        async with client_at(url, max_body=200_000) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
+        error = await failing_put(url, max_body=50_000)
+        lost = await failing_post(url, max_body=50_000)
+
+    assert "larger than 50,000 bytes" in str(error)
+    assert isinstance(error, ResponseValidationError)
+    assert (error.outcome, lost.outcome) == (outcome, outcome)
+    assert isinstance(lost, ResponseValidationError if outcome == "applied" else AmbiguousOutcomeError)
+
+
+async def test_what_has_no_body_is_not_seen_leaving() -> None:
+    """It is not sent if there was no connection, and unknown from then on; it changes nothing either way."""
+    operation = Operation("Get All Companies", "v3", "GET", "/companies")
+    async with raw_server(hang) as (url, _), client_at(url, timeout=Timeouts(call=3)) as client:
+        with pytest.raises(DeadlineExceededError) as lost:
+            await client.send(operation)
+    async with client_at(url) as client:
+        with pytest.raises(APIConnectionError) as refused:
+            await client.send(operation)
+
+    assert (lost.value.outcome, refused.value.outcome) == ("unknown", "not_sent")
 
 
 async def test_no_secret_and_no_aiohttp_object_hangs_on_an_error() -> None:

@@ -41,7 +41,7 @@ class CallDeadline:
             if not clock.expired():  # somebody else's timeout
                 raise
         if call.lost is not None:
-            call.lost.add_note(f"its time of {self._seconds:g} s ended during a look for it")
+            call.lost.add_note(f"the call's time of {self._seconds:g} s ended during a look-up")
             raise call.lost
         operation = request.operation
         outcome = call.outcome(call.in_flight)
@@ -49,6 +49,8 @@ class CallDeadline:
             f"{operation.name}: no result within {self._seconds:g} s, after {len(call.attempts)} failed attempts; "
             f"outcome at the server: {outcome}"
         )
+        if outcome in {"unknown", "applied"} and not operation.idempotent:
+            message += ". Look whether it was carried out before you send it again"
         error = DeadlineExceededError(message, outcome=outcome, operation=operation.name)
         error.attempts, error.call_id = tuple(call.attempts), call.id
         raise error

@@ -15,7 +15,14 @@ import attrs
 
 from b2b_async._call import CallState, LookUpResult
 from b2b_async._messages import Request
-from b2b_async.errors import AmbiguousOutcomeError, APIStatusError, B2BError, ConflictError, RateLimitError
+from b2b_async.errors import (
+    AmbiguousOutcomeError,
+    APIStatusError,
+    B2BError,
+    ConflictError,
+    RateLimitError,
+    ResponseValidationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -76,7 +83,7 @@ class _Search:
         self._lost = lost
         self._clock = asyncio.get_running_loop().time
         self._lost_at = self._clock()
-        self._in_vain = False
+        self._all_refused = False
 
     async def settle(self) -> Response:
         """Look until something is found or the time is over."""
@@ -103,7 +110,7 @@ class _Search:
                     request.call.id,
                 )
                 return found
-            if self._in_vain:
+            if self._all_refused:
                 break
             if may_send and self._absences() >= _LOOKS_BEFORE_SENDING_AGAIN:
                 may_send = False
@@ -114,10 +121,12 @@ class _Search:
                     # Refused now, perhaps because the first one has arrived after all: the next look will tell.
                     lost.__cause__ = error
                     lost.attempts = tuple(request.call.attempts)
-        lost.add_note(
-            f"looked up {len(lost.looked_up)} times in {self._clock() - self._lost_at:.1f} s: "
-            f"{self._absences()} times it was not there, {len(lost.looked_up) - self._absences()} looks failed"
+        looks, absences = len(lost.looked_up), self._absences()
+        text = (
+            f"{lost}; looked up {looks} times in {self._clock() - self._lost_at:.0f} s: {absences} times it was not "
+            f"there (which is no proof that it will not be), {looks - absences} looks failed"
         )
+        lost.args = (text,)
         raise lost
 
     async def _look(self) -> Response | None:
@@ -127,7 +136,7 @@ class _Search:
             try:
                 response = await self._handler(self._ask(lookup))
             except APIStatusError as error:
-                if error.status in lookup.absent and error.code is not None:
+                if error.code in lookup.absent:
                     self._write_down(lookup, error, absent=True)
                     return None
                 refused += error.outcome == "rejected" and not isinstance(error, RateLimitError)
@@ -137,7 +146,7 @@ class _Search:
             else:
                 return self._read(lookup, response)
         # Where no way to look is open to these credentials, another look would only use up quota.
-        self._in_vain = refused == len(self._how.lookups)
+        self._all_refused = refused == len(self._how.lookups)
         return None
 
     def _ask(self, lookup: LookUp) -> Request:
@@ -155,9 +164,11 @@ class _Search:
             found = lookup.read(response)
         except ConflictError as error:
             call = self._request.call
-            call.lost = None
             error.attempts, error.call_id = tuple(call.attempts), call.id
             raise
+        except ResponseValidationError as error:
+            self._write_down(lookup, error, request_id=response.request_id)
+            return None
         if found is None:
             self._write_down(lookup, None, absent=True, request_id=response.request_id)
         return found
@@ -169,7 +180,7 @@ class _Search:
             operation=lookup.operation.name,
             result="absent" if absent else "failed",
             error=None if error is None else type(error).__name__,
-            request_id=request_id if error is None else error.request_id,
+            request_id=request_id or (None if error is None else error.request_id),
             after=self._clock() - self._lost_at,
         )
         self._lost.looked_up += (result,)

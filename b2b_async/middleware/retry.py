@@ -184,10 +184,8 @@ class _Retries:
         call = self._request.call
         outcome = call.outcome(error.outcome)
         if self._verdict.action == "ambiguous":
-            text = (
-                f"{error}. It may have been carried out and is not safe to send again: look whether it was, "
-                "before anything else"
-            )
+            done = "The status says that it was carried out" if outcome == "applied" else "It may have been carried out"
+            text = f"{error}. {done}, and it is not safe to send again: look whether it is there before anything else"
             ambiguous = AmbiguousOutcomeError(text, answer=error.answer, operation=error.operation)
             ambiguous.__cause__ = error
             error = ambiguous
@@ -196,6 +194,11 @@ class _Retries:
         error.call_id = call.id
         error.not_retried = "deadline" if isinstance(error, QuotaWaitTooLongError) else self._stopped
         notes = [f"call {call.id}, {len(call.attempts)} attempts"] if len(call.attempts) > 1 else []
+        if self._stopped == "attempts":
+            self._why_stopped = "the retry policy's attempts are used up"
+        elif self._stopped == "delay":
+            longest = self._shared.policy.max_delay
+            self._why_stopped = f"the server asks for a delay of more than {longest:g} s (RetryPolicy.max_delay)"
         if self._why_stopped:
             notes.append(f"not tried again: {self._why_stopped}")
         for note in notes:

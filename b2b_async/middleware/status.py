@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from b2b_async._envelope import Envelope, UndecodableBodyError
 from b2b_async._messages import Response
-from b2b_async._policy import outcome_of_status
+from b2b_async._policy import outcome_of_head, outcome_of_status
 from b2b_async.errors import Answer, ResponseValidationError, class_for_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b2b_async._call import Outcome
     from b2b_async._messages import APIVersion, Request
     from b2b_async._pipeline import Handler
     from b2b_async.errors import APIStatusError
@@ -77,10 +76,7 @@ class RaiseForStatus:
         name = request.operation.name
         answer = describe(response, self._redact)
         text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
-        # JSON that breaks off was lost on its way from the API. Anything else comes from what stands before the API,
-        # and does not say whether the API has seen the request.
-        outcome: Outcome = "applied" if response.says_json else "unknown"
-        error = ResponseValidationError(text, answer=answer, outcome=outcome, operation=name)
+        error = ResponseValidationError(text, answer=answer, outcome=outcome_of_head(response), operation=name)
         error.retryable = True
         return error
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING
 
 from b2b_async._call import UnknownOutcome
-from b2b_async.errors import B2BError
+from b2b_async.errors import B2BError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +27,17 @@ class TellUnknown:
     Args:
         hook: Called at once, in the call's own task, before the error or the cancellation goes on.
             What it raises is logged and does not replace either.
+
+    Raises:
+        ConfigurationError: it is no plain function: nobody could await it where a call is cancelled.
     """
 
     def __init__(self, hook: Callable[[UnknownOutcome], object]) -> None:
         """Keep the hook."""
+        function = hook if inspect.isroutine(hook) else getattr(hook, "__call__", None)  # noqa: B004 -- to look at it
+        if function is None or inspect.iscoroutinefunction(function):
+            message = f"on_unknown must be a plain function (not async), since it is called at once, not {hook!r}"
+            raise ConfigurationError(message)
         self._hook = hook
 
     async def __call__(self, request: Request, handler: Handler) -> Response:
@@ -53,6 +61,7 @@ class TellUnknown:
         details = UnknownOutcome(
             operation=operation.name,
             path=request.path,
+            body=request.body,
             call_id=call.id,
             outcome=outcome,
             error=type(error).__name__ if isinstance(error, Exception) else None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNSENT = 999
 """The status of what stands in for an answer that never leaves."""
-_POLL = 1.0
+_POLL = 0.25
 """Seconds between two looks whether the other side of a hanging connection is still there."""
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from b2b_async import _arguments as arguments
 from b2b_async._envelope import Envelope
 from b2b_async._messages import LookUp, Operation, Reconciliation
-from b2b_async.errors import Answer, ConflictError, InvalidArgumentError
+from b2b_async.errors import Answer, ConflictError, InvalidArgumentError, ResponseValidationError
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -22,6 +22,8 @@ CREATE_ORDER = Operation("Create An Order", "v2", "POST", "/companies/{companyId
 # Where an order is registered; both for look-ups only.
 _GET_COMPANY = Operation("Get Company of an Order", "v2", "GET", "/orders/{orderBCId}/companyIdBCId")
 _GET_ORDER = Operation("Get an Order", "v3", "GET", "/orders/{bcOrderId}")
+_ABSENT = frozenset({404, 40013})
+"""v3 says 404 and v2 40013, "Order does not exist."; any other refusal of a look-up is not about the order."""
 
 
 @attrs.frozen
@@ -50,7 +52,7 @@ async def create_order(
     Source: v2 Order, "Create An Order" (POST /companies/{companyId}/user/{customerId}/orders).
     Not idempotent: when the answer is lost it is not sent again, but looked up with growing pauses until the call's
     time is over, by v3 "Get an Order" or v2 "Get Company of an Order", whichever the credentials allow.
-    A timeout of one attempt (``Timeouts.attempt``) that is well below that of the call leaves time for it.
+    So that there is time for it, the attempt itself gets half of the call's time at most.
 
     Args:
         client: The client.
@@ -86,43 +88,76 @@ async def create_order(
     if send_again and not look:
         message = "resend_if_absent needs reconcile: only a look-up can say that the order is absent"
         raise InvalidArgumentError(message)
-    how = _reconciliation(client, str(company_id), order_id, resend_if_absent=send_again) if look else None
-    return await client.call(CREATE_ORDER, *path, body=arguments.encode_json(body), into=CreatedOrder, reconcile=how)
+    lookup = _LookUp(str(company_id), order_id) if look else None
+    registered = await client.call(
+        CREATE_ORDER,
+        *path,
+        body=arguments.encode_json(body),
+        into=_Registered,
+        reconcile=None if lookup is None else lookup.reconciliation(client, resend_if_absent=send_again),
+    )
+    return CreatedOrder(registered.order_id, reconciled=lookup is not None and lookup.found)
 
 
-def _reconciliation(client: Client, company_id: str, order_id: str, *, resend_if_absent: bool) -> Reconciliation:
-    """Say how to find out whether *order_id* is registered with *company_id*."""
-    segment = arguments.path_id(order_id, "order_id")
+@attrs.frozen
+class _Registered:
+    order_id: str
 
-    def read(response: Response) -> Response | None:
-        company = _company_of(order_id, None if response.envelope is None else response.envelope.data)
+
+class _LookUp:
+    """Finds out whether an order is registered with a company, and remembers that it has."""
+
+    def __init__(self, company_id: str, order_id: str) -> None:
+        self._company_id, self._order_id = company_id, order_id
+        self._segment = arguments.path_id(order_id, "order_id")
+        self.found = False
+
+    def reconciliation(self, client: Client, *, resend_if_absent: bool) -> Reconciliation:
+        """Say how to look, given what the credentials of *client* open."""
+        path = _GET_COMPANY.path(self._segment)
+        v2 = LookUp(operation=_GET_COMPANY, path=path, read=self._read, absent=_ABSENT)
+        if client.credentials.access_token is None or not _is_number(self._order_id):
+            return Reconciliation(lookups=(v2,), resend_if_absent=resend_if_absent)
+        # v2 answers for any order id; v3 is not deprecated, but takes numbers only.
+        path = _GET_ORDER.path(self._segment)
+        v3 = LookUp(operation=_GET_ORDER, path=path, read=self._read, absent=_ABSENT)
+        return Reconciliation(lookups=(v3, v2), resend_if_absent=resend_if_absent)
+
+    def _read(self, response: Response) -> Response | None:
+        company = self._company(response.envelope)
         if company is None:
             return None
-        if company != company_id:
+        if not _same(company, self._company_id):
             message = (
-                f"{CREATE_ORDER.name}: the answer was lost, and a look-up shows order {order_id} registered with "
-                f"company {company}, not with company {company_id}"
+                f"{CREATE_ORDER.name}: the answer was lost, and a look-up shows order {self._order_id} registered "
+                f"with company {company}, not with company {self._company_id}"
             )
-            answer = Answer(status=response.status, request_id=response.request_id, trace_id=response.trace_id)
+            answer = Answer(status=409, under_success=True, request_id=response.request_id, trace_id=response.trace_id)
             raise ConflictError(message, answer=answer, outcome="unknown", operation=CREATE_ORDER.name)
+        self.found = True
         # What the lost answer would have said.
-        data = {"orderId": order_id, "reconciled": True}
-        return attrs.evolve(response, envelope=Envelope({"code": 200, "data": data}))
+        return attrs.evolve(response, envelope=Envelope({"code": 200, "data": {"orderId": self._order_id}}))
 
-    v2 = LookUp(operation=_GET_COMPANY, path=_GET_COMPANY.path(segment), read=read, absent=frozenset({400, 404}))
-    if client.credentials.access_token is None or not (order_id.isascii() and order_id.isdigit()):
-        return Reconciliation(lookups=(v2,), resend_if_absent=resend_if_absent)
-    # v2 answers for any order id; v3 is not deprecated, but takes numbers only.
-    v3 = LookUp(operation=_GET_ORDER, path=_GET_ORDER.path(segment), read=read, absent=frozenset({404}))
-    return Reconciliation(lookups=(v3, v2), resend_if_absent=resend_if_absent)
+    def _company(self, envelope: Envelope | None) -> str | None:
+        """Read the company that the order is registered with; v3 sends the order alone or in a list, v2 the company."""
+        data = None if envelope is None else envelope.data
+        if data == []:
+            return None
+        for record in cast("list[object]", data) if isinstance(data, list) else [data]:
+            known = cast("dict[str, object]", record) if isinstance(record, dict) else {}
+            if _same(known.get("bcOrderId", self._order_id), self._order_id) and "companyId" in known:
+                company = known["companyId"]
+                return str(company) if company else None  # null, 0 and "" stand for none
+        # To take it for an absence could bring about a second creation.
+        message = "the answer to a look-up names no company of the order that was looked for"
+        raise ResponseValidationError(message)
 
 
-def _company_of(order_id: str, data: Any) -> str | None:  # noqa: ANN401 -- any JSON value
-    """Read the company that an order is registered with; v3 sends the order alone or in a list, v2 the company."""
-    for record in cast("list[object]", data) if isinstance(data, list) else [data]:
-        if isinstance(record, dict):
-            known = cast("dict[str, object]", record)
-            company = known.get("companyId")
-            if str(known.get("bcOrderId", order_id)) == order_id and isinstance(company, str | int) and company:
-                return str(company)
-    return None
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two ids are the same: 7, "7" and "07" are."""
+    first, second = str(one), str(other)
+    return first == second or (_is_number(first) and _is_number(second) and int(first) == int(second))
