@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -134,6 +134,11 @@ class CallState:
     """When the call must end, if it must."""
     lost: Exception | None = None
     """The error that the call ends with when its time is over while its lost answer is looked for."""
+
+    def tell(self, error: Any) -> None:  # noqa: ANN401 -- a B2BError, which is of a higher floor
+        """Give an error of the attempt in flight that does not say what may have happened what the wire has seen."""
+        if "outcome" not in vars(error) and self.in_flight != "not_sent":
+            error.outcome = self.in_flight
 
     def outcome(self, last: Outcome) -> Outcome:
         """Say what the call as a whole may have done when its last attempt did *last*."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import NoReturn
 
 import attrs
@@ -68,9 +69,10 @@ class Credentials:
 
     def redact(self, text: str) -> str:
         """Blank out every token in *text*, which came from outside and may echo one."""
-        for secret in (self.access_token, self.legacy_token):
-            if secret is not None:
-                text = text.replace(secret, "***")
+        secrets = [secret for secret in (self.access_token, self.legacy_token) if secret is not None]
+        # The longer one first, for the other may be its beginning; and as JSON writes it.
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
         return text
 
 

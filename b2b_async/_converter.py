@@ -52,6 +52,8 @@ def _faults(data: object, into: type[object]) -> str:
         return "; ".join(_named(group, "$.data"))
     except _WrongTypeError as error:
         return f"$.data {error}"
+    except Exception as error:  # noqa: BLE001 -- cattrs has many for a class that it cannot make
+        return f"$.data cannot be made into {into.__name__}: {type(error).__name__}"
     raise AssertionError("unreachable")  # noqa: EM101 -- the words that coverage excludes
 
 

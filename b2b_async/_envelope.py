@@ -11,6 +11,7 @@ Error texts hide in ``data`` as ``{field: message}``, ``{"errMsg": text}`` or
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -24,6 +25,11 @@ _STATUS = range(100, 600)
 _ERROR_STATUS = range(400, 600)
 _EXCERPT = 200
 """Characters of a body that is no envelope, as its message."""
+_LARGEST = 256 * 1024
+"""Bytes of a body that are worth keeping for an error."""
+_NESTED = 64
+"""Levels of a payload that an error keeps; pickle cannot follow hundreds."""
+_OPENING = re.compile(rb'\s*\{\s*"code"\s*:\s*"?(\d{3,5})\b')
 _DEEPEST = 3
 """Levels below a field at which the server's messages have been seen, and one more."""
 
@@ -98,11 +104,13 @@ class Envelope:
     @classmethod
     def for_error(cls, body: bytes, redact: Callable[[str], str]) -> Envelope:
         """Open *body* to be shown in an error: without secrets, and whatever it is."""
-        # Redact the whole before anything is read or cut: half a token would not be recognised.
-        text = redact(body.decode("utf-8", "replace"))
-        excerpt = " ".join(text.split())[:_EXCERPT] or None
+        # Redact before anything is read or cut to an excerpt: half a token would not be recognised.
+        text = redact(body[:_LARGEST].decode("utf-8", "replace"))
+        excerpt = " ".join(text[: 20 * _EXCERPT].split())[:_EXCERPT] or None
         try:
             payload = cls.parse(text).payload
+            if _is_deeper(payload, _NESTED):
+                return cls(None, excerpt)
             # A token may hide behind JSON's escapes (tok\\/en), which are gone only now.
             plain = json.dumps(payload, default=str)
             if redact(plain) != plain:
@@ -110,6 +118,19 @@ class Envelope:
         except (UndecodableBodyError, RecursionError):
             return cls(None, excerpt)
         return cls(payload, None if isinstance(payload, dict) else excerpt)
+
+
+def opens_with_success(body: bytes) -> bool:
+    """Whether the beginning of an answer, which may be cut off or garbled further on, has a code that says yes."""
+    match = _OPENING.match(body)
+    return match is not None and match[1].startswith(b"2")
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = cast("dict[str, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -141,7 +162,7 @@ def _message(payload: dict[str, Any]) -> str | None:
     words = [next((text for text in general if isinstance(text, str) and text), None)]
     if isinstance(particular, str) and particular not in {"", words[0]}:
         words.append(particular)
-    return _writable(": ".join(word for word in words if word)) or None
+    return writable(": ".join(word for word in words if word)) or None
 
 
 def _flatten(name: str, value: object, found: dict[str, str], depth: int = 0) -> None:
@@ -150,11 +171,11 @@ def _flatten(name: str, value: object, found: dict[str, str], depth: int = 0) ->
             _flatten(f"{name}[{key}]", inner, found, depth + 1)
     elif isinstance(value, list):
         texts = ("…" if isinstance(text, dict | list) else str(text) for text in cast("list[object]", value))
-        found[_writable(name)] = _writable("; ".join(texts))
+        found[writable(name)] = writable("; ".join(texts))
     elif value is not None:
-        found[_writable(name)] = _writable(str(value))
+        found[writable(name)] = writable(str(value))
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON can hold and no file or terminal can."""
     return text.encode("utf-8", "replace").decode()

@@ -69,6 +69,7 @@ class RateLimiter:
         Raises:
             QuotaWaitTooLongError: no slot can be free before *until*; nothing was waited for.
         """
+        self._time()  # forgets the waiters of a loop that is closed
         interactive, bulk = len(self._interactive), len(self._bulk)
         ahead = interactive if lane == "bulk" else 0
         if not first:
@@ -89,7 +90,9 @@ class RateLimiter:
 
     def report(self, ticket: Ticket, status: int | None, headers: QuotaHeaders) -> None:
         """Give a slot back whose request was answered with *status*, or given up after it left (None)."""
-        self._books.report(ticket, self._time(), status, headers)
+        # Never raises: the request has been made, whatever loop that was in, and its answer must not get lost.
+        loop = self._loop
+        self._books.report(ticket, 0.0 if loop is None else loop.time(), status, headers)
         if self._interactive or self._bulk:
             self._pump()
 
@@ -102,7 +105,12 @@ class RateLimiter:
     def _time(self) -> float:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._loop is not None and (self._interactive or self._bulk):
+            if self._loop is not None and self._loop.is_closed():
+                # Nobody can wake up in it any more.
+                self._interactive.clear()
+                self._bulk.clear()
+                self._timer = None
+            if self._interactive or self._bulk:
                 message = "this RateLimiter has calls waiting in another event loop; make one limiter for each loop"
                 raise ConfigurationError(message)
             self._loop = loop
@@ -129,12 +137,13 @@ class RateLimiter:
         self._pump()
         try:
             return await waiter
-        except asyncio.CancelledError:
-            if waiter.cancelled():
+        except BaseException:  # cancelled, or its loop is closed
+            if waiter.done() and not waiter.cancelled():
+                # Granted and cancelled in the same turn of the loop: nobody will use the slot.
+                self._books.unsent(waiter.result())
+            else:
                 with contextlib.suppress(ValueError):  # the pump may have met it first
                     queue.remove(waiter)
-            else:  # granted and cancelled in the same turn of the loop: nobody will use the slot
-                self._books.unsent(waiter.result())
             self._pump()
             raise
 
@@ -143,6 +152,8 @@ class RateLimiter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._loop is None or self._loop.is_closed():
+            return
         lanes: tuple[tuple[Lane, deque[asyncio.Future[Ticket]]], ...]
         lanes = (("interactive", self._interactive), ("bulk", self._bulk))
         for lane, queue in lanes:

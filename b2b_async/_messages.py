@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import attrs
 
@@ -24,6 +24,21 @@ Lane = Literal["interactive", "bulk"]
 _SAFE = frozenset({"GET", "HEAD"})
 _IDEMPOTENT = _SAFE | {"PUT", "DELETE"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class Headers(dict[str, str]):
+    """Headers of a request. A token may be among them, so whatever shows variables shows their names only."""
+
+    def __repr__(self) -> str:
+        """Name the headers."""
+        return f"<headers {', '.join(self)}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a pickle would carry the token."""
+        message = "headers of a request are not picklable, since a token may be among them"
+        raise TypeError(message)
+
+
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -106,6 +121,8 @@ class Request:
     """Its lane in the limiter."""
     attempt: int = 1
     """1 for the first try."""
+    once: bool = False
+    """Do not try it again: who makes it does so by itself."""
     reconcile: Reconciliation | None = attrs.field(default=None, repr=False)
     """What to do when its answer is lost and it must not be sent again; None to leave that to the caller.
 
@@ -120,7 +137,7 @@ class Request:
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """Give the same request with *headers* added; ``attrs.evolve`` would look all fields up each time."""
         added = object.__new__(Request)
-        vars(added).update(vars(self), headers={**self.headers, **headers})
+        vars(added).update(vars(self), headers=Headers({**self.headers, **headers}))
         return added
 
 

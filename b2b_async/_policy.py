@@ -11,7 +11,7 @@ no answer after sending                again, after a pause     ambiguous, unkno
 429                                    again, once the limiter lets it; costs no attempt
 408, 500, 502-504, 520-524             again, after a pause     ambiguous, unknown
 503 with a delay                       again, after that delay  again, after that delay
-2xx with a broken JSON body            again, after a pause     ambiguous, applied
+2xx with a broken JSON body            again, after a pause     ambiguous, applied if its code is there
 2xx with another body (HTML)           again, after a pause     ambiguous, unknown
 2xx with a body that does not fit      raise                    raise
 any other 5xx                          raise                    ambiguous, unknown
@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from b2b_async._envelope import opens_with_success
 from b2b_async.errors import (
     APIConnectionError,
     APIStatusError,
     ConfigurationError,
     RateLimitError,
     ResponseValidationError,
+    UnexpectedRedirectError,
 )
 
 if TYPE_CHECKING:
@@ -45,10 +47,14 @@ if TYPE_CHECKING:
 _SUCCESS = range(200, 300)
 _INTERNAL_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
+_ENOUGH_DOUBLINGS = 100
+"""Beyond a thousand, a float overflows."""
 _TRANSIENT = frozenset({408, _INTERNAL_SERVER_ERROR, 502, _SERVICE_UNAVAILABLE, 504, *range(520, 525)})
 
 
 _NOT_ACTED = frozenset({501, 505})
+_DONE_ELSEWHERE = frozenset({302, 303})
+"""Redirects by which some servers answer what they have carried out."""
 
 
 def _check_count(_instance: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -135,8 +141,9 @@ def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPoli
     give_up = RAISE if idempotent or settled else AMBIGUOUS
     verdict = _worth(error, tally, policy)
     if verdict is None:
-        # A body that does not fit is the plain truth about an answered call, not a lost answer.
-        return RAISE if isinstance(error, ResponseValidationError) and error.outcome == "applied" else give_up
+        # A body that does not fit is the plain truth about an answered call, not a lost answer; so is a redirect.
+        fits_not = isinstance(error, ResponseValidationError) and error.outcome == "applied"
+        return RAISE if fits_not or isinstance(error, UnexpectedRedirectError) else give_up
     under_success = error.answer is not None and error.answer.under_success
     if not idempotent and (not settled or under_success):
         return give_up
@@ -147,7 +154,7 @@ def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPoli
 
 def _worth(error: B2BError, tally: Tally, policy: RetryPolicy) -> Verdict | None:
     """Say when another attempt could end differently; None if never."""
-    pause = min(policy.backoff_max, policy.backoff * 2.0 ** (max(1, tally.attempts) - 1))
+    pause = min(policy.backoff_max, policy.backoff * 2.0 ** min(_ENOUGH_DOUBLINGS, max(1, tally.attempts) - 1))
     match error:
         case RateLimitError():
             return Verdict("retry", "throttled", error.retry_after or 0.0)
@@ -167,7 +174,9 @@ def outcome_of_status(status: int, retry_after: float | None) -> Literal["reject
     """Say what an error status tells of the server's deeds; *retry_after* is the delay it asked for, if any."""
     if status == _SERVICE_UNAVAILABLE and retry_after is not None:
         return "rejected"  # a server that says when to come back has turned the request away at the door
-    may_have_acted = status in _TRANSIENT or (status >= _INTERNAL_SERVER_ERROR and status not in _NOT_ACTED)
+    may_have_acted = status in _TRANSIENT | _DONE_ELSEWHERE or (
+        status >= _INTERNAL_SERVER_ERROR and status not in _NOT_ACTED
+    )
     return "unknown" if may_have_acted else "rejected"
 
 
@@ -175,6 +184,13 @@ def outcome_of_head(head: Response) -> Outcome:
     """Say what an answer tells of the server's deeds before its body has been looked at."""
     if head.status not in _SUCCESS:
         return outcome_of_status(head.status, head.retry_after)
-    # The API answers in JSON. Anything else under a good status comes from what stands before the API, and does not
-    # say whether the API has seen the request.
-    return "applied" if head.says_json else "unknown"
+    return "unknown"  # the API also refuses under 200, and what stands before it has pages of its own
+
+
+def outcome_of_body(head: Response, body: bytes) -> Outcome:
+    """Say what a good answer tells of the server's deeds whose body is not whole, or not JSON.
+
+    The API answers in JSON. Anything else under a good status comes from what stands before the API, and does not
+    say whether the API has seen the request.
+    """
+    return "applied" if head.says_json and opens_with_success(body) else "unknown"

@@ -10,7 +10,8 @@ _CLOSED = (
     "the client is closed, or was never opened: make the call inside 'async with Client(...) as client:', "
     "or before 'await client.close()'"
 )
-_CREDENTIALS = ("Authorization", "X-Auth-Token", "X-Store-Hash", "authToken")
+# Credentials that would be mixed with ours; and "Expect" lets the head of a request leave before its body.
+_FORBIDDEN = ("Authorization", "X-Auth-Token", "X-Store-Hash", "authToken", "Expect")
 
 
 class SessionManager:
@@ -26,6 +27,7 @@ class SessionManager:
         """Do not open anything yet: a session can only be made inside a running event loop."""
         self._session = session
         self._owned = session is None
+        self._checked = self._closed = False
         self._connections = connections
 
     def open(self) -> None:
@@ -34,11 +36,10 @@ class SessionManager:
         Raises:
             ConfigurationError: a borrowed session adds credentials of its own, which would be mixed with ours.
         """
-        borrowed = self._session
-        if borrowed is not None and (borrowed.auth or any(name in borrowed.headers for name in _CREDENTIALS)):
-            message = f"the session handed in must not set auth or any of {', '.join(_CREDENTIALS)}"
-            raise ConfigurationError(message)
-        if self._owned and self._session is None:
+        self._closed = False
+        if not self._owned:
+            self._check()
+        elif self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 # The API answers with a CSRF cookie, which means nothing to a token client.
@@ -46,10 +47,12 @@ class SessionManager:
             )
 
     async def close(self) -> None:
-        """Close the session if it is ours; a second time does nothing."""
-        session, self._session = self._session, None
-        if session is not None and self._owned:
-            await session.close()
+        """Close the session if it is ours, else only stop using it; a second time does nothing."""
+        self._closed = True
+        if self._owned:
+            session, self._session = self._session, None
+            if session is not None:
+                await session.close()
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -58,6 +61,17 @@ class SessionManager:
         Raises:
             ConfigurationError: there is none.
         """
-        if self._session is None or self._session.closed:
+        session = self._session
+        if session is None or self._closed or session.closed:
             raise ConfigurationError(_CLOSED)
-        return self._session
+        if not self._checked:
+            self._check()
+        return session
+
+    def _check(self) -> None:
+        """Refuse a borrowed session that would change what is sent."""
+        session = None if self._owned else self._session
+        if session is not None and (session.auth or any(name in session.headers for name in _FORBIDDEN)):
+            message = f"the session handed in must not set auth or any of {', '.join(_FORBIDDEN)}"
+            raise ConfigurationError(message)
+        self._checked = True

@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from b2b_async._messages import Response
-from b2b_async._policy import outcome_of_head
+from b2b_async._policy import outcome_of_body, outcome_of_head
 from b2b_async.errors import (
     Answer,
     APIConnectionError,
@@ -36,6 +36,8 @@ _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 _SUCCESS = range(200, 300)
 _NEVER_CEIL = 86_400.0
 """aiohttp rounds timeouts above its ``ceil_threshold`` up to whole seconds; ours are meant as they are."""
+_ERROR_BODY = 256 * 1024
+"""Bytes of an error's body that are kept; the rest is read only so that the connection can be used again."""
 _LEAST = 1e-3
 """Seconds; to aiohttp 0 would mean no limit."""
 _ONE_WRITE = 0x10000
@@ -46,18 +48,28 @@ _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprint
 _UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
+_STALE = "the server sent an answer that nobody had asked for"
+
+
 class _BrokenConnectionError(aiohttp.ClientError):
     """The connection broke; in a class that aiohttp does not take as a reason to send again by itself."""
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Stop aiohttp's hidden resend: GET, PUT and DELETE would leave twice without anybody knowing."""
+    """Stop aiohttp's hidden resend: GET, PUT and DELETE would leave twice without anybody knowing.
+
+    And an answer that is there before its request has left is that of another.
+    """
     try:
-        return await handler(request)
+        answer = await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _BrokenConnectionError(_reason(error)) from None
+    if isinstance(request.body, _Body) and not request.body.has_left:
+        answer.close()
+        raise _BrokenConnectionError(_STALE)
+    return answer
 
 
 class _Body(aiohttp.BytesPayload):
@@ -67,6 +79,11 @@ class _Body(aiohttp.BytesPayload):
         super().__init__(octets, content_type="application/json")
         self._octets = octets
         self._call = call
+
+    @property
+    def has_left(self) -> bool:
+        """Whether its first byte has been handed to the connection."""
+        return self._call.in_flight != "not_sent"
 
     def __deepcopy__(self, _memo: object) -> _Body:
         """Stay one: what records requests copies them (aioresponses does), and there is only one call."""
@@ -79,6 +96,9 @@ class _Body(aiohttp.BytesPayload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the body, and the head before it, now that there is a connection."""
+        if getattr(getattr(writer, "protocol", None), "should_close", False):
+            # Something has come in while the connection idled. It would be taken for the answer to this request.
+            raise aiohttp.ClientConnectionResetError(_STALE)
         self._call.in_flight = "unknown"
         try:
             await writer.write(self._octets)
@@ -127,6 +147,7 @@ class Transport:
         session = self._sessions.session
         call, body = request.call, request.body
         head: Response | None = None
+        content: list[bytes] = []
         if body is None:
             call.in_flight = "unknown"  # there is nothing that could tell when it leaves
         try:
@@ -145,18 +166,22 @@ class Transport:
             ) as answer:
                 head = Response(answer.status, answer.headers, b"")
                 call.in_flight = outcome_of_head(head)
-                content, whole = await self._read(answer)
+                whole = await self._read(answer, content)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             if head is not None and head.status not in _SUCCESS:
                 return head  # the status has said it all; its words are lost
+            if head is not None:
+                call.in_flight = outcome_of_body(head, b"".join(content))
             return _failure(error, request, head)
         except BaseException as error:
             # A cancellation goes on as it is, but without aiohttp's frames: their variables hold the signed headers.
             error.__traceback__ = None
             raise
+        received = content[0] if len(content) == 1 else b"".join(content)
         if not whole and head.status in _SUCCESS:
+            call.in_flight = outcome_of_body(head, received)
             return self._too_large(request, head)
-        return Response(head.status, head.headers, content)
+        return Response(head.status, head.headers, received)
 
     def _shorter_timeout(self, request: Request) -> aiohttp.ClientTimeout:
         """Leave time to look for an answer that this attempt may lose."""
@@ -167,19 +192,26 @@ class Transport:
         half = (when - asyncio.get_running_loop().time()) / 2
         return self._timeout if half >= self._timeouts.attempt else _client_timeout(self._timeouts, max(half, _LEAST))
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        """Read the body, and say whether that is all of it: of one that is too large there is only the beginning."""
-        content = answer.content
-        first = await content.readany()
-        if content.at_eof():  # most answers come in one piece
-            return first, len(first) <= self._max_body
-        chunks, size = [first], len(first)
-        async for chunk in content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._max_body:
-                return first, False
-        return b"".join(chunks), True
+    async def _read(self, answer: aiohttp.ClientResponse, into: list[bytes]) -> bool:
+        """Read the body *into* pieces, and say whether that is all of it.
+
+        Of a success that is too large only the beginning is kept, and of an error only what its message can need.
+        """
+        stream = answer.content
+        into.append(await stream.readany())
+        size = kept = len(into[0])
+        if not stream.at_eof():  # most answers come in one piece
+            most = self._max_body if answer.status in _SUCCESS else _ERROR_BODY
+            async for piece in stream.iter_any():
+                size += len(piece)
+                if size > self._max_body:
+                    break
+                if kept < most:
+                    kept += len(piece)
+                    into.append(piece)
+        if size > self._max_body:
+            del into[1:]
+        return size <= self._max_body
 
     def _too_large(self, request: Request, head: Response) -> B2BError:
         name = request.operation.name
@@ -207,10 +239,11 @@ def _failure(error: Exception, request: Request, head: Response | None) -> B2BEr
     outcome = request.call.in_flight
     if request.body is None and isinstance(error, _NOT_CONNECTED):
         outcome = request.call.in_flight = "not_sent"
-    known = isinstance(error, aiohttp.ClientError | OSError)
+    known = head is not None or isinstance(error, aiohttp.ClientError | OSError)
     if isinstance(error, _UNUSABLE_URL):
         return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
-    if outcome == "not_sent" and not known:
+    if not known and (outcome == "not_sent" or request.body is None):
+        request.call.in_flight = "not_sent"
         message = (
             f"{name}: the request cannot be written as HTTP ({type(error).__name__}), so nothing was sent; "
             "look at the headers and the query that middlewares of your own add"

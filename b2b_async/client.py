@@ -70,10 +70,10 @@ def default_middlewares(
     return (
         # Once per call.
         *(() if on_unknown is None else (TellUnknown(on_unknown),)),
-        Logging(),
+        Logging(credentials.redact),
         CallDeadline(timeouts.call),
         *per_call,
-        Reconcile(),
+        Reconcile(credentials.redact),
         Retry(retry),
         # Once per attempt.
         RaiseForStatus(credentials.redact),
@@ -149,6 +149,7 @@ class Client:
         self._transport = Transport(self._sessions, self.base_url, timeouts, max_body=_checked_max_body(max_body))
         self._handler = build_pipeline(self._middlewares, self._transport)
         self._lane: Lane = "interactive"
+        self._is_view = False
         # Unique between processes by its random part, and cheap per call.
         self._ids = (f"{prefix}-{number}" for prefix in [secrets.token_hex(4)] for number in itertools.count(1))
 
@@ -199,8 +200,9 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session, unless it was handed in; a second time does nothing."""
-        await self._sessions.close()
+        """Close the session, unless it was handed in; a second time does nothing, nor does closing a view."""
+        if not self._is_view:
+            await self._sessions.close()
 
     @property
     def quota(self) -> QuotaSnapshot:
@@ -222,6 +224,7 @@ class Client:
             on_unknown: Told, too, of calls whose outcome stays unknown, and of those that are cancelled.
         """
         view = copy.copy(self)
+        view._is_view = True  # noqa: SLF001 -- a copy of itself
         if lane is not None:
             view._lane = lane  # noqa: SLF001 -- a copy of itself
         outermost = () if on_unknown is None else (TellUnknown(on_unknown),)
@@ -284,7 +287,9 @@ class Client:
             fault = self.credentials.redact(str(error))
         answer = describe(response, self.credentials.redact)
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
-        misfit = ResponseValidationError(message, answer=answer, operation=operation.name)
+        misfit = ResponseValidationError(
+            message, answer=answer, outcome=request.call.in_flight, operation=operation.name
+        )
         misfit.attempts, misfit.call_id = tuple(request.call.attempts), request.call.id
         raise misfit
 

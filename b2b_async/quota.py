@@ -86,6 +86,8 @@ _BARE_SHRINK, _BARE_GROW, _BARE_LEAST = 0.7, 0.01, 0.05
 _OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
 """Seconds, not windows: how long an overloaded platform takes has nothing to do with the quota."""
 _OVERLOAD_SPEED = 0.5
+_ENOUGH_DOUBLINGS = 100
+"""Beyond a thousand, a float overflows."""
 _LONGEST_HOLD = 120.0
 """Seconds; a server that asks for more is asked again after this."""
 
@@ -397,7 +399,7 @@ class LeaseWindow:
         if headers.retry_after is not None:
             self._hold(now, headers.retry_after + self.window * _MARGIN)
         else:
-            seconds = min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0**self._overloads)
+            seconds = min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** min(_ENOUGH_DOUBLINGS, self._overloads))
             self._overloads += 1
             self._hold(now, seconds)
             self._slow_until = self.held_until + self.window
@@ -414,7 +416,9 @@ class LeaseWindow:
         self._episodes += 1
         jitter = 0.0
         if self._episodes > 1:
-            jitter = self._uniform() * min(self.window / 4, self.window * _JITTER * 2.0**self._episodes)
+            jitter = self._uniform() * min(
+                self.window / 4, self.window * _JITTER * 2.0 ** min(_ENOUGH_DOUBLINGS, self._episodes)
+            )
         self._hold(now, (headers.delay or 0.0) + self.window * _MARGIN + jitter)
 
     def _look(self, ticket: Ticket, now: float, remaining: int, resets_after: float) -> None:

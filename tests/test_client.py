@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
+import pickle
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from helpers import client_of
+from helpers import CREDENTIALS, client_of, http, raw_server
 
-from b2b_async import Client, Operation, Quota, RateLimiter, v3
-from b2b_async.errors import AuthenticationError, NotFoundError, ServerError
+from b2b_async import Client, Credentials, Operation, Quota, RateLimiter, Request, v3
+from b2b_async._call import CallState
+from b2b_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    ResponseValidationError,
+    ServerError,
+)
+from b2b_async.middleware.auth import Auth
 from b2b_async.sandbox import Faults, Sandbox
 
 if TYPE_CHECKING:
-    from b2b_async import Credentials, Handler, Request, Response
+    from b2b_async import Handler, Response
 
 
 async def test_the_plugin_gives_a_client_of_a_sandbox(b2b_sandbox: Sandbox, b2b_client: Client) -> None:
@@ -151,3 +162,87 @@ async def test_an_interactive_call_does_not_wait_behind_bulk() -> None:
     # The very first one may meet a window that a burst has emptied to its last fifth.
     assert sorted(waits)[18] <= 1.0
     assert sandbox.throttle.refused == 0
+
+
+async def test_a_pipeline_without_the_status_room_still_tells_what_happened() -> None:
+    """A 401 whose envelope nobody has opened was not carried out."""
+    async with Sandbox() as sandbox:
+        credentials = Credentials("wrong", "wrong-store")
+        async with Client(credentials, base_url=sandbox.url, middlewares=[Auth(credentials)]) as client:
+            with pytest.raises(ResponseValidationError) as caught:
+                await v3.orders.assign_customer_orders(client, 1001)
+
+    assert caught.value.outcome == "unknown", "the sandbox says 500 to a wrong store"
+
+
+async def test_a_class_that_cannot_be_made_is_an_error_of_ours() -> None:
+    """Though the call was carried out."""
+
+    @attrs.frozen
+    class Odd:
+        total: complex
+
+    async with Sandbox() as sandbox, client_of(sandbox) as client:
+        with pytest.raises(ResponseValidationError, match="cannot be made into Odd") as caught:
+            await client.call(v3.orders.ASSIGN_CUSTOMER_ORDERS, 1001, body=b"{}", into=Odd)
+
+    assert caught.value.outcome == "applied"
+
+
+def test_what_holds_a_token_is_not_pickled() -> None:
+    """And shows the names of its headers only."""
+    request = Request(operation=v3.orders.ASSIGN_CUSTOMER_ORDERS, path="/x", call=CallState("1"))
+    signed = request.with_headers({"X-Auth-Token": "secret"})
+
+    assert repr(signed.headers) == "<headers X-Auth-Token>"
+    for holder in (signed, Auth(Credentials(legacy_token="secret"))):
+        with pytest.raises(TypeError, match="not picklable"):
+            pickle.dumps(holder)
+
+
+def test_a_token_is_blanked_out_in_every_form() -> None:
+    """Also where it holds quotes, or where one token is the beginning of the other."""
+    odd = Credentials('se"cret\\tok', "store", 'se"cret\\tok-legacy')
+
+    assert odd.redact('a se"cret\\tok b se"cret\\tok-legacy c') == "a *** b *** c"
+    assert odd.redact(r"{'a': 'se\"cret\\tok-legacy'}") == "{'a': '***'}"
+
+
+async def test_a_token_in_an_id_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Not on success either."""
+    async with raw_server(http(200, '{"data": {"total": 1}}', "X-Request-Id: secret-token")) as (url, _):
+        with caplog.at_level(logging.DEBUG, logger="b2b_async"):
+            async with Client(CREDENTIALS, base_url=url) as client:
+                await v3.orders.assign_customer_orders(client, 1)
+
+    assert "answered 200" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("depth", [10, 100, 700, 900, 5000])
+async def test_deep_answers_make_errors_that_pickle(depth: int) -> None:
+    """What is nested beyond reason is left out."""
+    body = '{"code": 400, "data": {"x": ' + "[" * depth + "]" * depth + "}}"
+    async with raw_server(http(400, body, "X-Request-Id: \xff")) as (url, _):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(BadRequestError) as caught:
+                await v3.orders.assign_customer_orders(client, 1)
+
+    error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 -- made in the line itself
+    assert (error.answer.payload is None) == (depth > 64)
+    assert str(error).encode()
+
+
+async def test_a_huge_error_costs_little() -> None:
+    """15 kB of gzip that are 15 MB of blanks: only the beginning is looked at."""
+    page = gzip.compress(b"ab " * 5_000_000)
+    async with raw_server(http(400, page, "Content-Encoding: gzip", content_type="text/html")) as (url, _):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            tracemalloc.start()
+            with pytest.raises(BadRequestError) as caught:
+                await v3.orders.assign_customer_orders(client, 1)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+
+    assert peak < 4 << 20
+    assert caught.value.message == ("ab " * 70)[:200]

@@ -149,7 +149,38 @@ def test_a_limiter_moves_to_another_loop_only_when_nobody_waits() -> None:
 
     asyncio.run(take())
     asyncio.run(take())
-    limiter._bulk.append(asyncio.Future(loop=(loop := asyncio.new_event_loop())))
-    loop.close()
+    other = asyncio.new_event_loop()
+    limiter._loop = other
+    limiter._bulk.append(asyncio.Future(loop=other))
     with pytest.raises(ConfigurationError, match="another event loop"):
         asyncio.run(take())
+    other.close()
+    asyncio.run(take())
+
+
+def test_a_loop_that_dies_with_calls_in_it_leaves_a_limiter_that_works() -> None:
+    """Its waiters are forgotten, and the slot of its call in flight is leased like any other."""
+    limiter = RateLimiter(Quota(2, 60.0))
+    loop = asyncio.new_event_loop()
+
+    async def hold() -> None:
+        ticket = await limiter.acquire()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            limiter.report(ticket, None, SILENCE)
+
+    tasks = [loop.create_task(hold()), loop.create_task(hold()), loop.create_task(hold())]
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert limiter._books.in_flight == 2
+    loop.close()
+    for task in tasks:
+        task.get_coro().close()  # type: ignore[union-attr]
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    async def look() -> tuple[int, int]:
+        await asyncio.sleep(0)
+        limiter._books.report(limiter._books.try_acquire(1e9, "interactive"), 1e9, 200, SILENCE)  # type: ignore[arg-type]
+        return limiter._books.in_flight, limiter.snapshot().waiting_interactive
+
+    assert asyncio.run(look()) == (0, 0)

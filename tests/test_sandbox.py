@@ -275,7 +275,7 @@ async def test_a_lost_connection_ends_as_it_says(session: aiohttp.ClientSession,
     assert met.seconds == pytest.approx(30 if "hang" in fault else 0, abs=0.1)
 
 
-@pytest.mark.parametrize("fault", ["truncated", "truncated-chunks"])
+@pytest.mark.parametrize("fault", ["truncated", "truncated-chunks", "envelope-cut"])
 async def test_a_truncated_answer_is_not_whole_http(session: aiohttp.ClientSession, fault: str) -> None:
     """By its length, or by its chunks."""
     assert isinstance((await meet(session, fault)).error, aiohttp.ClientPayloadError)

@@ -185,22 +185,34 @@ async def test_no_whole_answer_leaves_the_outcome_unknown(answer: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("body", "outcome"),
     [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        (b'{"code": 200, "data', "applied"),
+        (b' {\n"code":"201" ', "applied"),
+        (b'{"code": 20', "unknown"),
+        (b'{"code": 400, "data', "unknown"),
+        (b'{"data": {"code": 200', "unknown"),
+        (b'{"code": 600,', "unknown"),
+        (b"{", "unknown"),
+        (b"", "unknown"),
     ],
 )
-async def test_a_success_that_breaks_off_was_applied(answer: bytes) -> None:
-    """The status said yes before the body was lost."""
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_good_status_that_breaks_off_means_what_its_code_says(
+    body: bytes, outcome: str, chunked: object
+) -> None:
+    """The API refuses under 200 too, so only the envelope's code is a yes, as far as it has come."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n" + body
+    if chunked:
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n" + body
     async with raw_server(answer) as (url, _):
         error = await failing_put(url)
         ambiguous = await failing_post(url)
 
     assert type(error) is APIConnectionError
-    assert (error.outcome, error.status) == ("applied", 200)
+    assert (error.outcome, error.status) == (outcome, 200)
     assert type(ambiguous) is AmbiguousOutcomeError
-    assert ambiguous.outcome == "applied"
+    assert ambiguous.outcome == outcome
 
 
 async def test_an_error_that_breaks_off_is_unknown() -> None:
@@ -214,17 +226,27 @@ async def test_an_error_that_breaks_off_is_unknown() -> None:
     assert (type(other), other.outcome, len(arrived)) == (NotFoundError, "rejected", 1)
 
 
-@pytest.mark.parametrize("body", [b'{"code": 200, "da', b"", b'{"a": "\xff"}', b"[" * 50_000, b'{"a": NaN}'])
-async def test_a_body_that_is_no_json_was_applied(body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (b'{"code": 200, "da', "applied"),
+        (b'{"code": 200, "a": "\xff"}', "applied"),
+        (b'{"code": 200, "a": NaN}', "applied"),
+        (b'{"code": 400, "data": {}, "message": "refused"', "unknown"),
+        (b"", "unknown"),
+        (b"[" * 50_000, "unknown"),
+    ],
+)
+async def test_a_body_that_is_no_json_means_what_its_code_says(body: bytes, outcome: str) -> None:
     """JSON that breaks off may be asked for again where that is safe."""
     async with raw_server(http(200, body)) as (url, _):
         error = await failing_put(url)
         ambiguous = await failing_post(url)
 
     assert isinstance(error, ResponseValidationError)
-    assert (error.outcome, error.retryable) == ("applied", True)
+    assert (error.outcome, error.retryable) == (outcome, True)
     assert type(ambiguous) is AmbiguousOutcomeError
-    assert ambiguous.outcome == "applied"
+    assert ambiguous.outcome == outcome
 
 
 async def test_html_under_200_is_not_the_apis_word() -> None:
@@ -240,15 +262,45 @@ async def test_html_under_200_is_not_the_apis_word() -> None:
     assert (error.outcome, other.outcome, len(arrived)) == ("unknown", "unknown", 3)
 
 
-async def test_a_redirect_is_never_followed() -> None:
-    """The token does not travel."""
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(301, "rejected"), (302, "unknown"), (303, "unknown"), (307, "rejected")]
+)
+async def test_a_redirect_is_never_followed(status: int, outcome: str) -> None:
+    """The token does not travel. "See Other" is how some servers answer what they have carried out."""
     async with raw_server(GOOD) as (target, taken):
-        async with raw_server(http(302, "", f"Location: {target}/x")) as (url, arrived):
-            error = await failing_put(url)
+        async with raw_server(http(status, "", f"Location: {target}/x")) as (url, arrived):
+            errors = [await failing_put(url, retry=RetryPolicy()), await failing_post(url, retry=RetryPolicy())]
 
-    assert isinstance(error, UnexpectedRedirectError)
-    assert error.outcome == "rejected"
-    assert (len(arrived), len(taken)) == (1, 0)
+    assert [type(error) for error in errors] == [UnexpectedRedirectError] * 2
+    assert [error.outcome for error in errors] == [outcome] * 2
+    assert (len(arrived), len(taken)) == (2, 0)
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_an_answer() -> None:
+    """A proxy that sends one twice would else answer the next request on the connection, whatever becomes of that."""
+    asked: list[str] = []
+
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append("first")
+        good = b'{"data": {"orderId": "117"}}'
+        answer = http(200, good).replace(b"Connection: close\r\n", b"")
+        writer.write(answer)
+        await writer.drain()
+        await asyncio.sleep(1)
+        writer.write(answer)
+        await writer.drain()
+        while await reader.read(1000):
+            asked.append("again on the same connection")
+
+    refusal = http(404, '{"code": 404, "data": {}}')
+    async with raw_server(twice, refusal) as (url, arrived), client_at(url, retry=RetryPolicy()) as client:
+        await v2.orders.create_order(client, "1", "2", order_id="117", total_inc_tax=Decimal(1))
+        await asyncio.sleep(2)
+        with pytest.raises(NotFoundError):
+            await v2.orders.create_order(client, "1", "2", order_id="118", total_inc_tax=Decimal(1))
+
+    assert asked == ["first"]
+    assert [b'"118"' in request for request in arrived] == [False, True]
 
 
 async def test_an_attempt_ends_in_time() -> None:
@@ -278,14 +330,14 @@ async def test_a_huge_body_is_not_read_to_its_end(status: int) -> None:
         error = await failing_put(url)
 
     assert isinstance(error, ResponseValidationError if status == 200 else ServerError)
-    assert error.outcome == ("applied" if status == 200 else "unknown")
+    assert error.outcome == "unknown"
     assert ("larger than 16,777,216 bytes" in str(error)) == (status == 200)
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [("application/json", "applied"), ("text/html", "unknown")])
 async def test_a_body_may_be_larger_or_smaller_if_one_says_so(kind: str, outcome: str) -> None:
     """The bound is the client's; a large page of a proxy is no yes of the API either."""
-    body = " " * 100_000 + '{"data": {"total": 3}}'
+    body = '{"code": 200, "data": {"total": 3}' + " " * 100_000 + "}"
     async with raw_server(http(200, body, content_type=kind)) as (url, _):
         async with client_at(url, max_body=200_000) as client:
             assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
@@ -329,6 +381,8 @@ async def test_no_secret_and_no_aiohttp_object_hangs_on_an_error() -> None:
 async def test_a_closed_client_says_so() -> None:
     """And one that was never opened."""
     client = Client(CREDENTIALS)
+    async with client, client:
+        pass
     with pytest.raises(ConfigurationError, match="closed, or was never opened") as caught:
         await v3.orders.assign_customer_orders(client, 1)
     assert caught.value.outcome == "not_sent"
@@ -360,13 +414,43 @@ async def test_a_session_that_raises_by_itself_does_not_change_our_errors() -> N
     assert len(arrived) == 1
 
 
-@pytest.mark.parametrize("name", ["x-store-hash", "Authorization"])
+@pytest.mark.parametrize("name", ["x-store-hash", "Authorization", "Expect"])
 async def test_a_session_with_credentials_of_its_own_is_refused(name: str) -> None:
-    """They would be mixed with ours."""
+    """They would be mixed with ours; with or without "async with"."""
     async with aiohttp.ClientSession(headers={name: "z"}) as session:
         with pytest.raises(ConfigurationError, match="must not set auth"):
             async with client_at("http://127.0.0.1:9", session=session):
                 pass
+        with pytest.raises(ConfigurationError, match="must not set auth"):
+            await v3.orders.assign_customer_orders(Client(CREDENTIALS, session=session), 1)
+
+
+async def test_a_client_of_a_borrowed_session_opens_again() -> None:
+    """And a view's end closes nothing."""
+    async with raw_server(GOOD) as (url, arrived), aiohttp.ClientSession() as session:
+        client = Client(CREDENTIALS, base_url=url, session=session)
+        for _ in range(2):
+            async with client, client.with_options(lane="bulk") as view:
+                await v3.orders.assign_customer_orders(view, 1)
+            async with client:
+                async with client.with_options():
+                    pass
+                await v3.orders.assign_customer_orders(client, 1)
+        with pytest.raises(ConfigurationError, match="closed"):
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert len(arrived) == 4
+
+
+async def test_a_query_that_cannot_be_written_is_a_mistake_and_not_tried_again() -> None:
+    """Also where there is no body to see leaving."""
+    operation = Operation("Get All Companies", "v3", "GET", "/companies")
+    query: Any = {"a": None}
+    async with raw_server(GOOD) as (url, arrived), client_at(url, retry=RetryPolicy()) as client:
+        with pytest.raises(ConfigurationError, match="cannot be written as HTTP") as caught:
+            await client.send(operation, query=query)
+
+    assert (caught.value.outcome, len(caught.value.attempts), arrived) == ("not_sent", 1, [])
 
 
 async def test_waiting_for_a_connection_is_not_sending() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from b2b_async._messages import Headers
 from b2b_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -12,13 +13,6 @@ if TYPE_CHECKING:
     from b2b_async._config import Credentials
     from b2b_async._messages import APIVersion, Request, Response
     from b2b_async._pipeline import Handler
-
-
-class _Signature(dict[str, str]):
-    """Headers that hold a token: a debugger or an error tracker that shows variables shows only this."""
-
-    def __repr__(self) -> str:
-        return "<credentials>"
 
 
 class Auth:
@@ -33,12 +27,12 @@ class Auth:
 
     def __init__(self, credentials: Credentials) -> None:
         """Choose the headers of each API version once."""
-        self._headers: dict[APIVersion, _Signature] = {}
+        self._headers: dict[APIVersion, Headers] = {}
         token, store, legacy = credentials.access_token, credentials.store_hash, credentials.legacy_token
         if legacy is not None:
-            self._headers["v2"] = self._headers["v3"] = _Signature({"authToken": legacy})
+            self._headers["v2"] = self._headers["v3"] = Headers({"authToken": legacy})
         if token is not None and store is not None:
-            self._headers["v3"] = _Signature({"X-Auth-Token": token, "X-Store-Hash": store})
+            self._headers["v3"] = Headers({"X-Auth-Token": token, "X-Store-Hash": store})
 
     def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
         """Pass *request* on with its credential.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from b2b_async.errors import B2BError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
@@ -18,7 +18,15 @@ logger = logging.getLogger("b2b_async")
 
 
 class Logging:
-    """Log successful calls at DEBUG and failed ones at INFO, for the caller has the error itself."""
+    """Log successful calls at DEBUG and failed ones at INFO, for the caller has the error itself.
+
+    Args:
+        redact: Blanks out secrets in what the server says.
+    """
+
+    def __init__(self, redact: Callable[[str], str] = str) -> None:
+        """Keep what blanks out secrets."""
+        self._redact = redact
 
     def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
         """Pass *request* on and log how it ended."""
@@ -52,6 +60,6 @@ class Logging:
             operation.method,
             request.path,
             len(request.call.attempts) + 1,
-            response.request_id,
+            self._redact(str(response.request_id)),
         )
         return response

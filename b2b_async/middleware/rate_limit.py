@@ -40,8 +40,10 @@ class RateLimit:
         try:
             response = await handler(request)
         except BaseException as error:  # a cancellation, too, may have come after the request left
-            outcome = error.outcome if isinstance(error, B2BError) else request.call.in_flight
-            if outcome == "not_sent":
+            call = request.call
+            if isinstance(error, B2BError):
+                call.tell(error)
+            if (error.outcome if isinstance(error, B2BError) else call.in_flight) == "not_sent":
                 limiter.unsent(ticket)
             else:
                 limiter.report(ticket, None, _SILENCE)

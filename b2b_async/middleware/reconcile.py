@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -19,9 +19,9 @@ from b2b_async.errors import (
     AmbiguousOutcomeError,
     APIStatusError,
     B2BError,
+    ConfigurationError,
     ConflictError,
     RateLimitError,
-    ResponseValidationError,
 )
 
 if TYPE_CHECKING:
@@ -44,11 +44,13 @@ class Reconcile:
     """Settle a call that says how, when its answer is lost.
 
     Args:
+        redact: Blanks out secrets in what the server says.
         uniform: A source of random numbers in [0, 1), for jitter.
     """
 
-    def __init__(self, *, uniform: Callable[[], float] = random.random) -> None:
+    def __init__(self, redact: Callable[[str], str] = str, *, uniform: Callable[[], float] = random.random) -> None:
         """Keep the source of jitter."""
+        self.redact = redact
         self.uniform = uniform
 
     def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
@@ -76,10 +78,11 @@ class _Search:
     def __init__(
         self, room: Reconcile, request: Request, handler: Handler, how: Reconciliation, lost: AmbiguousOutcomeError
     ) -> None:
-        self._uniform = room.uniform
+        self._uniform, self._redact = room.uniform, room.redact
         self._request = request
         self._handler = handler
-        self._how = how
+        self._lookups = list(how.lookups)
+        self._may_send = how.resend_if_absent
         self._lost = lost
         self._clock = asyncio.get_running_loop().time
         self._lost_at = self._clock()
@@ -94,7 +97,7 @@ class _Search:
         return found
 
     async def _find(self) -> Response:
-        lost, request, may_send = self._lost, self._request, self._how.resend_if_absent
+        lost, request = self._lost, self._request
         for number in range(_MOST_LOOKS):
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**number) * (0.5 + 0.5 * self._uniform())
             deadline = request.call.deadline
@@ -112,8 +115,8 @@ class _Search:
                 return found
             if self._all_refused:
                 break
-            if may_send and self._absences() >= _LOOKS_BEFORE_SENDING_AGAIN:
-                may_send = False
+            if self._may_send and self._absences() >= _LOOKS_BEFORE_SENDING_AGAIN:
+                self._may_send = False
                 again = attrs.evolve(request, attempt=len(request.call.attempts) + 1)
                 try:
                     return await self._handler(again)
@@ -130,23 +133,31 @@ class _Search:
         raise lost
 
     async def _look(self) -> Response | None:
-        """Ask in each way until one answers."""
-        refused = 0
-        for lookup in self._how.lookups:
+        """Ask in each way until one tells of the order."""
+        in_vain = 0
+        for lookup in tuple(self._lookups):
             try:
                 response = await self._handler(self._ask(lookup))
-            except APIStatusError as error:
-                if error.code in lookup.absent:
-                    self._write_down(lookup, error, absent=True)
-                    return None
-                refused += error.outcome == "rejected" and not isinstance(error, RateLimitError)
-                self._write_down(lookup, error)
+                found = lookup.read(response)
+            except ConflictError as error:
+                error.attempts, error.call_id = tuple(self._request.call.attempts), self._request.call.id
+                raise
             except B2BError as error:
-                self._write_down(lookup, error)
+                absent = isinstance(error, APIStatusError) and error.code in lookup.absent
+                self._write_down(lookup, "absent" if absent else "failed", type(error).__name__, error.request_id)
+                if not absent:
+                    in_vain += _will_fail_again(error)
+                    continue
+                found = None
             else:
-                return self._read(lookup, response)
-        # Where no way to look is open to these credentials, another look would only use up quota.
-        self._all_refused = refused == len(self._how.lookups)
+                if found is None:
+                    self._write_down(lookup, "absent", None, response.request_id)
+            # What has told something is asked first from now on.
+            self._lookups.remove(lookup)
+            self._lookups.insert(0, lookup)
+            return found
+        # Where no way to look is open to this client, another look would only use up quota.
+        self._all_refused = in_vain == len(self._lookups)
         return None
 
     def _ask(self, lookup: LookUp) -> Request:
@@ -157,36 +168,29 @@ class _Search:
             call=CallState(f"{call.id}-look-{len(self._lost.looked_up) + 1}", deadline=call.deadline),
             headers=self._request.headers,
             lane=self._request.lane,
+            once=True,
         )
-
-    def _read(self, lookup: LookUp, response: Response) -> Response | None:
-        try:
-            found = lookup.read(response)
-        except ConflictError as error:
-            call = self._request.call
-            error.attempts, error.call_id = tuple(call.attempts), call.id
-            raise
-        except ResponseValidationError as error:
-            self._write_down(lookup, error, request_id=response.request_id)
-            return None
-        if found is None:
-            self._write_down(lookup, None, absent=True, request_id=response.request_id)
-        return found
 
     def _write_down(
-        self, lookup: LookUp, error: B2BError | None, *, absent: bool = False, request_id: str | None = None
+        self, lookup: LookUp, result: Literal["absent", "failed"], error: str | None, request_id: str | None
     ) -> None:
-        result = LookUpResult(
+        looked = LookUpResult(
             operation=lookup.operation.name,
-            result="absent" if absent else "failed",
-            error=None if error is None else type(error).__name__,
-            request_id=request_id or (None if error is None else error.request_id),
+            result=result,
+            error=error,
+            request_id=None if request_id is None else self._redact(request_id),
             after=self._clock() - self._lost_at,
         )
-        self._lost.looked_up += (result,)
-        if absent:
+        self._lost.looked_up += (looked,)
+        if result == "absent":
             # A good status whose record nobody can find is no longer proof that it was done.
             self._lost.outcome = "unknown"
 
     def _absences(self) -> int:
         return sum(result.result == "absent" for result in self._lost.looked_up)
+
+
+def _will_fail_again(error: B2BError) -> bool:
+    """Whether a look-up is not open to this client: its credentials, its certificates, or it is closed."""
+    refused = error.outcome == "rejected" and not isinstance(error, RateLimitError)
+    return refused or isinstance(error, ConfigurationError) or getattr(error, "retryable", True) is False

@@ -15,7 +15,7 @@ import attrs
 import tenacity
 
 from b2b_async._call import Attempt
-from b2b_async._policy import RAISE, Tally, decide
+from b2b_async._policy import RAISE, RetryPolicy, Tally, decide
 from b2b_async.errors import AmbiguousOutcomeError, B2BError, QuotaWaitTooLongError
 
 if TYPE_CHECKING:
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
-    from b2b_async._policy import RetryPolicy, Verdict
+    from b2b_async._policy import Verdict
     from b2b_async.errors import StopReason
 
 logger = logging.getLogger("b2b_async")
 
+_ONCE = RetryPolicy(attempts=1, throttled=0)
 _COST = {"transient": 10, "told": 10, "throttled": 4}
 _OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
 """Seconds after refusals that no limiter holds the store for."""
@@ -70,6 +71,7 @@ class _Retries:
 
     def __init__(self, shared: Retry, request: Request, handler: Handler) -> None:
         self._shared = shared
+        self._policy = _ONCE if request.once else shared.policy
         self._request = request
         self._handler = handler
         self._tally = Tally()
@@ -111,9 +113,10 @@ class _Retries:
     def _again(self, error: BaseException) -> bool:
         if not isinstance(error, B2BError):
             return False
+        self._request.call.tell(error)
         self._tally = self._tally.after(error)
         self._verdict = decide(
-            error, idempotent=self._request.operation.idempotent, tally=self._tally, policy=self._shared.policy
+            error, idempotent=self._request.operation.idempotent, tally=self._tally, policy=self._policy
         )
         self._stopped = self._verdict.stopped
         self._record(error)
@@ -127,7 +130,7 @@ class _Retries:
             return 0.0  # the limiter holds the store, and lets this call go first
         delay = verdict.delay
         if verdict.kind == "throttled":  # refused where the limiter does not see it: in an envelope, or without one
-            delay = max(delay, min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** (self._tally.throttled - 1)))
+            delay = max(delay, min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** min(9, self._tally.throttled - 1)))
         return delay + _TOLD_JITTER * uniform()
 
     def _hopeless(self, state: tenacity.RetryCallState) -> bool:
@@ -197,7 +200,7 @@ class _Retries:
         if self._stopped == "attempts":
             self._why_stopped = "the retry policy's attempts are used up"
         elif self._stopped == "delay":
-            longest = self._shared.policy.max_delay
+            longest = self._policy.max_delay
             self._why_stopped = f"the server asks for a delay of more than {longest:g} s (RetryPolicy.max_delay)"
         if self._why_stopped:
             notes.append(f"not tried again: {self._why_stopped}")

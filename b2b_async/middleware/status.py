@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from b2b_async._envelope import Envelope, UndecodableBodyError
+from b2b_async._envelope import Envelope, UndecodableBodyError, writable
 from b2b_async._messages import Response
-from b2b_async._policy import outcome_of_head, outcome_of_status
+from b2b_async._policy import outcome_of_body, outcome_of_status
 from b2b_async.errors import Answer, ResponseValidationError, class_for_status
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class RaiseForStatus:
         if response.status not in _SUCCESS:
             raise self._error(request, response, response.status, under_success=False)
         if response.status == _NO_CONTENT:
+            request.call.in_flight = "applied"
             return response
         try:
             envelope = Envelope.parse(response.body)
@@ -58,6 +59,7 @@ class RaiseForStatus:
         if status is not None:
             raise self._error(request, response, status, under_success=True)
         self._proven.add(request.operation.version)
+        request.call.in_flight = "applied"
         return Response(response.status, response.headers, response.body, envelope)
 
     def _error(self, request: Request, response: Response, status: int, *, under_success: bool) -> APIStatusError:
@@ -72,11 +74,13 @@ class RaiseForStatus:
         return class_for_status(status)(text, answer=answer, outcome=outcome, operation=name)
 
     def _undecodable(self, request: Request, response: Response, reason: str) -> ResponseValidationError:
-        kind = self._redact(response.headers.get("Content-Type", "application/json"))
+        kind = writable(self._redact(response.headers.get("Content-Type", "application/json")))
         name = request.operation.name
         answer = describe(response, self._redact)
         text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
-        error = ResponseValidationError(text, answer=answer, outcome=outcome_of_head(response), operation=name)
+        error = ResponseValidationError(
+            text, answer=answer, outcome=outcome_of_body(response, response.body), operation=name
+        )
         error.retryable = True
         return error
 
@@ -101,8 +105,8 @@ def describe(
         message=envelope.message,
         fields=envelope.fields,
         payload=envelope.payload,
-        request_id=None if request_id is None else redact(request_id),
-        trace_id=None if trace_id is None else redact(trace_id),
+        request_id=None if request_id is None else writable(redact(request_id)),
+        trace_id=None if trace_id is None else writable(redact(trace_id)),
         retry_after=response.retry_after,
     )
 

@@ -68,6 +68,9 @@ class TellUnknown:
             attempts=tuple(call.attempts),
         )
         try:
-            self._hook(details)
+            result = self._hook(details)
+            if inspect.iscoroutine(result):  # from a lambda or a partial, which do not look like it
+                result.close()
+                logger.error("on_unknown is async, so it was not carried out [call %s]", call.id)
         except Exception:
             logger.exception("on_unknown raised an error [call %s]", call.id)

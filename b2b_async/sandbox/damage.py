@@ -34,6 +34,8 @@ async def inflict(
         return _REFUSALS[fault](faults, window)
     if fault in {"reset-before", "close-before", "hang-before"}:
         return await _break(fault, request, faults)
+    if fault == "envelope-cut":
+        return await _truncated(request, _enveloped(400)(faults, window), chunked=False)
     if fault == "slow":
         await asyncio.sleep(faults.slow_seconds)
     # The endpoints answer in whole bodies.

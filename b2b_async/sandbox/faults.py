@@ -38,6 +38,7 @@ Fault = Literal[
     "envelope-400",
     "envelope-429",
     "envelope-500",
+    "envelope-cut",
     "redirect",
     "slow",
     "trickle",
@@ -49,8 +50,8 @@ Fault = Literal[
 back. ``reset`` and ``close`` end the connection without an answer, ``hang`` never answers (``Faults.hang_seconds``).
 ``truncated`` and ``truncated-chunks`` end the connection in the middle of the body, ``cut-gzip`` ends the compressed
 data too early in a whole answer, ``malformed`` is JSON gone wrong. ``html`` is a proxy's page under 200,
-``content-type`` good JSON by another name. ``envelope-…`` says no under HTTP 200. ``redirect`` points to another host
-(``Faults.redirect_to``). ``slow`` acts and answers late, ``trickle`` answers byte by byte.
+``content-type`` good JSON by another name. ``envelope-…`` says no under HTTP 200, ``envelope-cut`` in half a body.
+``redirect`` points to another host (``Faults.redirect_to``). ``slow`` acts and answers late, ``trickle`` answers byte by byte.
 """
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)

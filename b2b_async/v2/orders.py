@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
 
 import attrs
 
@@ -88,13 +89,13 @@ async def create_order(
     if send_again and not look:
         message = "resend_if_absent needs reconcile: only a look-up can say that the order is absent"
         raise InvalidArgumentError(message)
-    lookup = _LookUp(str(company_id), order_id) if look else None
+    lookup = _LookUp(client, unquote(path[0]), order_id) if look else None
     registered = await client.call(
         CREATE_ORDER,
         *path,
         body=arguments.encode_json(body),
         into=_Registered,
-        reconcile=None if lookup is None else lookup.reconciliation(client, resend_if_absent=send_again),
+        reconcile=None if lookup is None else lookup.reconciliation(resend_if_absent=send_again),
     )
     return CreatedOrder(registered.order_id, reconciled=lookup is not None and lookup.found)
 
@@ -107,16 +108,17 @@ class _Registered:
 class _LookUp:
     """Finds out whether an order is registered with a company, and remembers that it has."""
 
-    def __init__(self, company_id: str, order_id: str) -> None:
+    def __init__(self, client: Client, company_id: str, order_id: str) -> None:
+        self._credentials = client.credentials
         self._company_id, self._order_id = company_id, order_id
         self._segment = arguments.path_id(order_id, "order_id")
         self.found = False
 
-    def reconciliation(self, client: Client, *, resend_if_absent: bool) -> Reconciliation:
-        """Say how to look, given what the credentials of *client* open."""
+    def reconciliation(self, *, resend_if_absent: bool) -> Reconciliation:
+        """Say how to look, given what the credentials of the client open."""
         path = _GET_COMPANY.path(self._segment)
         v2 = LookUp(operation=_GET_COMPANY, path=path, read=self._read, absent=_ABSENT)
-        if client.credentials.access_token is None or not _is_number(self._order_id):
+        if self._credentials.access_token is None or not _is_number(self._order_id):
             return Reconciliation(lookups=(v2,), resend_if_absent=resend_if_absent)
         # v2 answers for any order id; v3 is not deprecated, but takes numbers only.
         path = _GET_ORDER.path(self._segment)
@@ -124,33 +126,37 @@ class _LookUp:
         return Reconciliation(lookups=(v3, v2), resend_if_absent=resend_if_absent)
 
     def _read(self, response: Response) -> Response | None:
-        company = self._company(response.envelope)
+        company = self._company(response)
         if company is None:
             return None
         if not _same(company, self._company_id):
             message = (
                 f"{CREATE_ORDER.name}: the answer was lost, and a look-up shows order {self._order_id} registered "
-                f"with company {company}, not with company {self._company_id}"
+                f"with company {self._credentials.redact(company)}, not with company {self._company_id}"
             )
-            answer = Answer(status=409, under_success=True, request_id=response.request_id, trace_id=response.trace_id)
+            request_id = self._credentials.redact(response.request_id or "") or None
+            answer = Answer(status=409, under_success=True, request_id=request_id)
             raise ConflictError(message, answer=answer, outcome="unknown", operation=CREATE_ORDER.name)
         self.found = True
         # What the lost answer would have said.
         return attrs.evolve(response, envelope=Envelope({"code": 200, "data": {"orderId": self._order_id}}))
 
-    def _company(self, envelope: Envelope | None) -> str | None:
+    def _company(self, response: Response) -> str | None:
         """Read the company that the order is registered with; v3 sends the order alone or in a list, v2 the company."""
-        data = None if envelope is None else envelope.data
+        data = None if response.envelope is None else response.envelope.data
         if data == []:
             return None
         for record in cast("list[object]", data) if isinstance(data, list) else [data]:
             known = cast("dict[str, object]", record) if isinstance(record, dict) else {}
             if _same(known.get("bcOrderId", self._order_id), self._order_id) and "companyId" in known:
                 company = known["companyId"]
-                return str(company) if company else None  # null, 0 and "" stand for none
+                if company is None or company in (0, ""):
+                    return None
+                if isinstance(company, str | int) and not isinstance(company, bool):
+                    return str(company) if isinstance(company, str) else f"{company:d}"
         # To take it for an absence could bring about a second creation.
         message = "the answer to a look-up names no company of the order that was looked for"
-        raise ResponseValidationError(message)
+        raise ResponseValidationError(message, answer=Answer(status=response.status, request_id=response.request_id))
 
 
 def _is_number(text: str) -> bool:
@@ -159,5 +165,5 @@ def _is_number(text: str) -> bool:
 
 def _same(one: object, other: object) -> bool:
     """Whether two ids are the same: 7, "7" and "07" are."""
-    first, second = str(one), str(other)
-    return first == second or (_is_number(first) and _is_number(second) and int(first) == int(second))
+    first, second = str(one).strip(), str(other)
+    return first == second or (_is_number(first) and _is_number(second) and first.lstrip("0") == second.lstrip("0"))
