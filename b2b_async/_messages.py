@@ -136,8 +136,10 @@ class Request:
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """Give the same request with *headers* added; ``attrs.evolve`` would look all fields up each time."""
+        merged = Headers(self.headers)
+        merged.update(headers)
         added = object.__new__(Request)
-        vars(added).update(vars(self), headers=Headers({**self.headers, **headers}))
+        vars(added).update(vars(self), headers=merged)
         return added
 
 

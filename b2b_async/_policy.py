@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from b2b_async._messages import Response
     from b2b_async.errors import B2BError, StopReason
 
-_SUCCESS = range(200, 300)
 _INTERNAL_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
 _ENOUGH_DOUBLINGS = 100
@@ -180,17 +179,10 @@ def outcome_of_status(status: int, retry_after: float | None) -> Literal["reject
     return "unknown" if may_have_acted else "rejected"
 
 
-def outcome_of_head(head: Response) -> Outcome:
-    """Say what an answer tells of the server's deeds before its body has been looked at."""
-    if head.status not in _SUCCESS:
-        return outcome_of_status(head.status, head.retry_after)
-    return "unknown"  # the API also refuses under 200, and what stands before it has pages of its own
+def outcome_of_body(answer: Response) -> Outcome:
+    """Say what an answer with a good status tells of the server's deeds whose body is not whole, or not JSON.
 
-
-def outcome_of_body(head: Response, body: bytes) -> Outcome:
-    """Say what a good answer tells of the server's deeds whose body is not whole, or not JSON.
-
-    The API answers in JSON. Anything else under a good status comes from what stands before the API, and does not
-    say whether the API has seen the request.
+    The API refuses under 200 too, so that only the envelope's code is a yes. And it answers in JSON: anything else
+    comes from what stands before the API, and does not say whether the API has seen the request.
     """
-    return "applied" if head.says_json and opens_with_success(body) else "unknown"
+    return "applied" if answer.says_json and opens_with_success(answer.body) else "unknown"

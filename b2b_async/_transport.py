@@ -8,13 +8,15 @@ aiohttp holds the head of a request back to send it together with the first byte
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
+from b2b_async._headers import retry_after
 from b2b_async._messages import Response
-from b2b_async._policy import outcome_of_body, outcome_of_head
+from b2b_async._policy import outcome_of_body, outcome_of_status
 from b2b_async.errors import (
     Answer,
     APIConnectionError,
@@ -24,6 +26,8 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp.abc import AbstractStreamWriter
 
     from b2b_async._call import CallState
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 _SUCCESS = range(200, 300)
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _NEVER_CEIL = 86_400.0
 """aiohttp rounds timeouts above its ``ceil_threshold`` up to whole seconds; ours are meant as they are."""
 _ERROR_BODY = 256 * 1024
@@ -146,8 +151,7 @@ class Transport:
     async def _exchange(self, request: Request) -> Response | B2BError:
         session = self._sessions.session
         call, body = request.call, request.body
-        head: Response | None = None
-        content: list[bytes] = []
+        status, headers, content = 0, _NO_HEADERS, list[bytes]()
         if body is None:
             call.in_flight = "unknown"  # there is nothing that could tell when it leaves
         try:
@@ -164,24 +168,21 @@ class Transport:
                 timeout=self._timeout if request.reconcile is None else self._shorter_timeout(request),
                 middlewares=(_send_once,),
             ) as answer:
-                head = Response(answer.status, answer.headers, b"")
-                call.in_flight = outcome_of_head(head)
+                status, headers = answer.status, answer.headers
+                if status not in _SUCCESS:
+                    call.in_flight = outcome_of_status(status, retry_after(headers))
                 whole = await self._read(answer, content)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
-            if head is not None and head.status not in _SUCCESS:
-                return head  # the status has said it all; its words are lost
-            if head is not None:
-                call.in_flight = outcome_of_body(head, b"".join(content))
-            return _failure(error, request, head)
+            received = Response(status, headers, b"".join(content)) if status else None
+            if received is None or status in _SUCCESS:
+                return _failure(error, request, received)
+            return received  # the status has said it all, though some of its words are lost
         except BaseException as error:
             # A cancellation goes on as it is, but without aiohttp's frames: their variables hold the signed headers.
             error.__traceback__ = None
             raise
-        received = content[0] if len(content) == 1 else b"".join(content)
-        if not whole and head.status in _SUCCESS:
-            call.in_flight = outcome_of_body(head, received)
-            return self._too_large(request, head)
-        return Response(head.status, head.headers, received)
+        response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
+        return response if whole or status not in _SUCCESS else self._too_large(request, response)
 
     def _shorter_timeout(self, request: Request) -> aiohttp.ClientTimeout:
         """Leave time to look for an answer that this attempt may lose."""
@@ -213,14 +214,14 @@ class Transport:
             del into[1:]
         return size <= self._max_body
 
-    def _too_large(self, request: Request, head: Response) -> B2BError:
+    def _too_large(self, request: Request, beginning: Response) -> B2BError:
         name = request.operation.name
         message = (
-            f"{name}: the answer (status {head.status}) is larger than {self._max_body:,} bytes and was not read on; "
-            "ask for less at once, or allow more (Client(max_body=...))"
+            f"{name}: the answer (status {beginning.status}) is larger than {self._max_body:,} bytes and was not read "
+            "on; ask for less at once, or allow more (Client(max_body=...))"
         )
-        answer = Answer(status=head.status)
-        return ResponseValidationError(message, answer=answer, outcome=request.call.in_flight, operation=name)
+        request.call.in_flight = outcome = outcome_of_body(beginning)
+        return ResponseValidationError(message, answer=Answer(status=beginning.status), outcome=outcome, operation=name)
 
 
 def _client_timeout(timeouts: Timeouts, attempt: float) -> aiohttp.ClientTimeout:
@@ -233,13 +234,15 @@ def _client_timeout(timeouts: Timeouts, attempt: float) -> aiohttp.ClientTimeout
     )
 
 
-def _failure(error: Exception, request: Request, head: Response | None) -> B2BError:
-    """Make one of our errors of one of aiohttp's."""
+def _failure(error: Exception, request: Request, received: Response | None) -> B2BError:
+    """Make one of our errors of one of aiohttp's; *received* is what has come of a good answer."""
     name = request.operation.name
+    if received is not None:
+        request.call.in_flight = outcome_of_body(received)
     outcome = request.call.in_flight
     if request.body is None and isinstance(error, _NOT_CONNECTED):
         outcome = request.call.in_flight = "not_sent"
-    known = head is not None or isinstance(error, aiohttp.ClientError | OSError)
+    known = received is not None or isinstance(error, aiohttp.ClientError | OSError)
     if isinstance(error, _UNUSABLE_URL):
         return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
     if not known and (outcome == "not_sent" or request.body is None):
@@ -249,12 +252,12 @@ def _failure(error: Exception, request: Request, head: Response | None) -> B2BEr
             "look at the headers and the query that middlewares of your own add"
         )
         return ConfigurationError(message, operation=name)
-    if head is not None:
-        where = f"the answer broke off after status {head.status}"
+    if received is not None:
+        where = f"the answer broke off after status {received.status}"
     else:
         where = "could not connect" if outcome == "not_sent" else "no answer, and the request may have arrived"
     kind = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
-    answer = None if head is None else Answer(status=head.status)
+    answer = None if received is None else Answer(status=received.status)
     failure = kind(f"{name}: {where}: {_reason(error)}", outcome=outcome, answer=answer, operation=name)
     failure.retryable = not isinstance(error, _UNTRUSTED)
     return failure

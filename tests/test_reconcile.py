@@ -337,7 +337,7 @@ async def test_a_look_is_a_call_of_the_same_kind() -> None:
 
 
 async def test_a_way_that_fails_moves_behind_one_that_works_and_costs_no_retry_budget() -> None:
-    """A look is not tried again by itself: the next look is that. One lost answer must not cost others their retries."""
+    """A look is not tried again by itself: the next look is that. One lost answer must not spend others' retries."""
     asked: list[str] = []
 
     async def server(request: web.Request) -> web.Response:

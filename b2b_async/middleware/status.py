@@ -78,9 +78,7 @@ class RaiseForStatus:
         name = request.operation.name
         answer = describe(response, self._redact)
         text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
-        error = ResponseValidationError(
-            text, answer=answer, outcome=outcome_of_body(response, response.body), operation=name
-        )
+        error = ResponseValidationError(text, answer=answer, outcome=outcome_of_body(response), operation=name)
         error.retryable = True
         return error
 

@@ -51,7 +51,8 @@ back. ``reset`` and ``close`` end the connection without an answer, ``hang`` nev
 ``truncated`` and ``truncated-chunks`` end the connection in the middle of the body, ``cut-gzip`` ends the compressed
 data too early in a whole answer, ``malformed`` is JSON gone wrong. ``html`` is a proxy's page under 200,
 ``content-type`` good JSON by another name. ``envelope-…`` says no under HTTP 200, ``envelope-cut`` in half a body.
-``redirect`` points to another host (``Faults.redirect_to``). ``slow`` acts and answers late, ``trickle`` answers byte by byte.
+``redirect`` points to another host (``Faults.redirect_to``). ``slow`` acts and answers late, ``trickle`` answers byte
+by byte.
 """
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
