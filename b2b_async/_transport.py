@@ -95,12 +95,8 @@ class _Body(aiohttp.BytesPayload):
         return self
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body as aiohttp asks for; its length is that of the octets, which nobody changes on the way."""
-        del content_length
-        await self.write(writer)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write the body, and the head before it, now that there is a connection."""
+        """Write the body, and the head before it, as aiohttp asks for once it has a connection."""
+        del content_length  # that of the octets, which nobody changes on the way
         if getattr(getattr(writer, "protocol", None), "should_close", False):
             # Something has come in while the connection idled. It would be taken for the answer to this request.
             raise aiohttp.ClientConnectionResetError(_STALE)

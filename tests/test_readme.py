@@ -180,7 +180,7 @@ def test_the_lost_answer(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], s
     """It is found again."""
     sandbox.store.add_order(Order("9001", 1034, Decimal(1)))
     sandbox.faults = Faults(script=script)
-    code = code_under("When the answer is lost").replace("call=60", "call=2")
+    code = code_under("When the answer is lost").replace("call=60", "call=0.5")
     exec(code, {})  # noqa: S102 -- the README's own code, which has more patience than a test
 
     assert capsys.readouterr().out.startswith(printed)
