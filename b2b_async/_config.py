@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import NoReturn
+from urllib.parse import quote
 
 import attrs
 
@@ -70,9 +71,11 @@ class Credentials:
     def redact(self, text: str) -> str:
         """Blank out every token in *text*, which came from outside and may echo one."""
         secrets = [secret for secret in (self.access_token, self.legacy_token) if secret is not None]
-        # The longer one first, for the other may be its beginning; and as JSON writes it.
+        # The longer one first, for the other may be its beginning; and as JSON and URLs write it.
         for secret in sorted(secrets, key=len, reverse=True):
-            text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
+            escaped = json.dumps(secret)[1:-1]
+            for form in (secret, escaped, escaped.replace("/", "\\/"), quote(secret, safe="")):
+                text = text.replace(form, "***")
         return text
 
 

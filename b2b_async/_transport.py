@@ -161,6 +161,7 @@ class Transport:
                 allow_redirects=False,
                 # A session handed in may raise by itself, in words that are not ours.
                 raise_for_status=False,
+                auto_decompress=True,
                 timeout=self._timeout if request.reconcile is None else self._shorter_timeout(request),
                 middlewares=(_send_once,),
             ) as answer:

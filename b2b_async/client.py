@@ -191,8 +191,9 @@ class Client:
         )
 
     async def __aenter__(self) -> Self:
-        """Open the session."""
-        self._sessions.open()
+        """Open the session; that of a view is its client's to open."""
+        if not self._is_view:
+            self._sessions.open()
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:

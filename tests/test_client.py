@@ -206,6 +206,7 @@ def test_a_token_is_blanked_out_in_every_form() -> None:
 
     assert odd.redact('a se"cret\\tok b se"cret\\tok-legacy c') == "a *** b *** c"
     assert odd.redact(r"{'a': 'se\"cret\\tok-legacy'}") == "{'a': '***'}"
+    assert Credentials(legacy_token="a/b").redact(r"a\/b a%2Fb a/b") == "*** *** ***"
 
 
 async def test_a_token_in_an_id_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

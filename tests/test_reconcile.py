@@ -203,6 +203,7 @@ async def test_where_every_way_is_closed_nothing_more_is_asked() -> None:
         ('{"bcOrderId": 9001, "companyId": null}', "absent"),
         ('{"bcOrderId": 9001, "companyId": 0}', "absent"),
         ('{"bcOrderId": 9001, "companyId": ""}', "absent"),
+        ('{"bcOrderId": 9001, "companyId": "0"}', "absent"),
         ("[]", "absent"),
         ('{"bcOrderId": 9001}', "failed"),
         ('{"bcOrderId": 9002, "companyId": 1}', "failed"),
@@ -251,6 +252,8 @@ async def test_an_id_is_the_same_however_it_is_written(company: object) -> None:
         http(400, '{"code": 40010, "data": {}, "message": "Bad Request Error"}'),
         http(429, "{}", "Retry-After: 1"),
         http(503, "{}"),
+        http(503, '{"code": 503}', "Retry-After: 1"),
+        http(200, '{"code": 200, "data": {}}'),
     ],
 )
 async def test_an_answer_that_says_nothing_of_the_order_is_no_absence(answer: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import pickle
 import socket
 import ssl
@@ -440,6 +441,21 @@ async def test_a_client_of_a_borrowed_session_opens_again() -> None:
             await v3.orders.assign_customer_orders(client, 1)
 
     assert len(arrived) == 4
+
+
+async def test_a_view_alone_opens_nothing() -> None:
+    """So nothing is left open at its end."""
+    async with Client(CREDENTIALS).with_options(lane="bulk") as view:
+        with pytest.raises(ConfigurationError, match="never opened"):
+            await v3.orders.assign_customer_orders(view, 1)
+
+
+async def test_a_session_that_does_not_unpack_is_told_to() -> None:
+    """An answer that cannot be read is a lost one."""
+    body = gzip.compress(b'{"code": 200, "data": {"total": 3}}')
+    async with raw_server(http(200, body, "Content-Encoding: gzip")) as (url, _):
+        async with aiohttp.ClientSession(auto_decompress=False) as session, client_at(url, session=session) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
 
 
 async def test_a_query_that_cannot_be_written_is_a_mistake_and_not_tried_again() -> None:

@@ -17,6 +17,7 @@ from b2b_async._call import CallState, LookUpResult
 from b2b_async._messages import Request
 from b2b_async.errors import (
     AmbiguousOutcomeError,
+    APIConnectionError,
     APIStatusError,
     B2BError,
     ConfigurationError,
@@ -34,6 +35,7 @@ logger = logging.getLogger("b2b_async")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the first look, doubled before each further one."""
+_SERVER_ERROR = 500
 _MOST_LOOKS = 12
 """For calls without a deadline: about four minutes."""
 _LOOKS_BEFORE_SENDING_AGAIN = 4
@@ -192,5 +194,11 @@ class _Search:
 
 def _will_fail_again(error: B2BError) -> bool:
     """Whether a look-up is not open to this client: its credentials, its certificates, or it is closed."""
-    refused = error.outcome == "rejected" and not isinstance(error, RateLimitError)
-    return refused or isinstance(error, ConfigurationError) or getattr(error, "retryable", True) is False
+    if isinstance(error, APIStatusError):
+        # A server error passes, one that says when to come back included.
+        return (
+            error.outcome == "rejected"
+            and error.answer.status < _SERVER_ERROR
+            and not isinstance(error, RateLimitError)
+        )
+    return isinstance(error, ConfigurationError) or (isinstance(error, APIConnectionError) and not error.retryable)

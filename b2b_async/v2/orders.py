@@ -150,7 +150,7 @@ class _LookUp:
             known = cast("dict[str, object]", record) if isinstance(record, dict) else {}
             if _same(known.get("bcOrderId", self._order_id), self._order_id) and "companyId" in known:
                 company = known["companyId"]
-                if company is None or company in (0, ""):
+                if company is None or str(company).strip() in {"", "0"}:
                     return None
                 if isinstance(company, str | int) and not isinstance(company, bool):
                     return str(company) if isinstance(company, str) else f"{company:d}"
