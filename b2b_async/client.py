@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SUCCESS = range(200, 300)
+
 
 def default_middlewares(
     credentials: Credentials,
@@ -288,9 +290,10 @@ class Client:
             fault = self.credentials.redact(str(error))
         answer = describe(response, self.credentials.redact)
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
-        misfit = ResponseValidationError(
-            message, answer=answer, outcome=request.call.in_flight, operation=operation.name
-        )
+        # Without the envelope's yes, the words may be those of something that stands before the API.
+        yes = envelope is None or (envelope.code is not None and envelope.code in _SUCCESS)
+        outcome = request.call.in_flight if yes else "unknown"
+        misfit = ResponseValidationError(message, answer=answer, outcome=outcome, operation=operation.name)
         misfit.attempts, misfit.call_id = tuple(request.call.attempts), request.call.id
         raise misfit
 

@@ -214,7 +214,7 @@ async def test_a_body_that_does_not_fit_names_the_json_path(client: Client, body
         with pytest.raises(ResponseValidationError, match=text) as caught:
             await v3.orders.assign_customer_orders(client, 321)
 
-    assert caught.value.outcome == "applied"
+    assert caught.value.outcome == ("applied" if '"code": 200' in body else "unknown")
     assert not caught.value.retryable
     assert caught.value.status == 200
 
@@ -391,18 +391,21 @@ async def test_an_echoed_token_is_blanked_out(client: Client) -> None:
 
 
 async def test_a_token_behind_jsons_escapes_is_blanked_out_too() -> None:
-    r"""tok\/en is tok/en; and the ids of an answer may echo one as well."""
+    r"""tok\/en and tok\u002fen are tok/en; and the ids of an answer may echo one as well."""
     headers = {"X-Request-Id": "r tok/en+abc", "Trace-Id": "tok/en+abc"}
     async with Client(Credentials("tok/en+abc", "hash"), retry=RetryPolicy(attempts=1)) as client:
         with mocked() as mock:
             mock.put(
-                ASSIGN_URL, status=400, body='{"message": "bad tok\\/en+abc", "data": {"n": 0.5}}', headers=headers
+                ASSIGN_URL,
+                status=400,
+                body='{"message": "bad tok\\u002fen+abc tok\\/en+abc", "data": {"n": 0.5}}',
+                headers=headers,
             )
             with pytest.raises(BadRequestError) as caught:
                 await v3.orders.assign_customer_orders(client, 321)
 
     assert "tok/en" not in f"{caught.value!r}{caught.value.answer!r}"
-    assert (caught.value.message, caught.value.request_id) == ("bad ***", "r ***")
+    assert (caught.value.message, caught.value.request_id) == ("bad *** ***", "r ***")
 
 
 async def test_halves_of_surrogate_pairs_do_not_reach_files(client: Client) -> None:

@@ -579,7 +579,7 @@ async def test_nobody_is_told_of_what_changes_nothing() -> None:
 async def test_an_answer_that_does_not_fit_is_known() -> None:
     """It was carried out; the error says so."""
     heard: list[UnknownOutcome] = []
-    async with raw_server(http(200, "{}")) as (url, _):
+    async with raw_server(http(200, '{"code": 200}')) as (url, _):
         async with Client(CREDENTIALS, base_url=url, on_unknown=heard.append) as client:
             with pytest.raises(ResponseValidationError) as caught:
                 await assign(client)
