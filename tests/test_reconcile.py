@@ -253,6 +253,8 @@ async def test_an_id_is_the_same_however_it_is_written(company: object) -> None:
         http(429, "{}", "Retry-After: 1"),
         http(503, "{}"),
         http(503, '{"code": 503}', "Retry-After: 1"),
+        http(409, '{"code": 409, "message": "try later"}'),
+        http(200, '{"code": 409, "message": "try later"}'),
         http(200, '{"code": 200, "data": {}}'),
     ],
 )

@@ -138,13 +138,14 @@ class _Search:
         """Ask in each way until one tells of the order."""
         in_vain = 0
         for lookup in tuple(self._lookups):
+            response: Response | None = None
             try:
                 response = await self._handler(self._ask(lookup))
                 found = lookup.read(response)
-            except ConflictError as error:
-                error.attempts, error.call_id = tuple(self._request.call.attempts), self._request.call.id
-                raise
             except B2BError as error:
+                if response is not None and isinstance(error, ConflictError):  # a 409 of the look itself says nothing
+                    error.attempts, error.call_id = tuple(self._request.call.attempts), self._request.call.id
+                    raise
                 absent = isinstance(error, APIStatusError) and error.code in lookup.absent
                 self._write_down(lookup, "absent" if absent else "failed", type(error).__name__, error.request_id)
                 if not absent:
@@ -199,6 +200,6 @@ def _will_fail_again(error: B2BError) -> bool:
         return (
             error.outcome == "rejected"
             and error.answer.status < _SERVER_ERROR
-            and not isinstance(error, RateLimitError)
+            and not isinstance(error, RateLimitError | ConflictError)
         )
     return isinstance(error, ConfigurationError) or (isinstance(error, APIConnectionError) and not error.retryable)
