@@ -1,6 +1,6 @@
 """The limiter: waiters on top of the quota's books, first come, first served, interactive before bulk.
 
-No task, no lock, no event: the waiters stand in two queues as futures, and one function, the pump,
+No task, no lock, no event: the waiters stand in lines as futures, and one function, the pump,
 grants what the books allow and sets one timer for when they may allow more.
 """
 
@@ -8,19 +8,108 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import random
 from collections import deque
 from typing import TYPE_CHECKING
 
+import attrs
+
+from b2b_async._buckets import ENDPOINTS, Buckets
 from b2b_async.errors import ConfigurationError, QuotaWaitTooLongError
-from b2b_async.quota import LeaseWindow, Quota, QuotaSnapshot, Ticket
+from b2b_async.quota import EndpointSnapshot, Quota, QuotaSnapshot, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from b2b_async._headers import QuotaHeaders
     from b2b_async._messages import Lane
+    from b2b_async.quota import LeaseWindow
+
+LANES: tuple[Lane, ...] = ("interactive", "bulk")
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """A call that waits for a slot."""
+
+    number: int
+    """Its place: lower ones go first."""
+    lane: Lane
+    """Its lane."""
+    route: str
+    """The endpoint that it wants."""
+    until: float | None
+    """The loop time after which the slot is of no use."""
+    future: asyncio.Future[Ticket]
+    """Where it waits."""
+
+
+class Queue:
+    """The waiters of one lane in the order of their coming, with a line for each endpoint.
+
+    Where an endpoint's own quota is used up, its line does not hold up the others.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._lines: dict[str, deque[Waiter]] = {}
+        self._numbers = itertools.count(1)
+
+    def __len__(self) -> int:
+        """Count the waiters."""
+        return sum(map(len, self._lines.values()))
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """Give all waiters, line by line."""
+        return itertools.chain.from_iterable(self._lines.values())
+
+    def add(self, waiter: Waiter, *, first: bool) -> None:
+        """Put *waiter* at the end, or before all others."""
+        line = self._lines.setdefault(waiter.route, deque())
+        number = next(self._numbers)
+        if first:
+            waiter.number = -number
+            line.appendleft(waiter)
+        else:
+            waiter.number = number
+            line.append(waiter)
+
+    def first(self, skip: Container[str] = ()) -> Waiter | None:
+        """Give the first waiter, but none that wants an endpoint in *skip*; those that gave up are forgotten."""
+        first: Waiter | None = None
+        for route in list(self._lines) if len(self._lines) > 1 else tuple(self._lines):
+            line = self._lines[route]
+            while line and line[0].future.done():
+                line.popleft()
+            if not line:
+                del self._lines[route]
+            elif route not in skip and (first is None or line[0].number < first.number):
+                first = line[0]
+        return first
+
+    def first_of(self, route: str) -> Waiter | None:
+        """Give the first waiter of those who want *route*."""
+        line = self._lines.get(route, deque[Waiter]())
+        while line and line[0].future.done():
+            line.popleft()
+        return line[0] if line else None
+
+    def remove(self, waiter: Waiter) -> None:
+        """Let *waiter* go, who has no slot; ``first`` may have met it before."""
+        line = self._lines.get(waiter.route, deque[Waiter]())
+        with contextlib.suppress(ValueError):
+            line.remove(waiter)
+
+    def ahead(self, route: str, endpoints: Container[str]) -> int:
+        """Count those who are certain to go before one who comes now and wants *route*."""
+        # The lines of other endpoints with a quota of their own may be held back by it for long.
+        return sum(len(line) for name, line in self._lines.items() if name == route or name not in endpoints)
+
+    def waiting(self, route: str) -> int:
+        """Count those who want *route*."""
+        return len(self._lines.get(route, ()))
 
 
 class RateLimiter:
@@ -31,141 +120,179 @@ class RateLimiter:
 
     Args:
         quota: The quota and our part of it.
+        endpoints: The quotas of single endpoints, on top of the store's, by method and path
+            (``{"GET /api/v3/io/orders": Quota(concurrency=4)}``); None for those that the vendor documents.
         uniform: A source of random numbers in [0, 1), for jitter.
+
+    Raises:
+        ConfigurationError: an endpoint is not named as method and path.
     """
 
-    def __init__(self, quota: Quota | None = None, *, uniform: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        quota: Quota | None = None,
+        *,
+        endpoints: Mapping[str, Quota] | None = None,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
         """Make a limiter with empty books."""
-        self._books = LeaseWindow(quota or Quota(), uniform)
-        self._interactive: deque[asyncio.Future[Ticket]] = deque()
-        self._bulk: deque[asyncio.Future[Ticket]] = deque()
+        self._buckets = Buckets(quota or Quota(), ENDPOINTS if endpoints is None else endpoints, uniform)
+        self._queues: dict[Lane, Queue] = {lane: Queue() for lane in LANES}
+        self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def snapshot(self) -> QuotaSnapshot:
         """Show the books as they are now."""
-        books, now = self._books, self._time()
+        books, now = self._buckets.store, self._time()
         return QuotaSnapshot(
             limit=books.limit,
             window=books.window,
             left=books.left(now),
             used=books.active,
             foreign=books.foreign,
+            next_in=books.next_in(now),
             held_for=max(0.0, books.held_until - now),
-            waiting_interactive=len(self._interactive),
-            waiting_bulk=len(self._bulk),
+            waiting_interactive=len(self._queues["interactive"]),
+            waiting_bulk=len(self._queues["bulk"]),
             requests=books.granted - books.returned,
-            refused=books.refused,
+            refused=self._buckets.refused,
+            endpoints=tuple(
+                EndpointSnapshot(route, own.limit, own.window, own.active, own.next_in(now))
+                for route, own in self._buckets.endpoints.items()
+                if own.granted
+            ),
         )
 
-    async def acquire(self, lane: Lane = "interactive", *, first: bool = False, until: float | None = None) -> Ticket:
+    async def acquire(
+        self, lane: Lane = "interactive", *, first: bool = False, until: float | None = None, route: str = ""
+    ) -> Ticket:
         """Wait for a slot.
 
         Args:
             lane: Whose turn it is: interactive calls go before bulk ones.
             first: Go before all others of the lane, after a refusal.
             until: The loop time after which the slot is of no use; None for never.
+            route: Method and path of the endpoint, which may have a quota of its own.
 
         Raises:
             QuotaWaitTooLongError: no slot can be free before *until*; nothing was waited for.
         """
-        self._time()  # forgets the waiters of a loop that is closed
-        interactive, bulk = len(self._interactive), len(self._bulk)
-        ahead = interactive if lane == "bulk" else 0
-        if not first:
-            ahead += bulk if lane == "bulk" else interactive
-        if not ahead and (ticket := self.try_acquire(lane)):
+        ticket = self.try_acquire(lane, route)
+        if ticket is not None:
             return ticket
         if until is not None:
-            self._refuse_hopeless(self._time(), ahead, until)
-        return await self._wait(lane, first=first)
+            self._refuse_hopeless(lane, route, first=first, until=until)
+        return await self._wait(lane, route, first=first, until=until)
 
-    def try_acquire(self, lane: Lane = "interactive") -> Ticket | None:
+    def try_acquire(self, lane: Lane = "interactive", route: str = "") -> Ticket | None:
         """Take a slot if one is free now and nobody waits; else None."""
         now = self._time()
-        if self._interactive or self._bulk:
+        if self._waiting:
             return None
-        granted = self._books.try_acquire(now, lane)
+        granted = self._buckets.try_acquire(now, lane, route)
         return granted if isinstance(granted, Ticket) else None
 
     def report(self, ticket: Ticket, status: int | None, headers: QuotaHeaders) -> None:
         """Give a slot back whose request was answered with *status*, or given up after it left (None)."""
         # Never raises: the request has been made, whatever loop that was in, and its answer must not get lost.
         loop = self._loop
-        self._books.report(ticket, 0.0 if loop is None else loop.time(), status, headers)
-        if self._interactive or self._bulk:
+        self._buckets.report(ticket, 0.0 if loop is None else loop.time(), status, headers)
+        if self._waiting:
             self._pump()
 
     def unsent(self, ticket: Ticket) -> None:
         """Give a slot back whose request never left."""
-        self._books.unsent(ticket)
-        if self._interactive or self._bulk:
+        self._buckets.unsent(ticket)
+        if self._waiting:
             self._pump()
+
+    # -- inside ------------------------------------------------------------------------------------------------
 
     def _time(self) -> float:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._loop is not None and self._loop.is_closed():
-                # Nobody can wake up in it any more.
-                self._interactive.clear()
-                self._bulk.clear()
-                self._timer = None
-            if self._interactive or self._bulk:
-                message = "this RateLimiter has calls waiting in another event loop; make one limiter for each loop"
-                raise ConfigurationError(message)
+            if self._loop is not None:
+                if self._waiting and not self._loop.is_closed():
+                    message = "this RateLimiter has calls waiting in another event loop; make one limiter for each loop"
+                    raise ConfigurationError(message)
+                self._forget()
             self._loop = loop
         return loop.time()
 
-    def _refuse_hopeless(self, now: float, ahead: int, until: float) -> None:
-        at = self._books.earliest(now, ahead)
-        if at > until:
-            books = self._books
-            message = (
-                f"the quota of {books.limit} requests in {books.window:g} s leaves no slot for {at - now:.1f} s "
-                f"({ahead} calls are waiting before this one), and the call ends in {max(0.0, until - now):.1f} s; "
-                "nothing was sent. Give the call more time (Timeouts.call), or slow down what else uses the store"
-            )
-            raise QuotaWaitTooLongError(message, wait=at - now, limit=books.limit, window=books.window, queued=ahead)
+    def _forget(self) -> None:
+        """Forget what belongs to another loop: nobody will wake up in it any more."""
+        self._queues = {lane: Queue() for lane in LANES}
+        self._waiting = 0
+        self._timer = None
 
-    async def _wait(self, lane: Lane, *, first: bool) -> Ticket:
-        queue = self._bulk if lane == "bulk" else self._interactive
-        waiter: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        if first:
-            queue.appendleft(waiter)
-        else:
-            queue.append(waiter)
-        self._pump()
+    def _refuse_hopeless(self, lane: Lane, route: str, *, first: bool, until: float) -> None:
+        now, endpoints = self._time(), self._buckets.endpoints
+        before = [self._queues[other] for other in LANES[: LANES.index(lane) + (not first)]]
+        ahead = sum(queue.ahead(route, endpoints) for queue in before)
+        ahead_here = sum(queue.waiting(route) for queue in before)
+        at, books = self._buckets.earliest(now, ahead, ahead_here, route)
+        if at > until:
+            raise self._too_long(books, route, at - now, ahead, until - now)
+
+    def _too_long(self, books: LeaseWindow, route: str, wait: float, queued: int, left: float) -> QuotaWaitTooLongError:
+        whose = "the quota" if books is self._buckets.store else f"the own quota of {route},"
+        message = (
+            f"{whose} of {books.limit} requests in {books.window:g} s leaves no slot for {wait:.1f} s "
+            f"({queued} calls are waiting before this one), and the call ends in {max(0.0, left):.1f} s; "
+            "nothing was sent. Give the call more time (Timeouts.call), or slow down what else uses the store"
+        )
+        return QuotaWaitTooLongError(message, wait=wait, limit=books.limit, window=books.window, queued=queued)
+
+    async def _wait(self, lane: Lane, route: str, *, first: bool, until: float | None) -> Ticket:
+        queue = self._queues[lane]
+        waiter = Waiter(0, lane, route, until, asyncio.get_running_loop().create_future())
+        queue.add(waiter, first=first)
+        self._waiting += 1
         try:
-            return await waiter
-        except BaseException:  # cancelled, or its loop is closed
-            if waiter.done() and not waiter.cancelled():
-                # Granted and cancelled in the same turn of the loop: nobody will use the slot.
-                self._books.unsent(waiter.result())
-            else:
-                with contextlib.suppress(ValueError):  # the pump may have met it first
-                    queue.remove(waiter)
             self._pump()
+            ticket = await waiter.future
+        except BaseException:  # cancelled, refused, or its loop is closed
+            future = waiter.future
+            granted = future.done() and not future.cancelled() and future.exception() is None
+            if queue is self._queues[lane]:  # and not that of a loop which was closed meanwhile
+                self._waiting -= 1
+                queue.remove(waiter)
+            if granted:  # and cancelled in the same turn of the loop: nobody will use the slot
+                self.unsent(future.result())
+            elif self._waiting:
+                self._pump()
             raise
+        self._waiting -= 1
+        return ticket
 
     def _pump(self) -> None:
         """Grant what can be granted, in order, and come back when the next slot may be free."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._loop is None or self._loop.is_closed():
+        loop = self._loop
+        if loop is None or loop.is_closed():
             return
-        lanes: tuple[tuple[Lane, deque[asyncio.Future[Ticket]]], ...]
-        lanes = (("interactive", self._interactive), ("bulk", self._bulk))
-        for lane, queue in lanes:
-            while queue:
-                if queue[0].cancelled():
-                    queue.popleft()
+        wake = math.inf
+        held: set[str] = set()  # endpoints whose own quota lets nobody through
+        for lane in LANES:
+            queue = self._queues[lane]
+            while (waiter := queue.first(held)) is not None:
+                now = loop.time()
+                at = self._buckets.held_back(now, lane, waiter.route)
+                if at > now:
+                    held.add(waiter.route)
+                    wake = min(wake, at)
                     continue
-                loop = queue[0].get_loop()
-                granted = self._books.try_acquire(loop.time(), lane)
+                granted = self._buckets.try_acquire(now, lane, waiter.route)
                 if not isinstance(granted, Ticket):
-                    # Bulk never passes a waiting interactive call, so the later lane is not asked.
-                    if granted < math.inf:
-                        self._timer = loop.call_at(granted, self._pump)
+                    # The store has no slot. Bulk never passes a waiting interactive call, so nobody else is asked.
+                    self._come_back(loop, min(wake, granted))
                     return
-                queue.popleft().set_result(granted)
+                waiter.future.set_result(granted)
+        self._come_back(loop, wake)
+
+    def _come_back(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if at < math.inf:
+            self._timer = loop.call_at(at, self._pump)

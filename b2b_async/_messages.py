@@ -66,6 +66,11 @@ class Operation:
         return self.method in _IDEMPOTENT
 
     @cached_property
+    def route(self) -> str:
+        """Method and path, as the limiter names the endpoint."""
+        return f"{self.method} /api/{self.version}/io{self.template}"
+
+    @cached_property
     def _pattern(self) -> str:
         return _PARAMETER.sub("{}", f"/api/{self.version}/io{self.template}")
 

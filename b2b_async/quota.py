@@ -8,8 +8,9 @@ out of order, sometimes missing, and written before the request itself was count
 
 **The lease window.** So the books here rest on one thing alone, our own requests.
 A request that is granted takes a slot. The slot comes back ``window`` seconds and a margin after *its answer
-arrived*, which is the latest moment at which the server can have counted it. (Of an attempt that was given up
-we assume the same: a request that reaches the server a whole window after its timeout would break the rule.)
+arrived*, which is the latest moment at which the server can have counted it. (An attempt that was given up may
+still be under way: its slot is held for another twelfth of the window. A request that reaches the server later than
+that breaks the rule.)
 With at most ``limit`` slots out, grant number k+limit is sent after the answer to number k arrived, plus the
 window; so no interval of one window at the server ever holds more than ``limit`` of our requests.
 That is true for sliding logs, for fixed windows of any phase, for leaky buckets, whatever the latencies,
@@ -66,6 +67,8 @@ INF = math.inf
 
 _MARGIN = 1 / 600
 """Part of the window that a lease outlives it, for clock drift and timer jitter: 0.1 s of 60 s."""
+_UNDER_WAY = 1 / 12
+"""Part of the window by which a request that was given up may still reach the server: 5 s of 60 s."""
 _COLD = 5
 """Requests in flight while the server has said nothing yet."""
 _CALM_WINDOWS = 5.0
@@ -83,7 +86,7 @@ _JITTER = 1 / 120
 _PACED_PART: dict[str, float] = {"auto": 0.2, "burst": 0.0, "smooth": 1.0}
 """Part of the quota over which bulk is paced; it takes the rest at once."""
 _BARE_SHRINK, _BARE_GROW, _BARE_LEAST = 0.7, 0.01, 0.05
-_OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
+_OVERLOAD_MOST = 60.0
 """Seconds, not windows: how long an overloaded platform takes has nothing to do with the quota."""
 _OVERLOAD_SPEED = 0.5
 _ENOUGH_DOUBLINGS = 100
@@ -119,6 +122,17 @@ def _check_slots(_instance: object, attribute: attrs.Attribute[int], value: obje
         raise ConfigurationError(message)
 
 
+def _check_concurrency(_instance: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+    if value is not None:
+        _check_count(value, attribute.name)
+
+
+def _check_count(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        message = f"quota: {name} must be a whole number of requests, 1 or more, or None, not {value!r}"
+        raise ConfigurationError(message)
+
+
 def _check_pacing(_instance: object, _attribute: object, value: object) -> None:
     if value not in _PACED_PART:
         message = f"quota: pacing must be one of {', '.join(_PACED_PART)}, not {value!r}"
@@ -127,7 +141,7 @@ def _check_pacing(_instance: object, _attribute: object, value: object) -> None:
 
 @attrs.frozen
 class Quota:
-    """How many requests a store allows, and which part of that is ours."""
+    """How many requests a store, or one of its endpoints, allows, and which part of that is ours."""
 
     limit: int = attrs.field(default=150, validator=_check_limit)
     """Requests in a window; the server's word replaces it."""
@@ -141,6 +155,8 @@ class Quota:
     """Slots that bulk always leaves to other integrations."""
     reserve: int = attrs.field(default=1, validator=_check_slots)
     """Slots that bulk leaves to interactive calls for five windows after one of them."""
+    concurrency: int | None = attrs.field(default=None, validator=_check_concurrency)
+    """Requests under way at once, at most; None for no such limit."""
 
     @classmethod
     def parse(cls, text: str) -> Quota:
@@ -166,6 +182,10 @@ class Ticket:
     """How many requests were over by then."""
     released: int
     """How many leases had ended by then."""
+    route: str = ""
+    """The endpoint that it was granted for."""
+    stacked: tuple[LeaseWindow, Ticket] | None = None
+    """The books of the endpoint's own quota, and the slot there."""
     open: bool = True
     """Not given back yet."""
 
@@ -179,11 +199,13 @@ class QuotaSnapshot:
     window: float
     """Length of the window in seconds."""
     used: int
-    """Slots that we hold."""
+    """Slots that we hold; a shared limiter counts those of all its processes."""
     foreign: int
     """Slots that others hold, as far as the server's headers tell."""
     left: int
     """Slots that we could take now."""
+    next_in: float | None
+    """Seconds until an interactive call could have a slot; None if only an answer under way can tell."""
     held_for: float
     """Seconds for which the store is on hold after a refusal; 0 if it is not."""
     waiting_interactive: int
@@ -194,6 +216,26 @@ class QuotaSnapshot:
     """Requests that left since the start, those under way included."""
     refused: int
     """429 answers since the start."""
+    endpoints: tuple[EndpointSnapshot, ...] = ()
+    """The endpoints with a quota of their own, as far as they are known, that were called."""
+    degraded: bool = False
+    """A shared limiter goes on with its own books, since it cannot reach the shared ones."""
+
+
+@attrs.frozen
+class EndpointSnapshot:
+    """The books of one endpoint's own quota at one moment."""
+
+    route: str
+    """Method and path of the endpoint."""
+    limit: int
+    """Requests that it allows in a window."""
+    window: float
+    """Length of the window in seconds."""
+    used: int
+    """Slots that we hold."""
+    next_in: float | None
+    """Seconds until an interactive call could have a slot; None if only an answer under way can tell."""
 
 
 class LeaseWindow:
@@ -202,11 +244,18 @@ class LeaseWindow:
     Args:
         quota: The user's word; the server's word on limit and window replaces it.
         uniform: A source of random numbers in [0, 1), for jitter.
+        bare: No header is expected to speak of this quota, so there is no first answer to wait for.
+        overload: Seconds of the first hold after a refusal that names no time.
     """
 
-    def __init__(self, quota: Quota, uniform: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, quota: Quota, uniform: Callable[[], float] = random.random, *, bare: bool = False, overload: float = 5.0
+    ) -> None:
         """Start with empty books."""
         self._quota = quota
+        self._starts_bare = bare
+        self.part = 1.0  # of the capacity, where several processes go on without a word with each other
+        self._overload = overload
         self._uniform = uniform
         self.limit = quota.limit
         self.window = quota.window
@@ -216,14 +265,15 @@ class LeaseWindow:
         self.granted = self.returned = self.refused = self._completed = self._released = 0
         # The server's view.
         self.foreign = 0  # slots that others hold
-        self._heard_at = -INF  # last answer with quota headers
-        self._heard = self._bare = False
+        self.heard_at = -INF  # last answer with quota headers
+        self.heard, self._bare = False, bare
         self._counts_before = False  # headers are written before the request is counted
         # Holds and probes.
         self.held_until = self._held_since = -INF
         self._slow_until = -INF
         self._episodes = self._overloads = 0
         self._probe_at = -INF
+        self._probing = False
         self._probe_gap = self.window * _PROBE
         # Neighbours and pacing.
         self._calm_until = self._interactive_until = self._last_bulk = -INF
@@ -236,10 +286,27 @@ class LeaseWindow:
         """Slots that we hold."""
         return len(self._leases) + self.in_flight
 
+    @property
+    def size(self) -> tuple[int, float]:
+        """Limit and window."""
+        return self.limit, self.window
+
+    @property
+    def terms(self) -> tuple[float, ...]:
+        """What the same books in another place need to know: nine numbers."""
+        quota = self._quota
+        shares = (quota.share, quota.headroom, quota.reserve, quota.concurrency or 0)
+        return (self.limit, self.window, *shares, _PACED_PART[quota.pacing], self._starts_bare, self._overload)
+
     def headroom(self, now: float) -> float:
         """Slots that bulk leaves to others at the moment."""
-        decay = math.exp2((self._room_at - now) / (self.window * _ROOM_HALF_LIFE))
+        decay = math.pow(2.0, (self._room_at - now) / (self.window * _ROOM_HALF_LIFE))
         return max(float(self._quota.headroom), self._room * decay)
+
+    def next_in(self, now: float) -> float | None:
+        """Seconds until an interactive call could have a slot; None if only an answer under way can tell."""
+        at = self.ask(now, "interactive")
+        return None if at == INF else max(0.0, at - now)
 
     def left(self, now: float) -> int:
         """Slots that an interactive call could take at the moment."""
@@ -250,12 +317,20 @@ class LeaseWindow:
         return max(0, free if self._bare else min(free, self.limit - self.active - self.foreign))
 
     def try_acquire(self, now: float, lane: Lane) -> Ticket | float:
-        """Grant a slot, or say when to ask again: a time after *now*, or infinity for "after the next report"."""
+        """Grant a slot, or say when to ask again."""
+        at = self.ask(now, lane)
+        return self.grant(now, lane) if at <= now else at
+
+    def ask(self, now: float, lane: Lane) -> float:
+        """Say when a slot may be granted: *now*, or when to ask again; infinity for "after the next report"."""
         leases = self._leases
         if leases and leases[0] <= now:
             self._expire(now)
+        self._probing = False
         if now < self.held_until:
             return self.held_until
+        if self._quota.concurrency is not None and self.in_flight >= self._quota.concurrency:
+            return INF
         bulk = lane == "bulk"
         capacity = self._capacity(now)
         active = len(leases) + self.in_flight
@@ -265,8 +340,8 @@ class LeaseWindow:
         if available < 1:  # our own books are full
             return min(next_lease, self._slow_until) if now < self._slow_until else next_lease
         if not self._bare:
-            if now - self._heard_at > self.window:  # nobody has told us anything (lately)
-                return next_lease if self.in_flight >= _COLD else self._grant(now, bulk=bulk)
+            if now - self.heard_at > self.window:  # nobody has told us anything (lately)
+                return next_lease if self.in_flight >= _COLD else now
             room = self.headroom(now) if bulk else 0.0
             available = min(available, self.limit - active - self.foreign - room - keep)
             if available < 1:  # the server's view leaves nothing
@@ -275,18 +350,36 @@ class LeaseWindow:
             not_before = self._last_bulk + self._gap(now, capacity, available, next_lease)
             if now < not_before:
                 return min(not_before, next_lease)
-        return self._grant(now, bulk=bulk)
+        return now
+
+    def grant(self, now: float, lane: Lane) -> Ticket:
+        """Take the slot that ``ask`` has just offered."""
+        self.granted += 1
+        self.in_flight += 1
+        if lane == "bulk":
+            self._last_bulk = now
+        else:
+            self._interactive_until = now + self.window * _CALM_WINDOWS
+            self._calm_until = self._interactive_until
+        if self._probing:
+            self._probe_gap = min(self.window, 2 * self._probe_gap) * (0.8 + 0.4 * self._uniform())
+        return Ticket(now, self._completed, self._released)
 
     def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> None:
-        """Take a slot back after its request was answered with *status*, or given up (None)."""
+        """Take a slot back after its request was answered with *status*, or given up (None).
+
+        Args:
+            ticket: The slot.
+            now: The time.
+            status: The HTTP status; None if no answer came.
+            headers: What the answer says about this quota.
+        """
         if not self._close(ticket):
             return
         self._expire(now)
-        if headers.allocated is not None:
-            self.limit, self.window = headers.allocated
         refused = status == 429
-        if not refused:  # it was counted, or may have been
-            self._lease(now + self.window * (1 + _MARGIN))
+        if not refused:
+            self._lease(now, given_up=status is None)
         if status is None:
             return
         if refused:
@@ -295,12 +388,26 @@ class LeaseWindow:
             # Where nobody says when to come back, the platform is overloaded, whatever else is said.
             self._report_bare(ticket, now, headers, status)
             return
-        self._heard, self._bare, self._cap, self._heard_at = True, False, 1.0, now
+        self.heard, self._bare, self._cap, self.heard_at = True, False, 1.0, now
         self._overloads = 0
         if refused:
             self._refusal(ticket, now, headers)
         else:
             self._look(ticket, now, headers.remaining, headers.resets_after or 0.0)
+
+    def settle(self, ticket: Ticket, now: float, *, given_up: bool) -> None:
+        """Take a slot back whose request may have been counted; the answer, if any, said nothing about this quota."""
+        if self._close(ticket):
+            self._expire(now)
+            self._lease(now, given_up=given_up)
+
+    def resize(self, limit: int, window: float) -> None:
+        """Take the server's word on the limit, and on the window in seconds."""
+        self.limit, self.window = limit, window
+
+    def lease_end(self, now: float, *, given_up: bool) -> float:
+        """Say when the slot of a request that is answered, or given up, at *now* comes back."""
+        return now + self.window * (1 + _MARGIN + (_UNDER_WAY if given_up else 0.0))
 
     def unsent(self, ticket: Ticket) -> None:
         """Take a slot back whose request never left: it is free at once."""
@@ -317,14 +424,18 @@ class LeaseWindow:
         lease = self.window * (1 + _MARGIN)
         rounds, place = divmod(place, max(capacity, self.active))
         end = self._leases[place] if place < len(self._leases) else now + lease
-        return max(start, end + rounds * lease)
+        at = max(start, end + rounds * lease)
+        return at if now >= self._slow_until else min(at, max(start, self._slow_until))
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _lease(self, end: float) -> None:
-        leases = self._leases
-        if leases and end < leases[-1]:  # the server has told a shorter window
-            self._leases = deque(sorted((*leases, end)))
+    def _lease(self, now: float, *, given_up: bool) -> None:
+        leases, end = self._leases, self.lease_end(now, given_up=given_up)
+        if leases and end < leases[-1]:  # after one that was given up, or since the server has told a shorter window
+            place = len(leases)
+            while place and leases[place - 1] > end:
+                place -= 1
+            leases.insert(place, end)
         else:
             leases.append(end)
 
@@ -336,16 +447,7 @@ class LeaseWindow:
     def _capacity(self, now: float) -> int:
         speed = _OVERLOAD_SPEED if now < self._slow_until else 1.0
         # The tiny addend keeps 0.57 of 100 from being 56 in floating point.
-        return max(1, int(self.limit * min(self._quota.share, self._cap, speed) + 1e-9))
-
-    def _grant(self, now: float, *, bulk: bool) -> Ticket:
-        self.granted += 1
-        self.in_flight += 1
-        if bulk:
-            self._last_bulk = now
-        else:
-            self._interactive_until = self._calm_until = now + self.window * _CALM_WINDOWS
-        return Ticket(now, self._completed, self._released)
+        return max(1, int(self.limit * min(self._quota.share, self._cap, speed) * self.part + 1e-9))
 
     def _close(self, ticket: Ticket) -> bool:
         if not ticket.open:
@@ -355,14 +457,14 @@ class LeaseWindow:
         self._completed += 1
         return True
 
-    def _probe(self, now: float, next_lease: float, *, bulk: bool) -> Ticket | float:
+    def _probe(self, now: float, next_lease: float, *, bulk: bool) -> float:
         if self.in_flight:  # their answers will tell
             return next_lease
-        at = max(self._probe_at, self._heard_at + (self._probe_gap if bulk else 0.0))
+        at = max(self._probe_at, self.heard_at + (self._probe_gap if bulk else 0.0))
         if now < at:
             return min(at, next_lease)
-        self._probe_gap = min(self.window, 2 * self._probe_gap) * (0.8 + 0.4 * self._uniform())
-        return self._grant(now, bulk=bulk)
+        self._probing = True
+        return now
 
     def _gap(self, now: float, capacity: int, available: float, next_lease: float) -> float:
         """Seconds that bulk keeps between two requests."""
@@ -388,7 +490,7 @@ class LeaseWindow:
             return  # a gateway's page, which says nothing about the server's headers
         if status != 429:
             self._overloads = 0
-            if not self._heard:
+            if not self.heard:
                 self._bare = True
             if self._bare and now - self._cap_at >= self.window / 10:
                 self._cap, self._cap_at = min(1.0, self._cap + _BARE_GROW), now
@@ -399,7 +501,7 @@ class LeaseWindow:
         if headers.retry_after is not None:
             self._hold(now, headers.retry_after + self.window * _MARGIN)
         else:
-            seconds = min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** min(_ENOUGH_DOUBLINGS, self._overloads))
+            seconds = min(_OVERLOAD_MOST, self._overload * 2.0 ** min(_ENOUGH_DOUBLINGS, self._overloads))
             self._overloads += 1
             self._hold(now, seconds)
             self._slow_until = self.held_until + self.window
@@ -432,7 +534,7 @@ class LeaseWindow:
         at_least = taken - (self._released - ticket.released)
         at_most = max(0, taken + counted_later)
         if at_least - self.foreign >= 1:
-            decay = math.exp2((self._burst_at - now) / (self.window * _BURST_MEMORY))
+            decay = math.pow(2.0, (self._burst_at - now) / (self.window * _BURST_MEMORY))
             self._burst, self._burst_at = self._burst * decay + at_least - self.foreign, now
             room = max(self.headroom(now), self._burst)
             self._room, self._room_at = min(_ROOM_PART * self.limit, room), now

@@ -182,7 +182,7 @@ async def test_a_cancellation_at_any_moment_leaves_everything_sound(turns: int, 
         assert used >= arrived
         assert bool(heard) >= (call.cancelled() and arrived > 0), "it may have been carried out, and nobody was told"
         assert call.cancelled() or call.result().order_id == "9001"
-    assert client.limiter._books.in_flight == 0
+    assert client.limiter._buckets.store.in_flight == 0
 
 
 async def test_cancellations_meet_calls_at_every_stage() -> None:
@@ -331,7 +331,7 @@ async def test_ten_thousand_calls_leave_nothing_behind() -> None:
 
     assert complaints == []
     assert len(asyncio.all_tasks()) == 1
-    assert limiter._books.in_flight == 0
+    assert limiter._buckets.store.in_flight == 0
     assert open_files() <= before
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError, RateLimiter
 from b2b_async._headers import QuotaHeaders
+from b2b_async._limiter import Waiter
 from b2b_async.quota import Ticket
 
 SILENCE = QuotaHeaders()
@@ -151,7 +152,8 @@ def test_a_limiter_moves_to_another_loop_only_when_nobody_waits() -> None:
     asyncio.run(take())
     other = asyncio.new_event_loop()
     limiter._loop = other
-    limiter._bulk.append(asyncio.Future(loop=other))
+    limiter._queues["bulk"].add(Waiter(0, "bulk", "", None, asyncio.Future(loop=other)), first=False)
+    limiter._waiting = 1
     with pytest.raises(ConfigurationError, match="another event loop"):
         asyncio.run(take())
     other.close()
@@ -172,7 +174,7 @@ def test_a_loop_that_dies_with_calls_in_it_leaves_a_limiter_that_works() -> None
 
     tasks = [loop.create_task(hold()), loop.create_task(hold()), loop.create_task(hold())]
     loop.run_until_complete(asyncio.sleep(0.01))
-    assert limiter._books.in_flight == 2
+    assert limiter._buckets.store.in_flight == 2
     loop.close()
     for task in tasks:
         task.get_coro().close()  # type: ignore[union-attr]
@@ -180,7 +182,7 @@ def test_a_loop_that_dies_with_calls_in_it_leaves_a_limiter_that_works() -> None
 
     async def look() -> tuple[int, int]:
         await asyncio.sleep(0)
-        limiter._books.report(limiter._books.try_acquire(1e9, "interactive"), 1e9, 200, SILENCE)  # type: ignore[arg-type]
-        return limiter._books.in_flight, limiter.snapshot().waiting_interactive
+        limiter._buckets.store.report(limiter._buckets.store.try_acquire(1e9, "interactive"), 1e9, 200, SILENCE)  # type: ignore[arg-type]
+        return limiter._buckets.store.in_flight, limiter.snapshot().waiting_interactive
 
     assert asyncio.run(look()) == (0, 0)

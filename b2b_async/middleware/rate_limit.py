@@ -35,7 +35,7 @@ class RateLimit:
             QuotaWaitTooLongError: no slot can be free before the call's deadline.
         """
         limiter = self._limiter
-        ticket = limiter.try_acquire(request.lane) or await self._wait(request)
+        ticket = limiter.try_acquire(request.lane, request.operation.route) or await self._wait(request)
         request.call.requeue = False
         try:
             response = await handler(request)
@@ -56,11 +56,11 @@ class RateLimit:
         return response
 
     async def _wait(self, request: Request) -> Ticket:
-        call = request.call
+        call, route = request.call, request.operation.route
         deadline = call.deadline
         if deadline is not None and request.lane == "bulk":
             # A job waits for its quota as long as it takes; its calls' time is for everything else.
             async with deadline.paused():
-                return await self._limiter.acquire("bulk", first=call.requeue)
+                return await self._limiter.acquire("bulk", first=call.requeue, route=route)
         until = None if deadline is None else deadline.when
-        return await self._limiter.acquire(request.lane, first=call.requeue, until=until)
+        return await self._limiter.acquire(request.lane, first=call.requeue, until=until, route=route)

@@ -1,0 +1,412 @@
+-- The books of the quota (b2b_async/quota.py), kept in Redis and on its clock, changed by one call each.
+--
+-- Every function here is that of the same name in class LeaseWindow, with the same numbers; a test compares every
+-- decision of the two. What is different: slots are known by ids, so that a request may be sent twice and still count
+-- once, and a slot that nobody gives back in time counts as given up, so that a process that was killed blocks nobody.
+--
+-- KEYS: the processes, then for each quota (the store's; perhaps the endpoint's) its fields, leases and flights.
+-- ARGV: verb, time or "" for the server's clock, process, lane, id, seconds after which a flight counts as given up,
+--       random number in [0, 1), number of quotas, then 9 values for each quota, then what the verb needs.
+-- Returns numbers as strings: see `answer`.
+
+local INF = math.huge
+local MARGIN, UNDER_WAY, COLD, CALM = 1 / 600, 1 / 12, 5, 5.0
+local ROOM_PART, ROOM_HALF_LIFE, BURST_MEMORY = 0.15, 5.0, 1 / 6
+local PROBE, JITTER = 1 / 12, 1 / 120
+local SHRINK, GROW, LEAST = 0.7, 0.01, 0.05
+local OVERLOAD_MOST, OVERLOAD_SPEED, ENOUGH_DOUBLINGS, LONGEST_HOLD = 60.0, 0.5, 100, 120.0
+local KEPT_WINDOWS = 65 -- a quota that is not used for longer is forgotten
+local BACKWARDS = 1.0 -- seconds by which a clock may go back before nothing that is written down can be believed
+
+local process, lane, id = ARGV[3], ARGV[4], ARGV[5]
+local dead_after, uniform = tonumber(ARGV[6]), tonumber(ARGV[7])
+local bulk = lane == 'bulk'
+local now
+if ARGV[2] ~= '' then
+  now = tonumber(ARGV[2])
+else
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local function number(value)
+  return string.format('%.17g', value)
+end
+
+-- Numbers in the fields of a quota. Infinity is written as no field at all.
+local START = {
+  limit = 0, window = 0, epoch = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
+  heard = 0, bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF, episodes = 0,
+  overloads = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
+  room = 0, room_at = -INF, burst = 0, burst_at = -INF, cap = 1, cap_at = -INF,
+}
+
+local Book = {}
+Book.__index = Book
+
+local function open(place)
+  local key, argument = 2 + place * 3, 9 + place * 9
+  local self = setmetatable({fields = KEYS[key], leases = KEYS[key + 1], flights = KEYS[key + 2]}, Book)
+  self.share, self.headroom_least = tonumber(ARGV[argument + 2]), tonumber(ARGV[argument + 3])
+  self.reserve, self.concurrency = tonumber(ARGV[argument + 4]), tonumber(ARGV[argument + 5])
+  self.paced_part, self.overload = tonumber(ARGV[argument + 6]), tonumber(ARGV[argument + 8])
+  for name, value in pairs(START) do
+    self[name] = value
+  end
+  local stored = redis.call('HGETALL', self.fields)
+  for index = 1, #stored, 2 do
+    self[stored[index]] = tonumber(stored[index + 1])
+  end
+  if #stored == 0 or now < self.last - BACKWARDS then
+    if #stored > 0 then
+      redis.call('DEL', self.fields, self.leases, self.flights)
+      for name, value in pairs(START) do
+        self[name] = value
+      end
+    end
+    self.limit, self.window = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
+    self.bare = tonumber(ARGV[argument + 7])
+    self.epoch = math.floor(uniform * 2 ^ 52) + 1
+    self.probe_gap = self.window * PROBE
+  end
+  now = math.max(now, self.last)
+  self.last = now
+  return self
+end
+
+function Book:save()
+  local fields = {}
+  for name in pairs(START) do
+    local value = self[name]
+    if value ~= INF and value ~= -INF then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = number(value)
+    end
+  end
+  redis.call('HSET', self.fields, unpack(fields))
+  local milliseconds = math.ceil((self.window * KEPT_WINDOWS + dead_after) * 1000)
+  for _, key in ipairs({self.fields, self.leases, self.flights}) do
+    redis.call('PEXPIRE', key, milliseconds)
+  end
+end
+
+function Book:expire()
+  local dead = redis.call('ZRANGEBYSCORE', self.flights, '-inf', number(now), 'WITHSCORES')
+  for index = 1, #dead, 2 do
+    redis.call('ZREM', self.flights, dead[index])
+    local ending = tonumber(dead[index + 1]) + self.window * (1 + MARGIN + UNDER_WAY)
+    redis.call('ZADD', self.leases, number(ending), dead[index])
+    self.completed = self.completed + 1
+  end
+  self.released = self.released + redis.call('ZREMRANGEBYSCORE', self.leases, '-inf', number(now))
+end
+
+function Book:count()
+  self.in_flight = redis.call('ZCARD', self.flights)
+  self.active = redis.call('ZCARD', self.leases) + self.in_flight
+  local next_lease = redis.call('ZRANGE', self.leases, 0, 0, 'WITHSCORES')
+  self.next_lease = next_lease[2] and tonumber(next_lease[2]) or INF
+end
+
+function Book:headroom()
+  local decay = 2 ^ ((self.room_at - now) / (self.window * ROOM_HALF_LIFE))
+  return math.max(self.headroom_least, self.room * decay)
+end
+
+function Book:capacity()
+  local speed = now < self.slow_until and OVERLOAD_SPEED or 1.0
+  return math.max(1, math.floor(self.limit * math.min(self.share, self.cap, speed) + 1e-9))
+end
+
+function Book:probe()
+  if self.in_flight > 0 then
+    return self.next_lease
+  end
+  local at = math.max(self.probe_at, self.heard_at + (self.asks_for_bulk and self.probe_gap or 0))
+  if now < at then
+    return math.min(at, self.next_lease)
+  end
+  self.probing = true
+  return now
+end
+
+function Book:gap(capacity, available)
+  local calm = now < self.calm_until
+  if not calm and available > self.paced_part * capacity then
+    return 0
+  end
+  local ending = self.next_lease < INF and self.next_lease or now + self.window
+  local left = math.max(0, ending - math.max(self.last_bulk, now - self.window))
+  local ours = 1
+  if self.foreign >= 1 then
+    ours = math.max(0.2, (self.active + 1) / (self.active + self.foreign + 1))
+  end
+  local gap = left / (available * ours + 1)
+  return calm and math.max(gap, self.window / capacity) or gap
+end
+
+function Book:ask(for_bulk)
+  self.probing, self.asks_for_bulk = false, for_bulk
+  if now < self.held_until then
+    return self.held_until
+  end
+  if self.concurrency > 0 and self.in_flight >= self.concurrency then
+    return INF
+  end
+  local capacity = self:capacity()
+  local keep = 0
+  if for_bulk and now < self.interactive_until then
+    keep = math.min(self.reserve, capacity - 1)
+  end
+  local available = capacity - self.active - keep
+  if available < 1 then
+    return now < self.slow_until and math.min(self.next_lease, self.slow_until) or self.next_lease
+  end
+  if self.bare == 0 then
+    if now - self.heard_at > self.window then
+      return self.in_flight >= COLD and self.next_lease or now
+    end
+    local room = for_bulk and self:headroom() or 0
+    available = math.min(available, self.limit - self.active - self.foreign - room - keep)
+    if available < 1 then
+      return self:probe()
+    end
+  end
+  if for_bulk then
+    local not_before = self.last_bulk + self:gap(capacity, available)
+    if now < not_before then
+      return math.min(not_before, self.next_lease)
+    end
+  end
+  return now
+end
+
+function Book:grant()
+  self.granted = self.granted + 1
+  redis.call('ZADD', self.flights, number(now + dead_after), id)
+  if bulk then
+    self.last_bulk = now
+  else
+    self.interactive_until = now + self.window * CALM
+    self.calm_until = self.interactive_until
+  end
+  if self.probing then
+    self.probe_gap = math.min(self.window, 2 * self.probe_gap) * (0.8 + 0.4 * uniform)
+  end
+end
+
+function Book:lease(given_up)
+  local ending = now + self.window * (1 + MARGIN + (given_up and UNDER_WAY or 0))
+  redis.call('ZADD', self.leases, number(ending), id)
+end
+
+function Book:hold(seconds)
+  self.held_since = now
+  self.held_until = math.max(self.held_until, now + math.min(seconds, LONGEST_HOLD))
+end
+
+function Book:calm()
+  self.calm_until = now + self.window * CALM
+end
+
+function Book:report_bare(said)
+  if said.status >= 500 then
+    return
+  end
+  if said.status ~= 429 then
+    self.overloads = 0
+    if self.heard == 0 then
+      self.bare = 1
+    end
+    if self.bare == 1 and now - self.cap_at >= self.window / 10 then
+      self.cap, self.cap_at = math.min(1, self.cap + GROW), now
+    end
+    return
+  end
+  if said.granted_at < self.held_since then
+    return
+  end
+  self:calm()
+  if said.retry_after >= 0 then
+    self:hold(said.retry_after + self.window * MARGIN)
+  else
+    local seconds = math.min(OVERLOAD_MOST, self.overload * 2 ^ math.min(ENOUGH_DOUBLINGS, self.overloads))
+    self.overloads = self.overloads + 1
+    self:hold(seconds)
+    self.slow_until = self.held_until + self.window
+  end
+  if self.bare == 1 then
+    self.cap, self.cap_at = math.max(LEAST, self.cap * SHRINK), now
+  end
+end
+
+function Book:refusal(said)
+  self.foreign = math.max(self.foreign, self.limit - self.active - (self.released - said.released))
+  self:calm()
+  if said.granted_at < self.held_since then
+    return
+  end
+  self.episodes = self.episodes + 1
+  local jitter = 0
+  if self.episodes > 1 then
+    jitter = uniform * math.min(self.window / 4, self.window * JITTER * 2 ^ math.min(ENOUGH_DOUBLINGS, self.episodes))
+  end
+  self:hold(math.max(0, said.resets_after, said.retry_after) + self.window * MARGIN + jitter)
+end
+
+function Book:look(said)
+  self.episodes = 0
+  local remaining = said.remaining
+  if remaining >= self.limit then
+    self.counts_before = 1
+  end
+  remaining = remaining - self.counts_before
+  local counted_later = self.granted - said.completed - 1
+  local taken = self.limit - remaining - self.active
+  local at_least = taken - (self.released - said.released)
+  local at_most = math.max(0, taken + counted_later)
+  if at_least - self.foreign >= 1 then
+    local decay = 2 ^ ((self.burst_at - now) / (self.window * BURST_MEMORY))
+    self.burst, self.burst_at = self.burst * decay + at_least - self.foreign, now
+    local room = math.max(self:headroom(), self.burst)
+    self.room, self.room_at = math.min(ROOM_PART * self.limit, room), now
+    self:calm()
+  end
+  self.foreign = math.max(0, at_least, math.min(self.foreign, at_most))
+  local first_gap = self.window * PROBE
+  if self.probe_gap ~= first_gap and self.limit - self.active - self.foreign - self:headroom() >= 1 then
+    self.probe_gap = first_gap
+  end
+  if remaining <= 0 then
+    local hint = math.min(math.max(0, said.resets_after), self.window)
+    self.probe_at = math.max(self.probe_at, now + hint + self.window * MARGIN)
+  end
+end
+
+function Book:report(said)
+  -- A flight that is not known was given up for dead, or granted while these books were away: it only takes its lease.
+  local known = redis.call('ZREM', self.flights, id) == 1
+  if said.stacked then -- it was sent before its endpoint was known to have a quota of its own
+    known, self.granted = true, self.granted + 1
+  end
+  if known then
+    self.completed = self.completed + 1
+  end
+  self:expire()
+  if said.limit > 0 then
+    self.limit, self.window = said.limit, said.window
+  end
+  local refused = said.status == 429
+  if said.settled or not refused then
+    self:lease(said.status == 0)
+  end
+  self:count()
+  if said.settled or said.status == 0 or not known then
+    return
+  end
+  if said.remaining < 0 or (refused and said.resets_after < 0 and said.retry_after < 0) then
+    self:report_bare(said)
+    return
+  end
+  self.heard, self.bare, self.cap, self.heard_at, self.overloads = 1, 0, 1, now, 0
+  if refused then
+    self:refusal(said)
+  else
+    self:look(said)
+  end
+end
+
+-- What the caller needs: whether it was granted, the seconds to wait if not (-1 for "until an answer"), and whose quota
+-- says so; the processes that take part; then for each quota its epoch, limit, window, slots that we and others hold,
+-- slots left, seconds on hold, seconds until an interactive call may go (-1: unknown), and what a ticket must remember.
+local function answer(books, granted, wait, of_endpoint)
+  redis.call('ZADD', KEYS[1], number(now + books[1].window), process)
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', number(now))
+  redis.call('PEXPIRE', KEYS[1], math.ceil(books[1].window * KEPT_WINDOWS * 1000))
+  local values = {granted, wait == INF and -1 or wait, of_endpoint, redis.call('ZCARD', KEYS[1]), now}
+  for _, book in ipairs(books) do
+    book:count()
+    local free = book:capacity() - book.active
+    if book.bare == 0 then
+      free = math.min(free, book.limit - book.active - book.foreign)
+    end
+    local at = book:ask(false)
+    for _, value in ipairs({
+      book.epoch, book.limit, book.window, book.active, book.foreign, now < book.held_until and 0 or math.max(0, free),
+      math.max(0, book.held_until - now), at == INF and -1 or at - now, book.completed, book.released,
+    }) do
+      values[#values + 1] = value
+    end
+    book:save()
+  end
+  for index, value in ipairs(values) do
+    values[index] = number(value)
+  end
+  return values
+end
+
+local books = {}
+for place = 0, tonumber(ARGV[8]) - 1 do
+  books[place + 1] = open(place)
+end
+local rest = 9 + #books * 9 -- the first argument of the verb's own
+local verb = ARGV[1]
+
+if verb == 'acquire' then
+  if redis.call('ZSCORE', books[1].flights, id) then -- asked twice: the first answer got lost
+    return answer(books, 1, 0, 0)
+  end
+  for place = #books, 1, -1 do -- the endpoint's first: it may hold back its own calls alone
+    local book = books[place]
+    book:expire()
+    book:count()
+    local at = book:ask(bulk)
+    if at > now then
+      return answer(books, 0, at - now, place - 1)
+    end
+  end
+  for _, book in ipairs(books) do
+    book:grant()
+  end
+  return answer(books, 1, 0, 0)
+end
+
+if verb == 'report' then
+  for place, book in ipairs(books) do
+    local at = rest + (place - 1) * 10
+    book:report({
+      settled = ARGV[at] == 'settled', stacked = ARGV[at] == 'stacked', granted_at = tonumber(ARGV[at + 1]), completed = tonumber(ARGV[at + 2]),
+      released = tonumber(ARGV[at + 3]), status = tonumber(ARGV[at + 4]), remaining = tonumber(ARGV[at + 5]),
+      resets_after = tonumber(ARGV[at + 6]), retry_after = tonumber(ARGV[at + 7]), limit = tonumber(ARGV[at + 8]),
+      window = tonumber(ARGV[at + 9]),
+    })
+  end
+  return answer(books, 0, 0, 0)
+end
+
+if verb == 'unsent' then
+  for _, book in ipairs(books) do
+    book:expire()
+    book.completed = book.completed + redis.call('ZREM', book.flights, id)
+  end
+  return answer(books, 0, 0, 0)
+end
+
+if verb == 'tell' then -- what a process holds: pairs of id and seconds left; 0 for nothing any more, -1 for a flight
+  for _, book in ipairs(books) do
+    for at = rest, #ARGV, 2 do
+      local holder, seconds = ARGV[at], tonumber(ARGV[at + 1])
+      redis.call('ZREM', book.flights, holder)
+      redis.call('ZREM', book.leases, holder)
+      if seconds > 0 then
+        redis.call('ZADD', book.leases, number(now + seconds), holder)
+      elseif seconds < 0 then
+        redis.call('ZADD', book.flights, number(now + dead_after), holder)
+      end
+    end
+    book:expire()
+  end
+  return answer(books, 0, 0, 0)
+end
+
+return redis.error_reply('ERR b2b-async: no such verb')

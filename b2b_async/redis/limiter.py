@@ -1,0 +1,392 @@
+"""One limiter for all processes of a store: the same books, kept in Redis or Valkey, on the server's clock.
+
+One task, there only while there is something to do, talks to Redis: it hands in the reports, then asks for a slot for
+the first waiter, then sleeps until the books may have one. So a call never waits for Redis after its answer,
+and a cancellation needs no round trip.
+
+**When Redis is away** (down, slow, out of memory), calls go on with books of this process's own, which are kept warm
+all the time, and with an equal share of the quota: as many processes as were seen last share it. That is said once.
+Every process knows what it holds, so when Redis is back, or has lost its data, each tells it, and nothing is forgotten.
+A slot is known by an id that is made here: what was asked twice, or told twice, counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import re
+import secrets
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from b2b_async._limiter import LANES, RateLimiter
+from b2b_async.errors import ConfigurationError
+from b2b_async.quota import EndpointSnapshot, Ticket
+from b2b_async.redis.mirror import Mirror, script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Self
+
+    from b2b_async._headers import QuotaHeaders
+    from b2b_async._messages import Lane
+    from b2b_async.quota import Quota, QuotaSnapshot
+    from b2b_async.redis.mirror import Answer, Call
+
+logger = logging.getLogger("b2b_async")
+
+_STORE = re.compile(r"[\w.-]{1,200}")
+_LONGEST_PAUSE = 1 / 60
+"""Part of the window after which a waiter asks again at the latest: another process may have given a slot back."""
+_SPREAD = 1 / 3000
+"""Part of the window over which processes that wait for the same slot spread their questions."""
+_REJOIN_FIRST, _REJOIN_MOST = 0.5, 10.0
+"""Seconds between attempts to reach Redis again; doubling."""
+
+
+class RedisRateLimiter(RateLimiter):
+    """A ``RateLimiter`` that shares the quota of a store with all processes that use the same Redis.
+
+    Use it as an async context manager around the clients that it is for, or close it.
+    All processes should be given the same quota and endpoints. It works with Redis 7 and Valkey.
+
+    Args:
+        server: The URL of a Redis or Valkey server ("redis://host:6379/0"), or a ``redis.asyncio.Redis`` client,
+            which stays yours.
+        store: The name of the store, as part of the keys; its store hash, for example.
+        quota: The quota and our part of it, which all processes share.
+        endpoints: The quotas of single endpoints; None for those that the vendor documents.
+        processes: How many processes share the quota at least, for the time that Redis cannot tell.
+        timeout: Seconds to wait for Redis before going on without it.
+        attempt: Seconds after which the slot of a request counts as given up if nobody gives it back, because its
+            process was killed; not less than ``Timeouts.attempt``.
+        uniform: A source of random numbers in [0, 1), for jitter.
+
+    Raises:
+        ConfigurationError: the URL or the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        server: str | redis.asyncio.Redis,
+        store: str,
+        quota: Quota | None = None,
+        *,
+        endpoints: Mapping[str, Quota] | None = None,
+        processes: int = 1,
+        timeout: float = 0.5,
+        attempt: float = 30.0,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        """Set everything up without connecting."""
+        super().__init__(quota, endpoints=endpoints, uniform=uniform)
+        if not _STORE.fullmatch(store):
+            message = f"limiter: store must be a name of letters, digits, '.', '-' and '_', not {store!r}"
+            raise ConfigurationError(message)
+        self._connect = _connector(server, timeout)
+        self._owned = isinstance(server, str)
+        self._store_name = store
+        self._uniform = uniform
+        self._timeout = timeout
+        self._least_processes = self._processes = max(1, processes)
+        self._mirror = Mirror(
+            self._buckets,
+            prefix=f"b2b-async:{{{store}}}",
+            process=secrets.token_hex(6),
+            attempt=attempt,
+            uniform=uniform,
+        )
+        self._server: redis.asyncio.Redis | None = None
+        self._script: Any = None
+        self._epoch: float | None = None  # which memory of Redis it is that this process has told what it holds
+        self._degraded = False
+        self._reports: deque[Call] = deque()
+        self._wake = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._rejoiner: asyncio.Task[None] | None = None
+        self._clock: Callable[[], float] | None = None  # tests put their own time here
+
+    async def __aenter__(self) -> Self:
+        """Give the limiter; it connects when the first call needs it."""
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Hand in the reports that are left, and close the connection unless its client was handed in."""
+        if self._worker is not None and not self._waiting:
+            await asyncio.wait([self._worker], timeout=self._timeout)
+        for task in (self._worker, self._rejoiner):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        self._rejoiner = None
+        self._epoch, self._degraded = None, False
+        if self._server is not None and self._owned:
+            await self._server.aclose()
+        self._server = None
+
+    def snapshot(self) -> QuotaSnapshot:
+        """Show the shared books as they were at the last word from Redis, or our own while that is away."""
+        own, seen = super().snapshot(), self._mirror.seen
+        if self._degraded or not seen:
+            return attrs.evolve(own, degraded=self._degraded)
+        store = seen[""]
+        return attrs.evolve(
+            own,
+            limit=int(store.limit),
+            window=store.window,
+            used=int(store.active),
+            foreign=int(store.foreign),
+            left=int(store.left),
+            held_for=store.held_for,
+            next_in=store.next_seconds,
+            endpoints=tuple(
+                EndpointSnapshot(route, int(book.limit), book.window, int(book.active), book.next_seconds)
+                for route, book in seen.items()
+                if route
+            ),
+        )
+
+    def try_acquire(self, lane: Lane = "interactive", route: str = "") -> Ticket | None:
+        """Give None: the shared books can only be asked by waiting."""
+        del lane, route
+        self._time()
+        return None
+
+    def report(self, ticket: Ticket, status: int | None, headers: QuotaHeaders) -> None:
+        """Give a slot back whose request was answered with *status*, or given up after it left (None)."""
+        self._tell(self._mirror.report(ticket, self._now(), status, headers))
+
+    def unsent(self, ticket: Ticket) -> None:
+        """Give a slot back whose request never left."""
+        self._tell(self._mirror.unsent(ticket, self._now()))
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return 0.0 if self._loop is None else self._loop.time()
+
+    def _tell(self, call: Call | None) -> None:
+        if call is not None:
+            if not self._degraded:  # else all is told when Redis is back
+                self._reports.append(call)
+            self._pump()
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._reports.clear()
+        self._worker = self._rejoiner = self._server = None
+        self._wake = asyncio.Event()
+        self._epoch, self._degraded = None, False
+
+    def _refuse_hopeless(self, lane: Lane, route: str, *, first: bool, until: float) -> None:
+        if self._degraded:  # else the shared books will tell, when they are asked
+            super()._refuse_hopeless(lane, route, first=first, until=until)
+
+    def _pump(self) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        self._wake.set()
+        if self._worker is None and (self._reports or self._waiting):
+            self._worker = loop.create_task(self._work(), name="b2b-async shared limiter")
+            self._worker.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for a task that is gone."""
+        if self._worker is task:
+            self._worker = None
+            error = None if task.cancelled() else task.exception()
+            closed = ConfigurationError("the limiter was closed while calls were waiting; close the clients first")
+            for queue in self._queues.values():
+                for waiter in queue:
+                    if not waiter.future.done():
+                        waiter.future.set_exception(error or closed)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            while self._reports:
+                await self._call(self._reports.popleft())
+            pause = await self._serve()
+            if self._reports:
+                continue
+            if pause is None:
+                self._worker = None
+                return
+            timer = loop.call_later(pause, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+
+    async def _serve(self) -> float | None:
+        """Ask for those who wait, in order.
+
+        Returns:
+            The seconds until it may be worth asking again; None if nobody waits.
+        """
+        window = self._buckets.store.window
+        wait = math.inf
+        held = set[str]()
+        place = 0
+        while place < len(LANES):
+            lane = LANES[place]
+            waiter = self._queues[lane].first(held)
+            if waiter is None:
+                place += 1
+                continue
+            granted, of_endpoint = await self._ask(lane, waiter.route)
+            if isinstance(granted, Ticket):
+                self._hand_out(lane, granted)
+                place, held = 0, set[str]() if place else held
+                continue
+            self._refuse_those_without_time(lane, waiter.route if of_endpoint else None, granted)
+            wait = min(wait, granted)
+            if not of_endpoint:
+                break
+            held.add(waiter.route)
+        if wait == math.inf and not any(len(queue) for queue in self._queues.values()):
+            return None
+        return min(wait, window * _LONGEST_PAUSE) + self._uniform() * window * _SPREAD
+
+    def _hand_out(self, lane: Lane, ticket: Ticket) -> None:
+        """Give a slot to the first who wants it; who asked may have gone, or another may have come first."""
+        waiter = self._queues[lane].first_of(ticket.route)
+        if waiter is None:
+            self.unsent(ticket)
+        else:
+            waiter.future.set_result(ticket)
+
+    def _refuse_those_without_time(self, lane: Lane, route: str | None, wait: float) -> None:
+        if wait == math.inf:  # an answer may give it a slot at any time
+            return
+        loop_time = self._time()
+        books = self._buckets.endpoints[route] if route else self._buckets.store
+        queued = 0
+        for other in LANES[LANES.index(lane) :]:
+            for waiter in list(self._queues[other]):
+                if waiter.future.done() or (route is not None and waiter.route != route):
+                    continue
+                if waiter.until is not None and loop_time + wait > waiter.until:
+                    error = self._too_long(books, waiter.route, wait, queued, waiter.until - loop_time)
+                    waiter.future.set_exception(error)
+                else:
+                    queued += 1
+
+    async def _ask(self, lane: Lane, route: str) -> tuple[Ticket | float, bool]:
+        """Ask for a slot: a ticket, or the seconds to wait; and whether the endpoint's own quota says so."""
+        if not self._degraded:
+            call = self._mirror.ask(lane, route)
+            answer = await self._call(call)
+            if answer is not None:
+                if answer.granted:
+                    return self._mirror.granted(call, answer, self._now()), False
+                return answer.wait, answer.of_endpoint
+            self._mirror.lost(call, self._now())
+        now = self._now()
+        at = self._buckets.held_back(now, lane, route)
+        if at > now:
+            return at - now, True
+        granted = self._buckets.try_acquire(now, lane, route)
+        if not isinstance(granted, Ticket):
+            return granted - now, False
+        self._mirror.granted_here(granted)
+        return granted, False
+
+    async def _call(self, call: Call) -> Answer | None:
+        """Run the script; None if Redis is away, which makes this limiter go on by itself."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._epoch is None:
+                    await self._join()
+                answer = await self._run(call)
+                if answer.books[0].epoch != self._epoch:  # it has lost what it knew
+                    await self._join()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._degrade(error)
+            return None
+        return answer
+
+    async def _join(self) -> None:
+        """Tell Redis what this process holds."""
+        for call in self._mirror.tell(self._now()):
+            answer = await self._run(call)
+            if call.held.routes == ("",):
+                self._epoch = answer.books[0].epoch
+
+    async def _run(self, call: Call) -> Answer:
+        if self._server is None:
+            self._server = self._connect()
+            self._script = self._server.register_script(script())
+        keys, arguments = self._mirror.write(call, None if self._clock is None else self._clock())
+        answer = self._mirror.read(call, await self._script(keys, arguments))
+        self._processes = max(self._least_processes, answer.processes)
+        return answer
+
+    def _degrade(self, error: Exception) -> None:
+        if self._degraded:
+            return
+        self._degraded, self._epoch = True, None
+        self._reports.clear()  # all that they say is told again
+        part = 1 / self._processes
+        for books in (self._buckets.store, *self._buckets.endpoints.values()):
+            books.part = part
+        logger.warning(
+            "the shared limiter of store %s cannot reach Redis (%s: %s): calls go on with books of this process, "
+            "and with 1/%d of the quota, until it is back",
+            self._store_name,
+            type(error).__name__,
+            error,
+            self._processes,
+        )
+        self._rejoiner = asyncio.get_running_loop().create_task(self._rejoin(), name="b2b-async limiter rejoins")
+
+    async def _rejoin(self) -> None:
+        pause = _REJOIN_FIRST
+        while True:
+            await asyncio.sleep(pause * (0.75 + 0.5 * self._uniform()))
+            pause = min(_REJOIN_MOST, 2 * pause)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._join()
+            except (RedisError, OSError, TimeoutError):
+                continue
+            break
+        self._degraded = False
+        self._rejoiner = None
+        for books in (self._buckets.store, *self._buckets.endpoints.values()):
+            books.part = 1.0
+        logger.warning("the shared limiter of store %s is back with Redis", self._store_name)
+        self._pump()
+
+
+def _connector(server: str | redis.asyncio.Redis, timeout: float) -> Callable[[], redis.asyncio.Redis]:
+    if not isinstance(server, str):
+        return lambda: server
+
+    def connect() -> redis.asyncio.Redis:
+        return redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType] -- its **kwargs have no type
+            server, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 1)
+        )
+
+    try:
+        connect()
+    except ValueError as error:
+        # Its message quotes the address, in which there may be a password.
+        del error
+        message = "limiter: the address of Redis is not a URL that can be used; for example redis://localhost:6379/0"
+        raise ConfigurationError(message) from None
+    return connect
