@@ -10,7 +10,6 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from servers import MODELS, DRFLog, Trip, simulate
 
 from b2b_async._buckets import Buckets

@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis_server import BINARY, MISSING, PatientConnection, RedisServer, on_loop_time, patient
 from servers import MODELS, DRFLog, Trip, simulate
@@ -133,3 +133,382 @@ def test_redis_and_python_decide_the_same(
 
     books = BothBooks(blocking, quota, endpoints)
     simulate(books, admit, trips, workers=workers, total=8, lane=lane, route="PUT /x", late=LATE)
+
+
+# -- several processes ---------------------------------------------------------------------------------------------
+
+SILENCE = QuotaHeaders()
+
+
+def limiter_of(server: RedisServer, quota: Quota | None = None, **options: Any) -> RedisRateLimiter:
+    """Give a limiter as one process has it, on the running loop's time; its client is to be closed."""
+    options = {"uniform": random.Random(0).random, **options}
+    limiter = RedisRateLimiter(patient(server), "store", quota or Quota(4, 60.0, "burst", reserve=0), **options)
+    return on_loop_time(limiter)
+
+
+async def close(*limiters: RedisRateLimiter) -> None:
+    """Close limiters and their clients."""
+    for limiter in limiters:
+        await limiter.close()
+        await limiter._connect().aclose()
+
+
+def said(remaining: int, **more: Any) -> QuotaHeaders:
+    """Give headers with *remaining*."""
+    return QuotaHeaders(remaining=remaining, resets_after=0.4, **more)
+
+
+async def use(limiter: RedisRateLimiter, server: DRFLog, lane: Lane = "bulk") -> int:
+    """Make one request of a tenth of a second."""
+    loop = asyncio.get_running_loop()
+    ticket = await limiter.acquire(lane)
+    await asyncio.sleep(0.05)
+    accepted, headers, _ = server.admit(loop.time())
+    await asyncio.sleep(0.05)
+    status = 200 if accepted else 429
+    limiter.report(ticket, status, QuotaHeaders.from_headers(headers, refused=not accepted))
+    return status
+
+
+async def test_several_processes_use_the_whole_quota_and_never_more(server: RedisServer) -> None:
+    """Four of them, with eight calls at once each, and the fourth is killed with its calls under way."""
+    throttle = DRFLog(20, 60.0)
+    limiters = [limiter_of(server, Quota(20, 60.0, "burst")) for _ in range(4)]
+
+    async def work(limiter: RedisRateLimiter) -> None:
+        for _ in range(5):
+            assert await use(limiter, throttle) == 200
+
+    doomed = [asyncio.ensure_future(limiters[3].acquire("bulk")) for _ in range(2)]
+    await asyncio.gather(*doomed)
+    await limiters[3]._connect().aclose()
+    async with asyncio.TaskGroup() as group:
+        for limiter in limiters[:3]:
+            for _ in range(8):
+                group.create_task(work(limiter))
+
+    # 120 requests; 18 slots in the first window and until the two of the dead process come back, then 20.
+    assert throttle.refused == 0
+    assert asyncio.get_running_loop().time() < 6.2 * 60.3
+    assert limiters[0].snapshot().requests == 40
+    assert limiters[0].snapshot().limit == 20
+    await close(*limiters[:3])
+
+
+async def test_one_process_knows_what_the_others_hold(server: RedisServer) -> None:
+    """At once, without any header; the books of another store are others."""
+    one, two = limiter_of(server), limiter_of(server)
+    tickets = [await one.acquire() for _ in range(3)]
+    other = on_loop_time(RedisRateLimiter(patient(server), "other-store", Quota(4, 60.0)))
+    third = await two.acquire()
+    seen = two.snapshot()
+    assert (seen.used, seen.left, seen.next_in, seen.degraded) == (4, 0, None, False)
+    one.report(tickets[0], 200, said(4))
+    await asyncio.sleep(0.1)
+    with pytest.raises(QuotaWaitTooLongError) as caught:
+        await two.acquire(until=asyncio.get_running_loop().time() + 10)
+
+    assert caught.value.wait == pytest.approx(60.1, abs=0.2)
+    assert other.snapshot().used == 0
+    await other.acquire()
+    assert other.snapshot().used == 1
+    for limiter, ticket in ((one, tickets[1]), (one, tickets[2]), (two, third)):
+        limiter.unsent(ticket)
+        limiter.unsent(ticket)
+        limiter.report(ticket, 200, SILENCE)
+    await asyncio.sleep(0.1)
+    two.unsent(await two.acquire())
+    await asyncio.sleep(0.1)
+    assert two.snapshot().used == 1, "the one that was answered"
+    await close(one, two, other)
+
+
+async def test_what_nobody_gives_back_comes_back_by_itself(server: RedisServer) -> None:
+    """After the longest attempt, a window, the margin and the time for which a request may be under way."""
+    killed, other = limiter_of(server), limiter_of(server)
+    await asyncio.gather(*(killed.acquire() for _ in range(4)))
+    await killed._connect().aclose()
+    await other.acquire()
+
+    assert asyncio.get_running_loop().time() == pytest.approx(30 + 60.1 + 5, abs=1.1)
+    await close(other)
+
+
+async def test_the_lanes_and_their_order_hold(server: RedisServer) -> None:
+    """Interactive before bulk, first come first served, a refused call first; a cancelled one blocks nobody."""
+    limiter = limiter_of(server, Quota(1, 60.0, "burst", reserve=0))
+    limiter.report(await limiter.acquire(), 200, said(1))
+    order: list[str] = []
+
+    async def call(name: str, lane: Lane, *, first: bool = False) -> None:
+        ticket = await limiter.acquire(lane, first=first)
+        order.append(name)
+        limiter.report(ticket, 200, said(1))
+
+    asks: list[tuple[str, Lane, bool]] = [
+        ("b1", "bulk", False),
+        ("gone", "interactive", False),
+        ("i1", "interactive", False),
+        ("b2", "bulk", False),
+        ("b0", "bulk", True),
+        ("i0", "interactive", True),
+    ]
+    tasks = {}
+    for name, lane, first in asks:
+        tasks[name] = asyncio.ensure_future(call(name, lane, first=first))
+        await asyncio.sleep(0.01)
+    tasks.pop("gone").cancel()
+    await asyncio.gather(*tasks.values())
+
+    assert order == ["i0", "i1", "b0", "b1", "b2"]
+    await close(limiter)
+
+
+async def test_a_slot_for_a_call_that_is_gone_is_given_back(server: RedisServer) -> None:
+    """It was cancelled while Redis was asked, or in the turn in which it was granted."""
+    limiter = limiter_of(server, Quota(1, 60.0))
+    loop = asyncio.get_running_loop()
+    for turns in range(12):
+        waiter = asyncio.ensure_future(limiter.acquire())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiter.cancel()
+        (result,) = await asyncio.gather(waiter, return_exceptions=True)
+        if not isinstance(result, BaseException):
+            limiter.unsent(result)
+    limiter.unsent(await limiter.acquire())
+
+    assert loop.time() < 5
+    await asyncio.sleep(0.1)
+    assert limiter.snapshot().used == 0
+    await close(limiter)
+
+
+async def test_an_endpoints_own_quota_is_shared_too(server: RedisServer) -> None:
+    """And holds up nobody else."""
+    own = {"PUT /x": Quota(1, 60.0)}
+    one, two = (limiter_of(server, Quota(10, 60.0), endpoints=own) for _ in range(2))
+    ticket = await one.acquire(route="PUT /x")
+    blocked = asyncio.ensure_future(two.acquire(route="PUT /x"))
+    await asyncio.sleep(0.1)
+    two.unsent(await two.acquire(route="GET /y"))
+    one.report(ticket, 200, said(1))
+    await asyncio.sleep(0.1)
+    with pytest.raises(QuotaWaitTooLongError, match="own quota of PUT /x"):
+        await two.acquire(route="PUT /x", until=asyncio.get_running_loop().time() + 10)
+    assert not blocked.done()
+    (seen,) = two.snapshot().endpoints
+    assert (seen.route, seen.limit, seen.used) == ("PUT /x", 1, 1)
+    await blocked
+
+    assert asyncio.get_running_loop().time() == pytest.approx(60.2, abs=1.2)
+    await close(one, two)
+
+
+async def test_what_one_process_learns_all_know(server: RedisServer) -> None:
+    """The limit, an endpoint's refusal, and the server's hold of the store."""
+    one, two = (limiter_of(server, Quota(10, 60.0)) for _ in range(2))
+    one.report(await one.acquire(route="PUT /x"), 200, said(7, allocated=(8, 60.0)))
+    await asyncio.sleep(0.1)
+    two.unsent(await two.acquire(route="GET /y"))
+    assert (two.snapshot().limit, two.snapshot().window) == (8, 60.0)
+    one.report(await one.acquire(route="PUT /x"), 429, said(3, allocated=(8, 60.0), retry_after=20.0))
+    await asyncio.sleep(0.1)
+    two.unsent(await two.acquire(route="GET /y"))
+    assert asyncio.get_running_loop().time() < 1
+    blocked = await one.acquire(route="PUT /x")
+    assert asyncio.get_running_loop().time() == pytest.approx(20.2, abs=0.2)
+    one.report(blocked, 429, said(0, allocated=(8, 60.0), retry_after=5.0))
+    await asyncio.sleep(0.1)
+    await two.acquire(route="GET /y")
+    assert asyncio.get_running_loop().time() == pytest.approx(25.3, abs=0.3)
+    await close(one, two)
+
+
+# -- when Redis is not well ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """Give a server that a test may stop."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give what was said."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_without_redis_calls_go_on_and_it_is_said_once(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With an equal share; when it is back with empty hands, each process tells it what it holds."""
+    one, two = (limiter_of(own_server, Quota(8, 60.0, "burst", reserve=0)) for _ in range(2))
+    one.report(await one.acquire(), 200, said(8))
+    two.report(await two.acquire(), 200, said(7))
+    await asyncio.sleep(0.1)
+    one.unsent(await one.acquire())
+    await asyncio.sleep(0.1)
+    own_server.stop()
+    started = asyncio.get_running_loop().time()
+    tickets = [await one.acquire() for _ in range(3)]
+
+    assert asyncio.get_running_loop().time() - started < 1
+    assert one.snapshot().degraded
+    assert one.snapshot().left == 0, "4 of 8"
+    assert len(warnings_of(caplog)) == 1
+    assert "1/2 of the quota" in warnings_of(caplog)[0]
+    one.report(tickets[0], 200, said(4))
+    one.report(tickets[1], 200, said(4))
+    one.unsent(tickets[2])
+    one.unsent(await one.acquire())
+    await one.acquire()
+    with pytest.raises(QuotaWaitTooLongError):
+        await one.acquire(until=started + 10)
+
+    await asyncio.to_thread(own_server.start)
+    await asyncio.sleep(11)
+    assert not one.snapshot().degraded
+    assert [line.rpartition(" ")[2] for line in warnings_of(caplog)] == ["back", "Redis"]
+    two.unsent(await two.acquire())
+    await asyncio.sleep(1)
+    assert two.snapshot().used == 5, "3 leases and a flight of one, a lease of two"
+    await close(one, two)
+
+
+async def test_a_limiter_whose_redis_never_was_there_says_so_once(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And takes the part of the quota that it was told to take."""
+    own_server.stop()
+    limiter = limiter_of(own_server, Quota(9, 60.0, "burst"), processes=3)
+    for _ in range(3):
+        limiter.report(await limiter.acquire("bulk"), 200, SILENCE)
+    await asyncio.sleep(30)
+
+    assert limiter.snapshot().left == 0
+    assert len(warnings_of(caplog)) == 1
+    await close(limiter)
+
+
+async def test_a_slow_redis_costs_a_moment_once(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then calls go on without it, and what it may have granted meanwhile is given back."""
+    limiter = limiter_of(own_server)
+    limiter.unsent(await limiter.acquire())
+    await asyncio.sleep(0.1)
+    monkeypatch.setattr(PatientConnection, "patient", False)  # time passes while Redis is silent
+    started = asyncio.get_running_loop().time()
+    own_server.freeze()
+    tickets = [await limiter.acquire() for _ in range(2)]
+    assert asyncio.get_running_loop().time() - started == pytest.approx(0.5, abs=0.01)
+    assert "TimeoutError" in warnings_of(caplog)[0]
+    for ticket in tickets:
+        limiter.unsent(ticket)
+    own_server.thaw()
+    monkeypatch.setattr(PatientConnection, "patient", True)
+    await asyncio.sleep(12)
+    limiter.unsent(await limiter.acquire())
+    await asyncio.sleep(0.1)
+
+    assert limiter.snapshot().used == 0
+    await close(limiter)
+
+
+async def test_redis_that_loses_its_data_is_told_again(server: RedisServer, blocking: redis.Redis) -> None:
+    """Nothing that a process holds is forgotten, whether it goes on asking or only reports."""
+    one, two = limiter_of(server), limiter_of(server)
+    under_way = await one.acquire()
+    one.report(await one.acquire(), 200, said(4))
+    held = await two.acquire()
+    await asyncio.sleep(0.1)
+    blocking.flushall()
+    one.unsent(await one.acquire())
+    two.report(held, 200, said(2))
+    await asyncio.sleep(0.1)
+    one.unsent(await one.acquire())
+    await asyncio.sleep(0.1)
+
+    assert one.snapshot().used == 3
+    one.report(under_way, 200, said(1))
+    await asyncio.sleep(0.1)
+    assert one.snapshot().used == 3
+    await close(one, two)
+
+
+async def test_a_clock_that_goes_back_stops_nobody(server: RedisServer) -> None:
+    """Redis moves to a machine whose clock is an hour behind: the books begin again, with what is held."""
+    loop = asyncio.get_running_loop()
+    limiter = limiter_of(server)
+    behind = 0.0
+    limiter._clock = lambda: 5000 + loop.time() - behind
+    for _ in range(3):
+        limiter.report(await limiter.acquire(), 200, said(4))
+    await asyncio.sleep(0.1)
+    behind = 3600.0
+    limiter.report(await limiter.acquire(), 200, said(1))
+    await asyncio.sleep(0.1)
+    started = loop.time()
+    await limiter.acquire()
+
+    assert loop.time() - started == pytest.approx(60.1, abs=1.1)
+    await close(limiter)
+
+
+async def test_a_broken_answer_reaches_those_who_wait(server: RedisServer) -> None:
+    """Nobody waits for a task that is gone."""
+    limiter = limiter_of(server)
+    limiter.unsent(await limiter.acquire())
+
+    async def nonsense(*_: object) -> list[bytes]:
+        return [b"nonsense"]
+
+    limiter._script = nonsense
+    with pytest.raises(ValueError, match="nonsense"):
+        await limiter.acquire()
+    await close(limiter)
+
+
+async def test_closing_a_limiter_ends_the_calls_that_wait(own_server: RedisServer) -> None:
+    """And the attempts to reach Redis again."""
+    limiter = limiter_of(own_server, Quota(1, 60.0))
+    await limiter.acquire()
+    waiter = asyncio.ensure_future(limiter.acquire())
+    await asyncio.sleep(0.1)
+    own_server.stop()
+    await asyncio.sleep(5)
+    await close(limiter)
+    with pytest.raises(ConfigurationError, match="was closed"):
+        await waiter
+
+
+def test_a_limiter_serves_one_loop_after_the_other(server: RedisServer) -> None:
+    """With a connection for each, on the server's own clock."""
+    limiter = RedisRateLimiter(server.url, "store", Quota(5, 60.0))
+
+    async def take() -> int:
+        async with limiter:
+            limiter.report(await limiter.acquire(), 200, said(4))
+        return limiter.snapshot().used
+
+    assert [asyncio.run(take()) for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("server_url", "store", "words"),
+    [
+        ("http://:secret@localhost", "store", "not a URL that can be used"),
+        ("redis://localhost", "a store", "store must be a name"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_anything_is_sent(server_url: str, store: str, words: str) -> None:
+    """Without the password."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        RedisRateLimiter(server_url, store)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None

@@ -98,6 +98,8 @@ class Call:
     """With which slots."""
     lane: Lane = "interactive"
     """For whom."""
+    route: str = ""
+    """For which endpoint, whether it has a quota of its own or not."""
     arguments: tuple[object, ...] = ()
     """What the verb needs."""
 
@@ -132,7 +134,7 @@ class Mirror:
 
     def ask(self, lane: Lane, route: str) -> Call:
         """Ask for the slots of a request."""
-        return Call("acquire", self._new(route), lane)
+        return Call("acquire", self._new(route), lane, route)
 
     def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> Call | None:
         """Give back the slots of a request that was answered with *status*, or given up (None); once."""
@@ -218,7 +220,7 @@ class Mirror:
     def granted(self, call: Call, answer: Answer, now: float) -> Ticket:
         """Take over the slots that Redis has granted."""
         call.held.granted = answer
-        ticket = self._buckets.adopt(now, call.lane, call.held.routes[-1])
+        ticket = self._buckets.adopt(now, call.lane, call.route)
         self._held[ticket] = call.held
         return ticket
 
