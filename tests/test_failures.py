@@ -313,7 +313,7 @@ async def test_ten_thousand_calls_leave_nothing_behind() -> None:
     async with sandbox_with_order(quota="50000/1s", faults=faults) as sandbox:
         limiter = RateLimiter(Quota(50_000, 1.0))
         async with client_of(sandbox, limiter=limiter, retry=RetryPolicy(budget=100_000)) as client:
-            turn, dice = iter(range(10_000)), random.Random(1)  # noqa: S311 -- repeatable on purpose
+            turn, dice = iter(range(10_000)), random.Random(1)
 
             async def work() -> None:
                 for number in turn:

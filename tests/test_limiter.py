@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from typing import TYPE_CHECKING
 
+import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jumping import AutojumpLoop
+from servers import DRFLog
+from test_quota import MANY
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError, RateLimiter
 from b2b_async._headers import QuotaHeaders
 from b2b_async._limiter import Waiter
 from b2b_async.quota import Ticket
+
+if TYPE_CHECKING:
+    from b2b_async._messages import Lane
 
 SILENCE = QuotaHeaders()
 
@@ -186,3 +197,130 @@ def test_a_loop_that_dies_with_calls_in_it_leaves_a_limiter_that_works() -> None
         return limiter._buckets.store.in_flight, limiter.snapshot().waiting_interactive
 
     assert asyncio.run(look()) == (0, 0)
+
+
+# -- any calls, at any time ----------------------------------------------------------------------------------------
+
+OWN = {"PUT /x": Quota(2, 10.0, reserve=0, concurrency=2)}
+
+
+@attrs.frozen
+class Call:
+    """One call of a scenario."""
+
+    start: float
+    lane: Lane
+    route: str
+    there: float
+    back: float
+    cancel_after: float | None
+    leaves: bool
+
+    async def run(
+        self, number: int, limiter: RateLimiter, servers: dict[str, DRFLog], came: list[int], grants: list[int]
+    ) -> None:
+        """Wait for a slot and make the request, as the rate limit room does."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self.start)
+        came.append(number)
+        ticket = await limiter.acquire(self.lane, route=self.route)
+        grants.append(number)
+        if not self.leaves:
+            limiter.unsent(ticket)
+            return
+        arrived = False
+        try:
+            await asyncio.sleep(self.there)
+            arrived = True
+            accepted, headers, _ = servers[""].admit(loop.time())
+            if self.route == "PUT /x":
+                servers["PUT /x"].admit(loop.time())
+            await asyncio.sleep(self.back)
+        except asyncio.CancelledError:
+            if not arrived:  # it is on its way all the same
+                servers[""].admit(loop.time())
+            limiter.report(ticket, None, SILENCE)
+            raise
+        status = 200 if accepted else 429
+        limiter.report(ticket, status, QuotaHeaders.from_headers(headers, refused=not accepted))
+
+
+CALLS = st.lists(
+    st.builds(
+        Call,
+        start=st.sampled_from([0.0, 0.0, 1.0, 5.0]) | st.floats(0, 30),
+        lane=st.sampled_from(["interactive", "bulk"]),
+        route=st.sampled_from(["POST /z", "GET /y", "PUT /x"]),
+        there=st.floats(0, 2),
+        back=st.floats(0, 2),
+        cancel_after=st.none() | st.none() | st.sampled_from([0.0, 1.0, 5.0]) | st.floats(0, 40),
+        leaves=st.sampled_from([True, True, True, False]),
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+@MANY
+@given(calls=CALLS, limit=st.integers(1, 5), pacing=st.sampled_from(["auto", "burst", "smooth"]))
+def test_any_calls_end_in_order_and_leave_nothing_behind(calls: list[Call], limit: int, pacing: str) -> None:
+    """Nobody starves, whoever is cancelled when; no slot leaks; first come, first served in a lane; none is refused."""
+    quota = Quota(limit, 10.0, pacing)  # type: ignore[arg-type]
+    limiter = RateLimiter(quota, endpoints=OWN, uniform=lambda: 0.5)
+    servers = {"": DRFLog(limit, 10.0), "PUT /x": DRFLog(2, 10.0)}
+    came: list[int] = []
+    grants: list[int] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        tasks = []
+        for number, call in enumerate(calls):
+            task = loop.create_task(call.run(number, limiter, servers, came, grants))
+            if call.cancel_after is not None:
+                loop.call_at(call.start + call.cancel_after, task.cancel)
+            tasks.append(task)
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [error for error in done if error and not isinstance(error, asyncio.CancelledError)] == []
+        left = limiter.snapshot()
+        assert (left.waiting_interactive, left.waiting_bulk, limiter._waiting) == (0, 0, 0)
+        assert [books.in_flight for books in (limiter._buckets.store, *limiter._buckets.endpoints.values())] == [0, 0]
+        await asyncio.sleep(100)
+        assert limiter.snapshot().left == limit
+
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
+        runner.run(scenario())
+
+    assert [server.refused for server in servers.values()] == [0, 0]
+    for lane in ("interactive", "bulk"):
+        for route in ("POST /z", "GET /y", "PUT /x"):
+            alike = [n for n in grants if (calls[n].lane, calls[n].route) == (lane, route)]
+            assert alike == sorted(alike, key=came.index)
+
+
+@MANY
+@given(calls=CALLS, limit=st.integers(1, 5), wait=st.floats(0, 30))
+def test_a_refused_wait_would_have_been_in_vain(calls: list[Call], limit: int, wait: float) -> None:
+    """What is refused for want of time has no slot by then if it waits, if those before it take theirs."""
+    calls = [attrs.evolve(call, cancel_after=None, leaves=True) for call in calls]
+    last = attrs.evolve(calls[-1], start=31.0)
+    ends: list[float] = []
+
+    async def scenario(until: float) -> None:
+        loop = asyncio.get_running_loop()
+        limiter = RateLimiter(Quota(limit, 10.0), endpoints=OWN, uniform=lambda: 0.5)
+        servers = {"": DRFLog(limit, 10.0), "PUT /x": DRFLog(2, 10.0)}
+        tasks = [loop.create_task(call.run(0, limiter, servers, [], [])) for call in calls]
+        await asyncio.sleep(last.start)
+        try:
+            limiter.unsent(await limiter.acquire(last.lane, route=last.route, until=until))
+        except QuotaWaitTooLongError:
+            ends.append(-math.inf)
+        else:
+            ends.append(loop.time())
+        await asyncio.gather(*tasks)
+
+    for until in (math.inf, last.start + wait):
+        with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
+            runner.run(scenario(until))
+
+    assert ends[1] == ends[0] or (ends[1] == -math.inf and ends[0] > last.start + wait)

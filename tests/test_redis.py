@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis_server import BINARY, MISSING, PatientConnection, RedisServer, on_loop_time, patient
-from servers import MODELS, DRFLog, Trip, simulate
+from servers import MODELS, DRFLog, simulate
 from test_quota import LANES, LATE, MANY, QUOTAS, TRIPS
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import redis
+    from servers import Trip
 
     from b2b_async._messages import Lane
     from b2b_async.quota import Ticket

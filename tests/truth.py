@@ -132,7 +132,7 @@ class FlakyResolver(aiohttp.abc.AbstractResolver):
     def __init__(self, rate: float, seed: int) -> None:
         """Set how often it fails."""
         self._rate = rate
-        self._random = random.Random(seed)  # noqa: S311 -- repeatable on purpose
+        self._random = random.Random(seed)
 
     async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> Any:
         """Look a name up."""
@@ -304,7 +304,7 @@ async def measure(
     A part of the calls, *cancelled*, is cancelled at a random moment.
     """
     random.seed(seed)  # the client's jitter comes from there
-    dice = random.Random(seed)  # noqa: S311 -- repeatable on purpose
+    dice = random.Random(seed)
     # A call that meets no fault takes about twelve turns of the loop.
     turns = [dice.choice((*range(12), 20, 40)) if dice.random() < cancelled else None for _ in range(calls)]
     mixed = dict.fromkeys(FAULTS, part / len(FAULTS))
