@@ -1,20 +1,22 @@
 """A store's quota and the smaller ones of single endpoints: a request needs a slot of each, all or nothing.
 
-**Which quota an answer speaks of.** Its headers do not say. But an endpoint's own quota is smaller than the store's,
-which it stacks on. So the largest quota that any endpoint was told lately is the store's, and an endpoint that is told
-less has one of its own. Where one endpoint alone is used the two are the same, and nothing is lost by taking its word.
-A smaller quota counts at once; a larger one when three answers in a row agree, or if it has been proven before,
-since one garbled header must not let a flood through.
+**Which quota an answer speaks of.** Its headers do not say. But an endpoint's own quota stacks on the store's, so it is
+smaller. What an endpoint is told counts when two answers in a row agree, or three if it is more than before: one
+garbled header must neither let a flood through nor stop anybody. Then
 
-**A refusal while something remains** is not the store's: an endpoint's own quota, or its limit of requests at once.
-It holds that endpoint and nothing else, which then goes on as on a server without headers: slower after a refusal,
-faster again as time passes. The request may have been counted by the other quota all the same (Django REST framework
-asks all throttles even if one has refused), so it keeps its slot there.
+- more than the store's quota is the store's;
+- less is the endpoint's own, unless another endpoint is told the same and none is told the old one any more: then the
+  store's has changed. (Where one endpoint alone is used, it makes no difference.)
+
+**A refusal while something remains**, or one with another quota's headers, is not the store's: an endpoint's own quota,
+or its limit of requests at once. It holds that endpoint and nothing else, which then goes on as on a server without
+headers: slower after a refusal, faster again as time passes. The request may have been counted by the store all the
+same (Django REST framework asks all throttles even if one has refused), so it keeps its slot there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -32,13 +34,43 @@ ENDPOINTS: Mapping[str, Quota] = {"POST /api/v3/io/companies/{companyId}/attachm
 
 _ENDPOINT_OVERLOAD = 1.0
 """Seconds of the first hold of an endpoint whose refusal names no time."""
-_AGREE = 3
-_FORGET_TOLD = 5.0
-"""Windows after which what an endpoint was told says nothing about the store's quota any more."""
+_AGREE_LESS, _AGREE_MORE = 2, 3
+"""Answers in a row that must agree."""
+_LATELY = 2.0
+"""Windows for which what an endpoint was told says something about the store's quota."""
 _FORGET_ENDPOINT = 60.0
 """Windows after which a quota of which no answer speaks any more is forgotten; it may be told in refusals only."""
 
-_Allocated = tuple[int, float]
+Size = tuple[int, float]
+"""Limit and window."""
+Verdict = tuple[Literal["store", "endpoint", "nobody"], QuotaHeaders]
+"""Whose quota an answer speaks of, and what it says of that."""
+
+
+@attrs.define
+class _Word:
+    """What one endpoint is told."""
+
+    size: Size
+    """What counts."""
+    at: float = -INF
+    """When it was last told so."""
+    other: Size | None = None
+    """What the last answers said instead."""
+    times: int = 0
+    """How many of them."""
+
+    def hear(self, size: Size, now: float) -> bool:
+        """Listen, and say whether what counts has changed."""
+        if size == self.size:
+            self.at, self.other = now, None
+            return False
+        self.times = self.times + 1 if size == self.other else 1
+        self.other = size
+        if self.times < (_AGREE_MORE if _more(size, self.size) else _AGREE_LESS):
+            return False
+        self.size, self.at, self.other = size, now, None
+        return True
 
 
 class Buckets:
@@ -59,7 +91,7 @@ class Buckets:
         self._uniform = uniform
         self.store = LeaseWindow(quota, uniform)
         self.endpoints: dict[str, LeaseWindow] = {}
-        self._declared: dict[str, _Allocated] = {}
+        self._declared: dict[str, Size] = {}
         for route, own in endpoints.items():
             if not route.partition(" ")[2].startswith("/"):
                 message = (
@@ -70,10 +102,8 @@ class Buckets:
             self._declared[route] = (own.limit, own.window)
             self._open(route, own)
         self.refused = 0
-        self._told: dict[str, tuple[_Allocated, float]] = {}
-        self._proven: _Allocated = (quota.limit, quota.window)
-        self._rising: _Allocated | None = None
-        self._agreed: list[str] = []  # the endpoints that were told so
+        self._words: dict[str, _Word] = {}
+        self._refusals: dict[str, _Word] = {}
 
     def held_back(self, now: float, lane: Lane, route: str) -> float:
         """Say until when the endpoint's own quota holds a call back; *now* if it does not."""
@@ -128,98 +158,128 @@ class Buckets:
             endpoint, own = ticket.stacked
             endpoint.unsent(own)
 
-    def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> bool:
+    def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> Verdict:
         """Take back the slots of a request that was answered with *status*, or given up (None).
 
         Returns:
-            Whether the answer spoke of the endpoint's own quota and not of the store's.
+            Whose quota the answer spoke of, and what it said of that.
         """
-        store, allocated = self.store, headers.allocated
+        store, route = self.store, ticket.route
         if status == 429:
             self.refused += ticket.open
-        if ticket.stacked is None:
-            usual = allocated is None or allocated == (store.limit, store.window)
-            if usual and (status != 429 or not headers.remaining):
-                if allocated is not None:
-                    self._agree(now, ticket.route, allocated)
+        elif ticket.stacked is None and not headers.core:  # the usual case
+            word = self._words.get(route)
+            if headers.allocated is None or (word is not None and headers.allocated == word.size == store.size):
+                if word is not None:
+                    word.at, word.other = now, None
                 store.report(ticket, now, status, headers)
-                return False
+                return "store", headers
         if not ticket.open:
-            return False
-        of_endpoint = allocated is not None and self._sort(now, ticket.route, allocated, refused=status == 429)
-        if status == 429 and headers.remaining and not of_endpoint:
-            of_endpoint = True
-            headers = QuotaHeaders(retry_after=headers.delay)
-        endpoint, own = ticket.stacked or self._stack(ticket, of_endpoint=of_endpoint)
-        if of_endpoint and endpoint is not None and own is not None:
-            store.settle(ticket, now, given_up=False)
+            return "nobody", headers
+        subject, headers = self._sort(now, route, status, headers)
+        endpoint, own = ticket.stacked or self._stack(ticket, needed=subject == "endpoint")
+        if subject == "store":
+            store.report(ticket, now, status, headers)
+        else:
+            store.settle(ticket, now, status)
+        if endpoint is None or own is None:
+            return subject, headers
+        if subject == "endpoint":
+            if status != 429:
+                store.heard_at = now  # the server is there, and says what it knows
             endpoint.report(own, now, status, headers)
-            return True
-        store.report(ticket, now, status, headers)
-        if endpoint is not None and own is not None:
-            endpoint.settle(own, now, given_up=status is None)
-        return False
+        else:
+            endpoint.settle(own, now, status)
+            if route not in self._declared and endpoint.adds_nothing_to(store, now, _FORGET_ENDPOINT):
+                self.endpoints.pop(route, None)
+        return subject, headers
 
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _open(self, route: str, quota: Quota) -> LeaseWindow:
         books = LeaseWindow(quota, self._uniform, bare=True, overload=_ENDPOINT_OVERLOAD)
+        books.take_part(self.store.part)
         self.endpoints[route] = books
         return books
 
-    def _stack(self, ticket: Ticket, *, of_endpoint: bool) -> tuple[LeaseWindow | None, Ticket | None]:
+    def _stack(self, ticket: Ticket, *, needed: bool) -> tuple[LeaseWindow | None, Ticket | None]:
         """Write a request down in the books of its endpoint, if it was sent before they were known to be needed."""
         endpoint = self.endpoints.get(ticket.route)
         if endpoint is None:
-            if not of_endpoint:
+            if not needed:
                 return None, None
             endpoint = self._open(ticket.route, self._like(self.store.limit, self.store.window))
-        return endpoint, endpoint.grant(ticket.granted_at, "bulk")
+        return endpoint, endpoint.adopt(ticket.granted_at)
 
     def _like(self, limit: int, window: float) -> Quota:
         return attrs.evolve(self._quota, limit=limit, window=window, headroom=0, concurrency=None)
 
-    def _sort(self, now: float, route: str, allocated: _Allocated, *, refused: bool) -> bool:
-        """Take the server's word on a quota, and say whether it is the endpoint's own."""
+    def _sort(self, now: float, route: str, status: int | None, headers: QuotaHeaders) -> Verdict:
+        """Take the server's word; say whose quota it speaks of, and what it says of that."""
+        size, store = headers.allocated, self.store
+        if status == 429:
+            if size is not None and size != store.size:
+                self._hear_refusal(now, route, size)
+                if size == self._size(route):
+                    return "endpoint", headers
+            if headers.core or headers.remaining or size not in {None, store.size}:
+                return "endpoint", QuotaHeaders(retry_after=headers.delay)
+            return "store", headers
+        if headers.core:
+            return "store", QuotaHeaders()
+        if size is None or self._hear(now, route, size) == store.size:
+            return "store", headers
+        # What is not agreed on yet says nothing.
+        return ("endpoint" if size == self._size(route) else "nobody"), headers
+
+    def _hear(self, now: float, route: str, size: Size) -> Size:
+        """Listen to what an accepted request was told, and give what its endpoint is told, if that is agreed on."""
         store = self.store
-        if allocated == (store.limit, store.window):
-            self._agree(now, route, allocated)
-            endpoint = self.endpoints.get(route)
-            if (
-                endpoint is not None
-                and route not in self._declared
-                and self._is_old(now, endpoint.heard_at, _FORGET_ENDPOINT)
-            ):
-                del self.endpoints[route]  # nobody has spoken of a quota of its own for long
-            return False
-        if allocated == self._declared.get(route):
-            return True
-        self._told = {name: told for name, told in self._told.items() if not self._is_old(now, told[1], _FORGET_TOLD)}
-        if not refused:  # a refusal comes from the narrowest quota
-            self._told[route] = allocated, now
-        if _rate(allocated) < max((_rate(told) for told, _ in self._told.values()), default=0.0):
-            endpoint = self.endpoints.get(route) or self._open(route, self._like(*allocated))
-            endpoint.resize(*allocated)
-            return True
-        if allocated != self._rising:
-            self._rising, self._agreed = allocated, []
-        self._agreed.append(route)
-        if len(self._agreed) >= _AGREE:
-            self._proven = allocated
-        narrower = allocated[0] <= store.limit and allocated[1] >= store.window
-        if narrower or allocated == self._proven:
-            store.resize(*allocated)
-        return False
+        word = self._words.setdefault(route, _Word(self._declared.get(route, store.size)))
+        changed = word.hear(size, now)
+        if size == store.size:
+            if changed and route not in self._declared:
+                self.endpoints.pop(route, None)  # what was its own is the store's now
+            return size
+        if not changed:
+            return size
+        if _more(size, store.size):
+            self._raise_store(now, size)
+            return size
+        since = now - store.window * _LATELY
+        lately = [other for name, other in self._words.items() if name != route and other.at >= since]
+        if any(other.size == size for other in lately) and all(other.size != store.size for other in lately):
+            store.resize(now, *size)
+        else:
+            self._resize_endpoint(now, route, size)
+        return size
 
-    def _is_old(self, now: float, at: float, windows: float) -> bool:
-        return -INF < at < now - self.store.window * windows
+    def _hear_refusal(self, now: float, route: str, size: Size) -> None:
+        """Listen to what a refused request was told of another quota than the store's."""
+        word = self._refusals.setdefault(route, _Word(self._size(route)))
+        if word.hear(size, now):
+            self._resize_endpoint(now, route, size)
 
-    def _agree(self, now: float, route: str, allocated: _Allocated) -> None:
-        """Note that the server still says what it said."""
-        self._told[route] = allocated, now
-        if self._rising is not None and route in self._agreed:  # not three in a row
-            self._rising = None
+    def _raise_store(self, now: float, size: Size) -> None:
+        before = self.store.size
+        self.store.resize(now, *size)
+        for route, word in self._words.items():
+            if word.size == before and word.at > -INF and route not in self.endpoints:
+                # What it was told was its own; its requests are among the store's.
+                self._open(route, self._like(*before)).copy_leases(self.store)
+
+    def _resize_endpoint(self, now: float, route: str, size: Size) -> None:
+        endpoint = self.endpoints.get(route)
+        if endpoint is None:
+            self._open(route, self._like(*size))
+        else:
+            endpoint.resize(now, *size)
+
+    def _size(self, route: str) -> Size:
+        endpoint = self.endpoints.get(route)
+        return self.store.size if endpoint is None else endpoint.size
 
 
-def _rate(allocated: _Allocated) -> float:
-    return allocated[0] / allocated[1]
+def _more(size: Size, than: Size) -> bool:
+    """Say whether a quota allows more in every way."""
+    return size[0] >= than[0] and size[1] <= than[1]

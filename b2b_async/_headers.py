@@ -72,6 +72,8 @@ class QuotaHeaders:
     """Seconds; after a 429, until the next slot. Otherwise a pacing hint. None also where it does not matter."""
     retry_after: float | None = None
     """Seconds, from the Retry-After header of a refusal."""
+    core: bool = False
+    """It is the quota of the core BigCommerce API, which this request was passed on to, and not that of B2B Edition."""
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], *, refused: bool) -> QuotaHeaders:
@@ -86,13 +88,13 @@ class QuotaHeaders:
             return cls(retry_after=retry_after(headers) if refused else None)
         left = int(min(remaining, _SANE_LIMIT[1]))
         if left > 1 and not refused:
-            return cls(allocated, left)
+            return cls(allocated, left, core=not own)
         if own:
             resets_after = leading_number(headers.get("X-Request-Window-Resets-After"))
         else:
             milliseconds = leading_number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
             resets_after = None if milliseconds is None else milliseconds / _MILLISECONDS
-        return cls(allocated, left, resets_after, retry_after(headers))
+        return cls(allocated, left, resets_after, retry_after(headers), not own)
 
     @property
     def delay(self) -> float | None:

@@ -22,12 +22,17 @@ from b2b_async.quota import EndpointSnapshot, Quota, QuotaSnapshot, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
+    from typing import Self
 
     from b2b_async._headers import QuotaHeaders
     from b2b_async._messages import Lane
     from b2b_async.quota import LeaseWindow
 
 LANES: tuple[Lane, ...] = ("interactive", "bulk")
+
+
+_FIRST = 1 << 60
+"""What puts a waiter before all others."""
 
 
 @attrs.define(eq=False)
@@ -68,12 +73,12 @@ class Queue:
     def add(self, waiter: Waiter, *, first: bool) -> None:
         """Put *waiter* at the end, or before all others."""
         line = self._lines.setdefault(waiter.route, deque())
-        number = next(self._numbers)
-        if first:
-            waiter.number = -number
-            line.appendleft(waiter)
+        waiter.number = next(self._numbers)
+        if first:  # but behind those who came so before
+            waiter.number -= _FIRST
+            place = next((place for place, other in enumerate(line) if other.number > 0), len(line))
+            line.insert(place, waiter)
         else:
-            waiter.number = number
             line.append(waiter)
 
     def first(self, skip: Container[str] = ()) -> Waiter | None:
@@ -142,6 +147,17 @@ class RateLimiter:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    async def __aenter__(self) -> Self:
+        """Give the limiter; there is nothing to open."""
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Do nothing; a limiter that is shared over a network has a connection to close."""
+
     def snapshot(self) -> QuotaSnapshot:
         """Show the books as they are now."""
         books, now = self._buckets.store, self._time()
@@ -150,7 +166,7 @@ class RateLimiter:
             window=books.window,
             left=books.left(now),
             used=books.active,
-            foreign=books.foreign,
+            foreign=books.others(now),
             next_in=books.next_in(now),
             held_for=max(0.0, books.held_until - now),
             waiting_interactive=len(self._queues["interactive"]),
@@ -158,7 +174,7 @@ class RateLimiter:
             requests=books.granted - books.returned,
             refused=self._buckets.refused,
             endpoints=tuple(
-                EndpointSnapshot(route, own.limit, own.window, own.active, own.next_in(now))
+                EndpointSnapshot(route, own.limit, own.window, next_in=own.next_in(now), used=own.active)
                 for route, own in self._buckets.endpoints.items()
                 if own.granted
             ),

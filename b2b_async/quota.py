@@ -47,6 +47,7 @@ waiters on top of it.
 
 from __future__ import annotations
 
+import bisect
 import math
 import random
 import re
@@ -244,7 +245,7 @@ class LeaseWindow:
     Args:
         quota: The user's word; the server's word on limit and window replaces it.
         uniform: A source of random numbers in [0, 1), for jitter.
-        bare: No header is expected to speak of this quota, so there is no first answer to wait for.
+        bare: No header is expected to speak of this quota, so there is no answer to wait for before others may leave.
         overload: Seconds of the first hold after a refusal that names no time.
     """
 
@@ -253,8 +254,9 @@ class LeaseWindow:
     ) -> None:
         """Start with empty books."""
         self._quota = quota
-        self._starts_bare = bare
-        self.part = 1.0  # of the capacity, where several processes go on without a word with each other
+        self._cold = not bare
+        self.part = 1.0
+        self._at_once = quota.concurrency
         self._overload = overload
         self._uniform = uniform
         self.limit = quota.limit
@@ -266,7 +268,7 @@ class LeaseWindow:
         # The server's view.
         self.foreign = 0  # slots that others hold
         self.heard_at = -INF  # last answer with quota headers
-        self.heard, self._bare = False, bare
+        self._bare = bare
         self._counts_before = False  # headers are written before the request is counted
         # Holds and probes.
         self.held_until = self._held_since = -INF
@@ -286,6 +288,16 @@ class LeaseWindow:
         """Slots that we hold."""
         return len(self._leases) + self.in_flight
 
+    def take_part(self, part: float) -> None:
+        """Take a part of all limits: several processes go on without a word with each other."""
+        concurrency = self._quota.concurrency
+        self.part = part
+        self._at_once = None if concurrency is None else max(1, int(concurrency * part + 1e-9))
+
+    def suppose(self, now: float, foreign: int) -> None:
+        """Take others to hold so many slots, until the server says otherwise or a window is over."""
+        self.foreign, self.heard_at, self._bare = max(self.foreign, foreign), now, False
+
     @property
     def size(self) -> tuple[int, float]:
         """Limit and window."""
@@ -296,7 +308,7 @@ class LeaseWindow:
         """What the same books in another place need to know: nine numbers."""
         quota = self._quota
         shares = (quota.share, quota.headroom, quota.reserve, quota.concurrency or 0)
-        return (self.limit, self.window, *shares, _PACED_PART[quota.pacing], self._starts_bare, self._overload)
+        return (self.limit, self.window, *shares, _PACED_PART[quota.pacing], not self._cold, self._overload)
 
     def headroom(self, now: float) -> float:
         """Slots that bulk leaves to others at the moment."""
@@ -314,7 +326,18 @@ class LeaseWindow:
         if now < self.held_until:
             return 0
         free = self._capacity(now) - self.active
-        return max(0, free if self._bare else min(free, self.limit - self.active - self.foreign))
+        if self._at_once is not None:
+            free = min(free, self._at_once - self.in_flight)
+        if not self._bare:
+            if self._is_fresh(now):
+                free = min(free, self.limit - self.active - self.foreign)
+            elif self._cold:
+                free = min(free, _COLD - self.in_flight)
+        return max(0, free)
+
+    def others(self, now: float) -> int:
+        """Slots that others hold, if the server has said so lately."""
+        return self.foreign if self._is_fresh(now) else 0
 
     def try_acquire(self, now: float, lane: Lane) -> Ticket | float:
         """Grant a slot, or say when to ask again."""
@@ -329,23 +352,24 @@ class LeaseWindow:
         self._probing = False
         if now < self.held_until:
             return self.held_until
-        if self._quota.concurrency is not None and self.in_flight >= self._quota.concurrency:
+        if self._at_once is not None and self.in_flight >= self._at_once:
             return INF
         bulk = lane == "bulk"
         capacity = self._capacity(now)
         active = len(leases) + self.in_flight
         next_lease = leases[0] if leases else INF
-        keep = min(self._quota.reserve, capacity - 1) if bulk and now < self._interactive_until else 0
+        keep = min(self._quota.reserve, (capacity - 1) // 2) if bulk and now < self._interactive_until else 0
         available: float = capacity - active - keep
         if available < 1:  # our own books are full
             return min(next_lease, self._slow_until) if now < self._slow_until else next_lease
         if not self._bare:
-            if now - self.heard_at > self.window:  # nobody has told us anything (lately)
+            if now - self.heard_at <= self.window:
+                room = self.headroom(now) if bulk else 0.0
+                available = min(available, self.limit - active - self.foreign - room - keep)
+                if available < 1:  # the server's view leaves nothing
+                    return self._probe(now, next_lease, bulk=bulk)
+            elif self._cold:  # nobody has told us anything (lately)
                 return next_lease if self.in_flight >= _COLD else now
-            room = self.headroom(now) if bulk else 0.0
-            available = min(available, self.limit - active - self.foreign - room - keep)
-            if available < 1:  # the server's view leaves nothing
-                return self._probe(now, next_lease, bulk=bulk)
         if bulk:
             not_before = self._last_bulk + self._gap(now, capacity, available, next_lease)
             if now < not_before:
@@ -364,6 +388,12 @@ class LeaseWindow:
         if self._probing:
             self._probe_gap = min(self.window, 2 * self._probe_gap) * (0.8 + 0.4 * self._uniform())
         return Ticket(now, self._completed, self._released)
+
+    def adopt(self, granted_at: float) -> Ticket:
+        """Write down a slot of a request that was sent without asking here."""
+        self.granted += 1
+        self.in_flight += 1
+        return Ticket(granted_at, self._completed, self._released)
 
     def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> None:
         """Take a slot back after its request was answered with *status*, or given up (None).
@@ -385,25 +415,44 @@ class LeaseWindow:
         if refused:
             self.refused += 1
         if headers.remaining is None or (refused and headers.delay is None):
-            # Where nobody says when to come back, the platform is overloaded, whatever else is said.
-            self._report_bare(ticket, now, headers, status)
+            if refused and headers.delay is not None and not self._bare:
+                self._refusal(ticket, now, headers)
+            else:
+                # Where nobody says when to come back, the platform is overloaded, whatever else is said.
+                self._report_bare(ticket, now, headers, status)
             return
-        self.heard, self._bare, self._cap, self.heard_at = True, False, 1.0, now
+        self._bare, self._cap, self.heard_at = False, 1.0, now
         self._overloads = 0
         if refused:
             self._refusal(ticket, now, headers)
         else:
             self._look(ticket, now, headers.remaining, headers.resets_after or 0.0)
 
-    def settle(self, ticket: Ticket, now: float, *, given_up: bool) -> None:
+    def settle(self, ticket: Ticket, now: float, status: int | None) -> None:
         """Take a slot back whose request may have been counted; the answer, if any, said nothing about this quota."""
         if self._close(ticket):
             self._expire(now)
-            self._lease(now, given_up=given_up)
+            self._lease(now, given_up=status is None)
+            if self._bare and status is not None and status < 500 and status != 429:
+                self._recover(now)
 
-    def resize(self, limit: int, window: float) -> None:
+    def resize(self, now: float, limit: int, window: float) -> None:
         """Take the server's word on the limit, and on the window in seconds."""
+        if window < self.window:  # what was reckoned with the longer one lasts for the shorter one at most
+            bound, calm = now + window * (1 + _MARGIN + _UNDER_WAY), now + window * _CALM_WINDOWS
+            self._leases = deque(min(end, bound) for end in self._leases)
+            self._calm_until = min(self._calm_until, calm)
+            self._interactive_until = min(self._interactive_until, calm)
         self.limit, self.window = limit, window
+
+    def copy_leases(self, other: LeaseWindow) -> None:
+        """Hold what *other* holds: its requests may have been counted here, too."""
+        self._leases = deque(other._leases)
+
+    def adds_nothing_to(self, store: LeaseWindow, now: float, windows: float) -> bool:
+        """Say whether these books of an endpoint can be closed: it is as free as its store, or silent for *windows*."""
+        old = -INF < self.heard_at < now - windows * self.window
+        return self._cap >= 1.0 and now >= self.held_until and (old or self.size == store.size)
 
     def lease_end(self, now: float, *, given_up: bool) -> float:
         """Say when the slot of a request that is answered, or given up, at *now* comes back."""
@@ -414,18 +463,24 @@ class LeaseWindow:
         self.returned += self._close(ticket)
 
     def earliest(self, now: float, ahead: int) -> float:
-        """Say when a call with *ahead* others before it can have a slot at the very earliest."""
+        """Say when a call with *ahead* others before it can have a slot at the earliest.
+
+        Those before it are taken to make their requests, and those under way to be accepted.
+        """
         self._expire(now)
         start = max(now, self.held_until)
-        capacity = self._capacity(now)
+        # Not the capacity of this moment: what narrows it may be over at the next answer.
+        capacity = max(1, int(self.limit * self._quota.share * self.part + 1e-9))
         place = ahead - (capacity - self.active)
         if place < 0:
             return start
-        lease = self.window * (1 + _MARGIN)
+        # Slots end one by one: leases, and what is under way or could be taken now, a lease from now at the earliest.
         rounds, place = divmod(place, max(capacity, self.active))
-        end = self._leases[place] if place < len(self._leases) else now + lease
-        at = max(start, end + rounds * lease)
-        return at if now >= self._slow_until else min(at, max(start, self._slow_until))
+        lease = self.window * (1 + _MARGIN)
+        before = bisect.bisect_right(self._leases, now + lease)
+        later = place - (max(capacity, self.active) - len(self._leases))
+        end = self._leases[place] if place < before else self._leases[later] if later >= before else now + lease
+        return max(start, end + rounds * lease)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -489,11 +544,9 @@ class LeaseWindow:
         if status >= 500:
             return  # a gateway's page, which says nothing about the server's headers
         if status != 429:
-            self._overloads = 0
-            if not self.heard:
+            if not self._is_fresh(now):
                 self._bare = True
-            if self._bare and now - self._cap_at >= self.window / 10:
-                self._cap, self._cap_at = min(1.0, self._cap + _BARE_GROW), now
+            self._recover(now)
             return
         if ticket.granted_at < self._held_since:
             return  # sent before the hold that its like brought about
@@ -507,6 +560,14 @@ class LeaseWindow:
             self._slow_until = self.held_until + self.window
         if self._bare:
             self._cap, self._cap_at = max(_BARE_LEAST, self._cap * _BARE_SHRINK), now
+
+    def _recover(self, now: float) -> None:
+        self._overloads = 0
+        if self._bare and now - self._cap_at >= self.window / 10:
+            self._cap, self._cap_at = min(1.0, self._cap + _BARE_GROW), now
+
+    def _is_fresh(self, now: float) -> bool:
+        return now - self.heard_at <= self.window
 
     def _refusal(self, ticket: Ticket, now: float, headers: QuotaHeaders) -> None:
         # The remaining of a refusal is no budget: it may be that of another bucket.

@@ -61,7 +61,7 @@ ANSWER = (
 class _Canned(asyncio.Protocol):
     """Answers as soon as a whole request is there; looks at nothing but its length."""
 
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 -- the protocol's own word is BaseTransport
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._buffer = b""
 

@@ -99,7 +99,7 @@ async def proxy(program: Path, target: str, seed: int, part: float, log: Path) -
 
 async def measure(program: Path, calls: int, seed: int, part: float) -> tuple[Report, Counter[str]]:
     random.seed(seed)
-    dice = random.Random(seed)  # noqa: S311 -- repeatable on purpose
+    dice = random.Random(seed)
     turns = [dice.choice((*range(12), 20, 40)) if dice.random() < 0.05 else None for _ in range(calls)]
     store = filled_store(calls)
     with tempfile.TemporaryDirectory() as folder:

@@ -38,7 +38,7 @@ class Damage:
         # By what is asked and how often it was, so that the order of arrival changes nothing.
         asked = f"{self._seed} {flow.request.method} {flow.request.path}"
         self._met[asked] += 1
-        dice = random.Random(f"{asked} {self._met[asked]}")  # noqa: S311 -- repeatable on purpose
+        dice = random.Random(f"{asked} {self._met[asked]}")
         fault = dice.choice(BEFORE + AFTER) if dice.random() < self._part else None
         flow.metadata["fault"] = fault
         if fault is not None:

@@ -1,6 +1,6 @@
 """A bulk job against Django REST framework's own throttle, over HTTP and in real time: alone, and as two processes.
 
-    python benchmarks/throttle.py                   # two minutes; needs redis-server or valkey-server for the second half
+    pip install -e '.[dev]' && python benchmarks/throttle.py    # three minutes; the second half needs redis-server
 
 900 assignments at 60 in 3 s (the vendor's 150 in 60 s, twenty times faster and smaller). The best possible is
 14 windows: a full burst every 3 s. The second half has two processes that share the quota over a real Redis,
@@ -58,9 +58,7 @@ async def work(url: str, redis: str, pacing: str) -> None:
         limiter = RateLimiter(quota)
         if redis:
             limiter = await stack.enter_async_context(RedisRateLimiter(redis, "store", quota, attempt=ATTEMPT))
-        client = Client(
-            Credentials("token", "store"), base_url=url, limiter=limiter, timeout=Timeouts(attempt=ATTEMPT)
-        )
+        client = Client(Credentials("token", "store"), base_url=url, limiter=limiter, timeout=Timeouts(attempt=ATTEMPT))
         await stack.enter_async_context(client)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         folder = stack.enter_context(tempfile.TemporaryDirectory())

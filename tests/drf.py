@@ -20,6 +20,7 @@ from django.conf import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
 if not settings.configured:
     settings.configure(
@@ -116,7 +117,9 @@ urlpatterns = [path("api/v3/io/customers/<int:customer>/orders/b2b", Assign.as_v
 class Server:
     """The throttle behind HTTP on loopback, as an async context manager."""
 
-    def __init__(self, limit: int, window: float, *, clock: Callable[[], float] = time.time, delay: float = 0.0) -> None:
+    def __init__(
+        self, limit: int, window: float, *, clock: Callable[[], float] = time.time, delay: float = 0.0
+    ) -> None:
         """Start with an empty history."""
         StoreThrottle.size, StoreThrottle.clock = (limit, window), staticmethod(clock)
         cache.clear()
@@ -127,7 +130,7 @@ class Server:
         self.refused = 0
         self.total = 0
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         """Listen."""
         app = web.Application()
         app.router.add_put("/api/v3/io/customers/{customer}/orders/b2b", self._put)
@@ -180,11 +183,13 @@ class Server:
         return web.json_response(0 if len(self.done) == self.total else None)
 
     async def _state(self, _request: web.Request) -> web.Response:
-        return web.json_response({
-            "done": len(self.done),
-            "twice": sum(count > 1 for count in self.done.values()),
-            "refused": self.refused,
-        })
+        return web.json_response(
+            {
+                "done": len(self.done),
+                "twice": sum(count > 1 for count in self.done.values()),
+                "refused": self.refused,
+            }
+        )
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
@@ -196,6 +201,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    for option, kind, default in (("limit", int, 60), ("window", float, 3.0), ("delay", float, 0.02), ("total", int, 900)):
+    for option, kind, default in (
+        ("limit", int, 60),
+        ("window", float, 3.0),
+        ("delay", float, 0.02),
+        ("total", int, 900),
+    ):
         parser.add_argument(f"--{option}", type=kind, default=default)
     asyncio.run(_serve(parser.parse_args()))

@@ -30,8 +30,8 @@ def test_the_core_family_is_read_in_milliseconds() -> None:
     """The core API's names have other units."""
     headers = {"X-Rate-Limit-Requests-Left": "35", "X-Rate-Limit-Time-Reset-Ms": "15000"}
 
-    assert QuotaHeaders.from_headers(headers, refused=True) == QuotaHeaders(None, 35, 15.0, None)
-    assert QuotaHeaders.from_headers(headers, refused=False) == QuotaHeaders(None, 35)
+    assert QuotaHeaders.from_headers(headers, refused=True) == QuotaHeaders(None, 35, 15.0, None, core=True)
+    assert QuotaHeaders.from_headers(headers, refused=False) == QuotaHeaders(None, 35, core=True)
     assert QuotaHeaders.from_headers({"X-Rate-Limit-Requests-Left": "0"}, refused=True).resets_after is None
 
 

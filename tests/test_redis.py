@@ -73,7 +73,7 @@ class BothBooks:
         self._tickets: dict[Ticket, Ticket] = {}
 
     def _run(self, call: Call, now: float) -> Answer:
-        return self._mirror.read(call, self._script(*self._mirror.write(call, now)))  # type: ignore[arg-type]
+        return self._mirror.read(call, self._script(*self._mirror.write(call, now)), now)  # type: ignore[arg-type]
 
     def try_acquire(self, now: float, lane: Lane, route: str) -> Ticket | float:
         """Grant a slot, or say when to ask again."""

@@ -18,14 +18,15 @@ import attrs
 import click
 from rich.console import Console
 
-from b2b_async._limiter import RateLimiter
 from b2b_async.bulk import BulkJob, Journal, JournalError, SourceError, read_customer_ids
 from b2b_async.cli.common import (
     Exit,
     base_url_option,
     finish,
     json_option,
+    limiter_of,
     quota_option,
+    redis_option,
     refuse,
     start_logging,
     verbose_option,
@@ -72,6 +73,7 @@ class _Input:
 @click.option("--dry-run", is_flag=True, help="Check all of FILE and send nothing.")
 @base_url_option
 @quota_option
+@redis_option
 @json_option
 @verbose_option
 def assign(
@@ -84,6 +86,7 @@ def assign(
     dry_run: bool,
     base_url: str | None,
     quota: Quota,
+    redis_url: str | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -106,7 +109,7 @@ def assign(
                 facts = {"rows": total, "duplicates": _duplicates(source), "sent": 0}
                 click.echo("; ".join(f"{name} {value}" for name, value in facts.items()), err=True)
                 finish("assign", Exit.DONE, facts, as_json=as_json)
-            client = Client.from_env(base_url=base_url, limiter=RateLimiter(quota), connections=concurrency)
+            client = Client.from_env(base_url=base_url, limiter=limiter_of(quota, redis_url), connections=concurrency)
         except SourceError as error:
             refuse("assign", Exit.USAGE, [str(error)], as_json=as_json)
         except ConfigurationError as error:
@@ -172,7 +175,7 @@ async def _run(
     store = client.credentials.store_hash or f"of legacy token {client.credentials.fingerprint()}"
     about = {"job": "assign", "server": client.base_url, "store": store}
     stop: str | None = None
-    async with client, Journal(journal_path, about) as journal:
+    async with client.limiter, client, Journal(journal_path, about) as journal:
         job = BulkJob(client, source.items(), journal=journal, concurrency=concurrency)
         progress = JobProgress(client, total)
         running = asyncio.ensure_future(job.run(progress))

@@ -9,7 +9,6 @@ import attrs
 import click
 
 from b2b_async._config import Timeouts
-from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Operation
 from b2b_async._policy import RetryPolicy
 from b2b_async.cli.common import (
@@ -17,7 +16,9 @@ from b2b_async.cli.common import (
     base_url_option,
     finish,
     json_option,
+    limiter_of,
     quota_option,
+    redis_option,
     refuse,
     start_logging,
     verbose_option,
@@ -43,15 +44,16 @@ _USER_COMPANIES = Operation("Get Companies of a User", "v2", "GET", "/users/{cus
 @click.command()
 @base_url_option
 @quota_option
+@redis_option
 @json_option
 @verbose_option
-def check(*, base_url: str | None, quota: Quota, as_json: bool, verbose: bool) -> None:
+def check(*, base_url: str | None, quota: Quota, redis_url: str | None, as_json: bool, verbose: bool) -> None:
     """Make one harmless call for each credential and say whether it is accepted."""
     start_logging(verbose=verbose)
     try:
         client = Client.from_env(
             base_url=base_url,
-            limiter=RateLimiter(quota),
+            limiter=limiter_of(quota, redis_url),
             retry=RetryPolicy(attempts=2),
             timeout=Timeouts(call=15, attempt=10, connect=5),
         )
@@ -68,7 +70,7 @@ async def _check(client: Client) -> dict[str, Any]:
     sentences: list[str] = []
     good: dict[str, bool] = {}
     credentials = client.credentials
-    async with client:
+    async with client.limiter, client:
         if credentials.access_token is not None:
             good["v3"], sentence = await _ask(client, "v3", _COMPANIES, query={"limit": "1"})
             sentences.append(sentence)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import os
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 
+from b2b_async._config import Credentials
+from b2b_async._limiter import RateLimiter
 from b2b_async.errors import ConfigurationError
 from b2b_async.quota import Quota
 
@@ -60,6 +64,31 @@ def quota_option(function: F) -> F:
     return click.option("--quota", type=QuotaType(), default="150/60s", show_default=True, help=text)(function)
 
 
+def redis_option(function: F) -> F:
+    """Add --redis."""
+    text = "Share the quota with other processes over this Redis or Valkey server; else B2B_REDIS_URL."
+    return click.option("--redis", "redis_url", metavar="URL", envvar="B2B_REDIS_URL", help=text)(function)
+
+
+def limiter_of(quota: Quota, redis_url: str | None) -> RateLimiter:
+    """Give the limiter that the options ask for, for the store of the environment.
+
+    Raises:
+        ConfigurationError: the address of Redis cannot be used, or the extra is not installed.
+    """
+    if redis_url is None:
+        return RateLimiter(quota)
+    if importlib.util.find_spec("redis") is None:
+        message = "--redis needs a package that is not installed: pip install 'b2b-async[cli,redis]'"
+        raise ConfigurationError(message)
+    from b2b_async.redis import RedisRateLimiter  # noqa: PLC0415 -- an extra, and slow to import
+
+    store = os.environ.get("B2B_STORE_HASH")
+    if not store:  # a legacy token alone; its store has no other name
+        store = Credentials(legacy_token=os.environ.get("B2B_LEGACY_TOKEN") or None).fingerprint()
+    return RedisRateLimiter(redis_url, store, quota)
+
+
 def json_option(function: F) -> F:
     """Add --json."""
     text = "Print one JSON object as the last line of stdout."
@@ -79,6 +108,7 @@ def start_logging(*, verbose: bool) -> None:
     logger.handlers = [handler]
     # The bar counts the failures; retries are for those who want to see everything.
     logger.setLevel(logging.DEBUG if verbose else logging.ERROR)
+    logging.getLogger("b2b_async.redis").setLevel(logging.WARNING)  # that the quota is not shared any more
 
 
 def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) -> NoReturn:

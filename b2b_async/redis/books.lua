@@ -36,7 +36,7 @@ end
 -- Numbers in the fields of a quota. Infinity is written as no field at all.
 local START = {
   limit = 0, window = 0, epoch = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
-  heard = 0, bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF, episodes = 0,
+  bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF, episodes = 0,
   overloads = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
   room = 0, room_at = -INF, burst = 0, burst_at = -INF, cap = 1, cap_at = -INF,
 }
@@ -49,6 +49,7 @@ local function open(place)
   local self = setmetatable({fields = KEYS[key], leases = KEYS[key + 1], flights = KEYS[key + 2]}, Book)
   self.share, self.headroom_least = tonumber(ARGV[argument + 2]), tonumber(ARGV[argument + 3])
   self.reserve, self.concurrency = tonumber(ARGV[argument + 4]), tonumber(ARGV[argument + 5])
+  self.cold = ARGV[argument + 7] == '0.0'
   self.paced_part, self.overload = tonumber(ARGV[argument + 6]), tonumber(ARGV[argument + 8])
   for name, value in pairs(START) do
     self[name] = value
@@ -156,20 +157,21 @@ function Book:ask(for_bulk)
   local capacity = self:capacity()
   local keep = 0
   if for_bulk and now < self.interactive_until then
-    keep = math.min(self.reserve, capacity - 1)
+    keep = math.min(self.reserve, math.floor((capacity - 1) / 2))
   end
   local available = capacity - self.active - keep
   if available < 1 then
     return now < self.slow_until and math.min(self.next_lease, self.slow_until) or self.next_lease
   end
   if self.bare == 0 then
-    if now - self.heard_at > self.window then
+    if self:is_fresh() then
+      local room = for_bulk and self:headroom() or 0
+      available = math.min(available, self.limit - self.active - self.foreign - room - keep)
+      if available < 1 then
+        return self:probe()
+      end
+    elseif self.cold then
       return self.in_flight >= COLD and self.next_lease or now
-    end
-    local room = for_bulk and self:headroom() or 0
-    available = math.min(available, self.limit - self.active - self.foreign - room - keep)
-    if available < 1 then
-      return self:probe()
     end
   end
   if for_bulk then
@@ -209,18 +211,37 @@ function Book:calm()
   self.calm_until = now + self.window * CALM
 end
 
+function Book:recover()
+  self.overloads = 0
+  if self.bare == 1 and now - self.cap_at >= self.window / 10 then
+    self.cap, self.cap_at = math.min(1, self.cap + GROW), now
+  end
+end
+
+function Book:is_fresh()
+  return now - self.heard_at <= self.window
+end
+
+function Book:resize(limit, window)
+  if window < self.window then
+    local bound, calm = now + window * (1 + MARGIN + UNDER_WAY), now + window * CALM
+    for _, holder in ipairs(redis.call('ZRANGEBYSCORE', self.leases, '(' .. number(bound), '+inf')) do
+      redis.call('ZADD', self.leases, number(bound), holder)
+    end
+    self.calm_until, self.interactive_until = math.min(self.calm_until, calm), math.min(self.interactive_until, calm)
+  end
+  self.limit, self.window = limit, window
+end
+
 function Book:report_bare(said)
   if said.status >= 500 then
     return
   end
   if said.status ~= 429 then
-    self.overloads = 0
-    if self.heard == 0 then
+    if not self:is_fresh() then
       self.bare = 1
     end
-    if self.bare == 1 and now - self.cap_at >= self.window / 10 then
-      self.cap, self.cap_at = math.min(1, self.cap + GROW), now
-    end
+    self:recover()
     return
   end
   if said.granted_at < self.held_since then
@@ -294,21 +315,32 @@ function Book:report(said)
   end
   self:expire()
   if said.limit > 0 then
-    self.limit, self.window = said.limit, said.window
+    self:resize(said.limit, said.window)
   end
   local refused = said.status == 429
   if said.settled or not refused then
     self:lease(said.status == 0)
   end
   self:count()
+  if said.settled and said.status > 0 and said.status < 500 and not refused and self.bare == 1 then
+    self:recover()
+  end
+  if said.seen then
+    self.heard_at = now
+  end
   if said.settled or said.status == 0 or not known then
     return
   end
-  if said.remaining < 0 or (refused and said.resets_after < 0 and said.retry_after < 0) then
-    self:report_bare(said)
+  local delay = math.max(said.resets_after, said.retry_after)
+  if said.remaining < 0 or (refused and delay < 0) then
+    if refused and delay >= 0 and self.bare == 0 then
+      self:refusal(said)
+    else
+      self:report_bare(said)
+    end
     return
   end
-  self.heard, self.bare, self.cap, self.heard_at, self.overloads = 1, 0, 1, now, 0
+  self.bare, self.cap, self.heard_at, self.overloads = 0, 1, now, 0
   if refused then
     self:refusal(said)
   else
@@ -327,8 +359,13 @@ local function answer(books, granted, wait, of_endpoint)
   for _, book in ipairs(books) do
     book:count()
     local free = book:capacity() - book.active
-    if book.bare == 0 then
+    if book.concurrency > 0 then
+      free = math.min(free, book.concurrency - book.in_flight)
+    end
+    if book.bare == 0 and book:is_fresh() then
       free = math.min(free, book.limit - book.active - book.foreign)
+    elseif book.bare == 0 and book.cold then
+      free = math.min(free, COLD - book.in_flight)
     end
     local at = book:ask(false)
     for _, value in ipairs({
@@ -375,7 +412,8 @@ if verb == 'report' then
   for place, book in ipairs(books) do
     local at = rest + (place - 1) * 10
     book:report({
-      settled = ARGV[at] == 'settled', stacked = ARGV[at] == 'stacked', granted_at = tonumber(ARGV[at + 1]), completed = tonumber(ARGV[at + 2]),
+      settled = ARGV[at] == 'settled' or ARGV[at] == 'seen', stacked = ARGV[at] == 'stacked', seen = ARGV[at] == 'seen',
+      granted_at = tonumber(ARGV[at + 1]), completed = tonumber(ARGV[at + 2]),
       released = tonumber(ARGV[at + 3]), status = tonumber(ARGV[at + 4]), remaining = tonumber(ARGV[at + 5]),
       resets_after = tonumber(ARGV[at + 6]), retry_after = tonumber(ARGV[at + 7]), limit = tonumber(ARGV[at + 8]),
       window = tonumber(ARGV[at + 9]),

@@ -34,14 +34,13 @@ from b2b_async.redis.mirror import Mirror, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Self
 
     from b2b_async._headers import QuotaHeaders
     from b2b_async._messages import Lane
     from b2b_async.quota import Quota, QuotaSnapshot
     from b2b_async.redis.mirror import Answer, Call
 
-logger = logging.getLogger("b2b_async")
+logger = logging.getLogger("b2b_async.redis")
 
 _STORE = re.compile(r"[\w.-]{1,200}")
 _LONGEST_PAUSE = 1 / 60
@@ -113,14 +112,6 @@ class RedisRateLimiter(RateLimiter):
         self._worker: asyncio.Task[None] | None = None
         self._rejoiner: asyncio.Task[None] | None = None
         self._clock: Callable[[], float] | None = None  # tests put their own time here
-
-    async def __aenter__(self) -> Self:
-        """Give the limiter; it connects when the first call needs it."""
-        return self
-
-    async def __aexit__(self, *_exc_info: object) -> None:
-        """Close it."""
-        await self.close()
 
     async def close(self) -> None:
         """Hand in the reports that are left, and close the connection unless its client was handed in."""
@@ -332,7 +323,7 @@ class RedisRateLimiter(RateLimiter):
             self._server = self._connect()
             self._script = self._server.register_script(script())
         keys, arguments = self._mirror.write(call, None if self._clock is None else self._clock())
-        answer = self._mirror.read(call, await self._script(keys, arguments))
+        answer = self._mirror.read(call, await self._script(keys, arguments), self._now())
         self._processes = max(self._least_processes, answer.processes)
         return answer
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Verb = Literal["acquire", "report", "unsent", "tell"]
 
+_TOO_MANY_REQUESTS = 429
 _FLIGHT, _NOTHING = -1.0, 0.0
 _HEAD_VALUES, _BOOK_VALUES = 5, 10
 
@@ -126,6 +127,7 @@ class Mirror:
         self._uniform = uniform
         self._number = 0
         self._held: dict[Ticket, Held] = {}
+        self._books: dict[str, LeaseWindow] = {}
         self._ended: deque[Held] = deque()
         self.seen: dict[str, SharedBook] = {}
         """The shared books at the last word from Redis, the store's as "" and the endpoints'."""
@@ -142,31 +144,27 @@ class Mirror:
         if held is None:
             return None
         buckets, route = self._buckets, ticket.route
-        sizes = {name: self._book(name).size for name in ("", route) if not name or name in buckets.endpoints}
-        of_endpoint = buckets.report(ticket, now, status, headers)
-        if status == 429 and of_endpoint and headers.allocated is None:
-            said: tuple[object, ...] = (429, -1.0, -1.0, _or_minus(headers.delay))
-        else:
-            said = (status or 0, *map(_or_minus, (headers.remaining, headers.resets_after, headers.retry_after)))
+        sizes = {name: self._book(name).size for name in held.routes}
+        subject, headers = buckets.report(ticket, now, status, headers)
+        stacked = route in buckets.endpoints and len(held.routes) == 1
+        if stacked:
+            held.routes = ("", route)
         known = () if held.granted is None else held.granted.books
         arguments: list[object] = []
-        if route in buckets.endpoints and len(held.routes) == 1:
-            held.routes = ("", route)
-            stacked = True
-        else:
-            stacked = False
         for place, name in enumerate(held.routes):
-            event = "heard" if of_endpoint == bool(name) else "settled"
-            if name and stacked and of_endpoint:
-                event = "stacked"
+            if subject == ("endpoint" if name else "store"):
+                event = "stacked" if name and stacked else "heard"
+            else:
+                event = "seen" if subject == "endpoint" and status != _TOO_MANY_REQUESTS else "settled"
             arguments.append(event)
             if held.granted is not None and place < len(known):
                 arguments += [held.granted.now, known[place].completed, known[place].released]
             else:
                 arguments += [0, 0, 0]
             size = self._book(name).size
-            arguments += [*said, *(size if size != sizes.get(name, size) else (0, 0.0))]
-        if status != 429 or of_endpoint:
+            arguments += [status or 0, *map(_or_minus, (headers.remaining, headers.resets_after, headers.retry_after))]
+            arguments += size if size != sizes.get(name, size) else (0, 0.0)
+        if status != _TOO_MANY_REQUESTS or subject != "store":
             held.until = buckets.store.lease_end(now, given_up=status is None)
         self._end(held, now)
         return Call("report", held, arguments=tuple(arguments))
@@ -206,16 +204,16 @@ class Mirror:
 
     # -- what was answered -------------------------------------------------------------------------------------
 
-    def read(self, call: Call, values: Iterable[Any]) -> Answer:
+    def read(self, call: Call, values: Iterable[Any], now: float) -> Answer:
         """Read an answer, and take over what it says of limits and windows."""
         numbers = [float(value) for value in values]
-        granted, wait, of_endpoint, processes, now = numbers[:_HEAD_VALUES]
+        granted, wait, of_endpoint, processes, time = numbers[:_HEAD_VALUES]
         starts = range(_HEAD_VALUES, len(numbers), _BOOK_VALUES)
         books = tuple(SharedBook(*numbers[start : start + _BOOK_VALUES]) for start in starts)
         for route, book in zip(call.held.routes, books, strict=True):
             self.seen[route] = book
-            self._book(route).resize(int(book.limit), book.window)
-        return Answer(granted == 1, math.inf if wait < 0 else wait, of_endpoint == 1, int(processes), now, books)
+            self._book(route).resize(now, int(book.limit), book.window)
+        return Answer(granted == 1, math.inf if wait < 0 else wait, of_endpoint == 1, int(processes), time, books)
 
     def granted(self, call: Call, answer: Answer, now: float) -> Ticket:
         """Take over the slots that Redis has granted."""
@@ -239,7 +237,11 @@ class Mirror:
         return Held(f"{self._process}:{self._number}", ("", route) if route in self._buckets.endpoints else ("",))
 
     def _book(self, route: str) -> LeaseWindow:
-        return self._buckets.endpoints[route] if route else self._buckets.store
+        if not route:
+            return self._buckets.store
+        # One that was closed meanwhile may still have slots out.
+        book = self._books[route] = self._buckets.endpoints.get(route) or self._books[route]
+        return book
 
     def _end(self, held: Held, now: float) -> None:
         if held.until is None:
