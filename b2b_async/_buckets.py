@@ -167,7 +167,7 @@ class Buckets:
         store, route = self.store, ticket.route
         if status == 429:
             self.refused += ticket.open
-        elif ticket.stacked is None and not headers.core:  # the usual case
+        elif route not in self.endpoints and not headers.core:  # the usual case
             word = self._words.get(route)
             if headers.allocated is None or (word is not None and headers.allocated == word.size == store.size):
                 if word is not None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 import redis.asyncio
 from jumping import AutojumpLoop
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,15 +45,15 @@ class RedisServer:
         command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder, "--save", ""]
         self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 10
-        with self.client() as client:
-            while True:
-                try:
-                    client.ping()
-                except redis.exceptions.RedisError:
-                    assert time.monotonic() < until, "redis-server does not answer"
-                    time.sleep(0.02)  # another process needs real time to start
-                else:
-                    return
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                    connection.sendall(b"PING\r\n")
+                    if connection.recv(64).startswith(b"+PONG"):
+                        return
+            except OSError:
+                assert time.monotonic() < until, "redis-server does not answer"
+            time.sleep(0.02)  # another process needs real time to start
 
     def stop(self) -> None:
         """Kill it; it forgets everything."""
@@ -116,7 +118,11 @@ class PatientConnection(redis.asyncio.Connection):
 def patient(server: RedisServer) -> redis.asyncio.Redis:
     """Give a client for the jumping loop; close it."""
     pool = redis.asyncio.ConnectionPool(
-        connection_class=PatientConnection, host="127.0.0.1", port=server.port, max_connections=4
+        connection_class=PatientConnection,
+        host="127.0.0.1",
+        port=server.port,
+        max_connections=4,
+        retry=Retry(NoBackoff(), 1),
     )
     return redis.asyncio.Redis.from_pool(pool)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,7 +74,9 @@ class BothBooks:
         self._tickets: dict[Ticket, Ticket] = {}
 
     def _run(self, call: Call, now: float) -> Answer:
-        return self._mirror.read(call, self._script(*self._mirror.write(call, now)), now)  # type: ignore[arg-type]
+        answer = self._mirror.read(call, self._script(*self._mirror.write(call, now)), now)  # type: ignore[arg-type]
+        self._mirror.take_over(call, answer, now)
+        return answer
 
     def try_acquire(self, now: float, lane: Lane, route: str) -> Ticket | float:
         """Grant a slot, or say when to ask again."""
@@ -107,6 +110,9 @@ class BothBooks:
     lane=LANES,
     model=st.sampled_from(sorted(MODELS)),
     neighbour=st.lists(st.floats(0, 60), max_size=6),
+    odd=st.lists(
+        st.sampled_from([None, None, None, {"X-Requests-Remaining": "3"}, {"Retry-After": "2"}, {}]), max_size=6
+    ),
     silent=st.booleans(),
 )
 def test_redis_and_python_decide_the_same(
@@ -118,6 +124,7 @@ def test_redis_and_python_decide_the_same(
     lane: Lane,
     model: str,
     neighbour: list[float],
+    odd: list[dict[str, str] | None],
     *,
     silent: bool,
 ) -> None:
@@ -126,9 +133,14 @@ def test_redis_and_python_decide_the_same(
     server = MODELS[model](quota.limit, quota.window, 0.0)
     foreign = sorted(neighbour)
 
+    turn = iter(range(10**9))
+
     def admit(now: float) -> tuple[bool, dict[str, str], float]:
         while foreign and foreign[0] <= now:
             server.admit(foreign.pop(0))
+        refusal = [*odd, None][next(turn) % (len(odd) + 1)]
+        if refusal is not None:
+            return False, refusal, 0.0
         accepted, headers, wait = server.admit(now)
         return accepted, {} if silent else headers, wait
 
@@ -310,20 +322,27 @@ async def test_an_endpoints_own_quota_is_shared_too(server: RedisServer) -> None
 async def test_what_one_process_learns_all_know(server: RedisServer) -> None:
     """The limit, an endpoint's refusal, and the server's hold of the store."""
     one, two = (limiter_of(server, Quota(10, 60.0)) for _ in range(2))
-    one.report(await one.acquire(route="PUT /x"), 200, said(7, allocated=(8, 60.0)))
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        one.report(await one.acquire(route="PUT /x"), 200, said(11, allocated=(12, 60.0)))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire(route="GET /y"))
-    assert (two.snapshot().limit, two.snapshot().window) == (8, 60.0)
-    one.report(await one.acquire(route="PUT /x"), 429, said(3, allocated=(8, 60.0), retry_after=20.0))
+    assert (two.snapshot().limit, two.snapshot().window) == (12, 60.0)
+    one.report(await one.acquire(route="PUT /x"), 429, said(3, allocated=(12, 60.0), retry_after=20.0))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire(route="GET /y"))
-    assert asyncio.get_running_loop().time() < 1
+    assert loop.time() < 1
     blocked = await one.acquire(route="PUT /x")
-    assert asyncio.get_running_loop().time() == pytest.approx(20.2, abs=0.2)
-    one.report(blocked, 429, said(0, allocated=(8, 60.0), retry_after=5.0))
+    assert loop.time() == pytest.approx(20.2, abs=0.2)
+    one.report(blocked, 429, said(0, allocated=(12, 60.0), retry_after=5.0))
     await asyncio.sleep(0.1)
-    await two.acquire(route="GET /y")
-    assert asyncio.get_running_loop().time() == pytest.approx(25.3, abs=0.3)
+    two.unsent(await two.acquire(route="GET /y"))
+    assert loop.time() == pytest.approx(25.3, abs=0.3)
+    for _ in range(70):
+        loop_time = loop.time()
+        one.report(await one.acquire(route="PUT /x"), 200, said(11, allocated=(12, 60.0)))
+        await asyncio.sleep(loop_time + 6 - loop.time())
+    assert "PUT /x" not in one._buckets.endpoints, "it has healed"
     await close(one, two)
 
 
@@ -466,11 +485,11 @@ async def test_a_broken_answer_reaches_those_who_wait(server: RedisServer) -> No
     limiter = limiter_of(server)
     limiter.unsent(await limiter.acquire())
 
-    async def nonsense(*_: object) -> list[bytes]:
-        return [b"nonsense"]
+    async def broken(*_: object) -> list[bytes]:
+        raise KeyError
 
-    limiter._script = nonsense
-    with pytest.raises(ValueError, match="nonsense"):
+    limiter._script = broken
+    with pytest.raises(KeyError):
         await limiter.acquire()
     await close(limiter)
 
@@ -503,13 +522,180 @@ def test_a_limiter_serves_one_loop_after_the_other(server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("server_url", "store", "words"),
     [
-        ("http://:secret@localhost", "store", "not a URL that can be used"),
-        ("redis://localhost", "a store", "store must be a name"),
+        ("http://:secret@localhost", "store", "no URL that can be used"),
+        ("redis://:secret@localhost", "a store", "store must be a name"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_sent(server_url: str, store: str, words: str) -> None:
     """Without the password."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         RedisRateLimiter(server_url, store)
-    assert "secret" not in str(caught.value)
-    assert caught.value.__cause__ is None
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    ours = shown.partition("b2b_async/redis/limiter.py")[2]
+    assert ours
+    assert "secret" not in ours
+    assert caught.value.__context__ is None
+
+
+async def test_the_password_of_redis_is_nowhere(own_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that does not know a command quotes it, with the password in it."""
+    own_server.stop()
+    await asyncio.to_thread(own_server.start, "--rename-command", "AUTH", "", "--rename-command", "HELLO", "")
+    url = own_server.url.replace("redis://", "redis://:hunter2@")
+    async with RedisRateLimiter(url, "store") as limiter:
+        limiter.unsent(await limiter.acquire())
+        assert limiter.snapshot().degraded
+        assert "hunter2" not in repr(vars(limiter))
+    assert len(warnings_of(caplog)) == 1
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("loss", ["old file", "one key", "endpoint"])
+async def test_a_part_that_is_lost_is_told_again(own_server: RedisServer, loss: str) -> None:
+    """Redis starts again from an old file, or throws a key away since it is short of memory; its epoch stays."""
+    own = {"PUT /x": Quota(20, 60.0, reserve=0)}
+    one, two = (limiter_of(own_server, Quota(20, 60.0, "burst", reserve=0), endpoints=own) for _ in range(2))
+    for _ in range(2):
+        two.report(await two.acquire(route="PUT /x"), 200, said(20))
+    await asyncio.sleep(0.1)
+    with own_server.client() as client:
+        client.save()
+        for _ in range(4):
+            one.report(await one.acquire(route="PUT /x"), 200, said(20))
+        under_way = await one.acquire(route="PUT /x")
+        await asyncio.sleep(0.1)
+        if loss == "old file":
+            own_server.stop()
+            await asyncio.to_thread(own_server.start)
+        else:
+            key = "b2b-async:{store}:store:leases" if loss == "one key" else "b2b-async:{store}:PUT /x:flights"
+            assert client.delete(key) == 1
+    for _ in range(2):
+        for limiter in (one, two):
+            limiter.unsent(await limiter.acquire(route="PUT /x"))
+            await asyncio.sleep(0.1)
+
+    seen = two.snapshot()
+    assert (seen.used, seen.endpoints[0].used, seen.degraded) == (7, 7, False)
+    one.unsent(under_way)
+    await asyncio.sleep(0.1)
+    await close(one, two)
+
+
+async def test_a_hold_outlives_the_books_that_it_was_written_in(own_server: RedisServer) -> None:
+    """Redis loses it, or goes away before others have asked, or a refusal comes while it is away."""
+    loop = asyncio.get_running_loop()
+    one, two = (limiter_of(own_server, Quota(10, 60.0)) for _ in range(2))
+    one.unsent(await one.acquire())
+    two.report(await two.acquire(), 429, said(0, retry_after=30.0))
+    await asyncio.sleep(0.1)
+    with own_server.client() as client:
+        client.flushall()
+    two.unsent(await two.acquire())
+    assert loop.time() == pytest.approx(30.1, abs=1.2)
+    held = await one.acquire()
+    own_server.stop()
+    one.report(held, 429, said(0, retry_after=40.0))
+    waiter = asyncio.ensure_future(one.acquire())
+    await asyncio.sleep(1)
+    started = loop.time()
+    await asyncio.to_thread(own_server.start)
+    one.unsent(await waiter)
+
+    assert loop.time() - started == pytest.approx(39, abs=1.6)
+    assert not one.snapshot().degraded
+    await close(one, two)
+
+
+async def test_without_redis_what_others_held_is_theirs(own_server: RedisServer) -> None:
+    """For a window: half of the quota is ours, but not more than was left."""
+    one, two = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
+    two.unsent(await two.acquire())
+    for _ in range(8):
+        one.report(await one.acquire(), 200, said(10))
+    await asyncio.sleep(0.1)
+    two.unsent(await two.acquire())
+    await asyncio.sleep(0.1)
+    own_server.stop()
+    for _ in range(2):
+        await two.acquire()
+    with pytest.raises(QuotaWaitTooLongError):
+        await asyncio.wait_for(two.acquire(until=asyncio.get_running_loop().time() + 1), 2)
+    await close(one, two)
+
+
+async def test_an_answer_under_way_may_free_a_call_in_time(server: RedisServer) -> None:
+    """The cold start does not refuse a call whose slot depends on an answer."""
+    limiter = limiter_of(server, Quota(10, 60.0))
+    tickets = [await limiter.acquire() for _ in range(5)]
+    for ticket in [await limiter.acquire() for _ in range(0)]:
+        limiter.unsent(ticket)
+    waiter = asyncio.ensure_future(limiter.acquire(until=asyncio.get_running_loop().time() + 10))
+    await asyncio.sleep(5)
+    limiter.report(tickets[0], 200, said(10))
+    limiter.unsent(await waiter)
+    await close(limiter)
+
+
+async def test_what_is_held_is_told_in_pieces(server: RedisServer, blocking: redis.Redis) -> None:
+    """Thousands of slots, none forgotten."""
+    limiter = limiter_of(server, Quota(5000, 60.0, "burst", reserve=0))
+    limiter.report(await limiter.acquire(), 200, said(5000))
+    for _ in range(1200):
+        limiter.report(await limiter.acquire(), 200, said(5000))
+    await asyncio.sleep(0.1)
+    blocking.flushall()
+    limiter.unsent(await limiter.acquire())
+    await asyncio.sleep(0.1)
+
+    assert limiter.snapshot().used == 1201
+    await close(limiter)
+
+
+async def test_a_closed_limiter_opens_nothing(server: RedisServer) -> None:
+    """Those who wait are refused, reports go out, later ones are dropped, and no connection is left."""
+    limiter = RedisRateLimiter(server.url, "store", Quota(2, 60.0))
+    async with limiter:
+        tickets = [await limiter.acquire() for _ in range(2)]
+        waiters = [asyncio.ensure_future(limiter.acquire()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        limiter.report(tickets[0], 200, said(2))
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+    assert all(isinstance(error, ConfigurationError) for error in results)
+    limiter.report(tickets[1], 200, said(2))
+    with pytest.raises(ConfigurationError, match="closed"):
+        await limiter.acquire()
+    await asyncio.sleep(0)
+    assert limiter._server is None
+    assert limiter._worker is None
+
+
+async def test_books_that_change_all_the_time_are_not_waited_for(server: RedisServer, blocking: redis.Redis) -> None:
+    """The limiter goes on by itself instead."""
+    limiter = limiter_of(server)
+    limiter.unsent(await limiter.acquire())
+    real = limiter._script
+
+    async def restless(keys: list[str], arguments: list[str]) -> Any:
+        blocking.flushall()
+        return await real(keys, arguments)
+
+    limiter._script = restless
+    limiter.unsent(await limiter.acquire())
+
+    assert limiter.snapshot().degraded
+    await close(limiter)
+
+
+async def test_what_answers_something_else_is_not_redis(server: RedisServer) -> None:
+    """A script that does not answer as ours is like no answer."""
+    limiter = limiter_of(server)
+    limiter.unsent(await limiter.acquire())
+
+    async def other(*_: object) -> list[bytes]:
+        return [b"1"]
+
+    limiter._script = other
+    limiter.unsent(await limiter.acquire())
+    assert limiter.snapshot().degraded
+    await close(limiter)

@@ -2,7 +2,8 @@
 --
 -- Every function here is that of the same name in class LeaseWindow, with the same numbers; a test compares every
 -- decision of the two. What is different: slots are known by ids, so that a request may be sent twice and still count
--- once, and a slot that nobody gives back in time counts as given up, so that a process that was killed blocks nobody.
+-- once; a slot that nobody gives back in time counts as given up, so that a process that was killed blocks nobody; and
+-- the books know when something of them is missing: then their epoch changes, and each process tells again what it holds.
 --
 -- KEYS: the processes, then for each quota (the store's; perhaps the endpoint's) its fields, leases and flights.
 -- ARGV: verb, time or "" for the server's clock, process, lane, id, seconds after which a flight counts as given up,
@@ -35,7 +36,7 @@ end
 
 -- Numbers in the fields of a quota. Infinity is written as no field at all.
 local START = {
-  limit = 0, window = 0, epoch = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
+  limit = 0, window = 0, epoch = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
   bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF, episodes = 0,
   overloads = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
   room = 0, room_at = -INF, burst = 0, burst_at = -INF, cap = 1, cap_at = -INF,
@@ -43,6 +44,10 @@ local START = {
 
 local Book = {}
 Book.__index = Book
+
+function Book:new_epoch()
+  self.epoch = math.floor(uniform * 2 ^ 52) + 1
+end
 
 local function open(place)
   local key, argument = 2 + place * 3, 9 + place * 9
@@ -61,14 +66,19 @@ local function open(place)
   if #stored == 0 or now < self.last - BACKWARDS then
     if #stored > 0 then
       redis.call('DEL', self.fields, self.leases, self.flights)
+      if place == 0 then
+        redis.call('DEL', KEYS[1]) -- its times are of the old clock, too
+      end
       for name, value in pairs(START) do
         self[name] = value
       end
     end
     self.limit, self.window = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
     self.bare = tonumber(ARGV[argument + 7])
-    self.epoch = math.floor(uniform * 2 ^ 52) + 1
+    self:new_epoch()
     self.probe_gap = self.window * PROBE
+  elseif redis.call('ZCARD', self.leases) + redis.call('ZCARD', self.flights) < self.held then
+    self:new_epoch() -- the server was short of memory and threw a part away
   end
   now = math.max(now, self.last)
   self.last = now
@@ -76,6 +86,8 @@ local function open(place)
 end
 
 function Book:save()
+  self.version = self.version + 1
+  self.held = redis.call('ZCARD', self.leases) + redis.call('ZCARD', self.flights)
   local fields = {}
   for name in pairs(START) do
     local value = self[name]
@@ -181,6 +193,26 @@ function Book:ask(for_bulk)
     end
   end
   return now
+end
+
+-- The earliest time for the next one, if what is under way will be accepted.
+function Book:earliest()
+  local start = math.max(now, self.held_until)
+  local capacity = math.max(1, math.floor(self.limit * self.share + 1e-9))
+  local place = self.active - capacity
+  if place < 0 then
+    return start
+  end
+  local lease = redis.call('ZRANGE', self.leases, place, place, 'WITHSCORES')[2]
+  local under_way = now + self.window * (1 + MARGIN)
+  local ending = lease and tonumber(lease) or under_way
+  if ending > under_way and self.in_flight > 0 then
+    ending = under_way
+  end
+  if now < self.slow_until then
+    ending = math.min(ending, self.slow_until)
+  end
+  return math.max(start, ending)
 end
 
 function Book:grant()
@@ -305,10 +337,14 @@ function Book:look(said)
 end
 
 function Book:report(said)
+  if said.granted_at < 0 then -- so long ago
+    said.granted_at = now + said.granted_at
+  end
   -- A flight that is not known was given up for dead, or granted while these books were away: it only takes its lease.
   local known = redis.call('ZREM', self.flights, id) == 1
   if said.stacked then -- it was sent before its endpoint was known to have a quota of its own
     known, self.granted = true, self.granted + 1
+    said.completed, said.released = self.completed, self.released
   end
   if known then
     self.completed = self.completed + 1
@@ -331,6 +367,13 @@ function Book:report(said)
   if said.settled or said.status == 0 or not known then
     return
   end
+  if said.completed < 0 then -- granted by other books: it does not say what happened here meanwhile
+    if not refused then
+      self.heard_at = said.remaining < 0 and self.heard_at or now
+      return
+    end
+    said.released = self.released
+  end
   local delay = math.max(said.resets_after, said.retry_after)
   if said.remaining < 0 or (refused and delay < 0) then
     if refused and delay >= 0 and self.bare == 0 then
@@ -348,14 +391,15 @@ function Book:report(said)
   end
 end
 
--- What the caller needs: whether it was granted, the seconds to wait if not (-1 for "until an answer"), and whose quota
--- says so; the processes that take part; then for each quota its epoch, limit, window, slots that we and others hold,
--- slots left, seconds on hold, seconds until an interactive call may go (-1: unknown), and what a ticket must remember.
-local function answer(books, granted, wait, of_endpoint)
+-- What the caller needs: whether it was granted; if not, the seconds to wait (-1 for "until an answer"), whose quota
+-- says so, and the seconds before which there can be no slot; the processes that take part; the time; then for each
+-- quota its epoch, version, limit, window, slots that we and others hold, slots left, seconds on hold, seconds until an
+-- interactive call may go (-1: unknown), and what a ticket must remember.
+local function answer(books, granted, wait, of_endpoint, earliest)
   redis.call('ZADD', KEYS[1], number(now + books[1].window), process)
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', number(now))
   redis.call('PEXPIRE', KEYS[1], math.ceil(books[1].window * KEPT_WINDOWS * 1000))
-  local values = {granted, wait == INF and -1 or wait, of_endpoint, redis.call('ZCARD', KEYS[1]), now}
+  local values = {granted, wait == INF and -1 or wait, of_endpoint, earliest or 0, redis.call('ZCARD', KEYS[1]), now}
   for _, book in ipairs(books) do
     book:count()
     local free = book:capacity() - book.active
@@ -369,7 +413,7 @@ local function answer(books, granted, wait, of_endpoint)
     end
     local at = book:ask(false)
     for _, value in ipairs({
-      book.epoch, book.limit, book.window, book.active, book.foreign, now < book.held_until and 0 or math.max(0, free),
+      book.epoch, book.version + 1, book.limit, book.window, book.active, book.foreign, now < book.held_until and 0 or math.max(0, free),
       math.max(0, book.held_until - now), at == INF and -1 or at - now, book.completed, book.released,
     }) do
       values[#values + 1] = value
@@ -399,7 +443,13 @@ if verb == 'acquire' then
     book:count()
     local at = book:ask(bulk)
     if at > now then
-      return answer(books, 0, at - now, place - 1)
+      local earliest = book:earliest() - now
+      if place == 2 then -- the store's may be later
+        books[1]:expire()
+        books[1]:count()
+        earliest = math.max(earliest, books[1]:earliest() - now)
+      end
+      return answer(books, 0, at - now, place - 1, earliest)
     end
   end
   for _, book in ipairs(books) do
@@ -430,20 +480,29 @@ if verb == 'unsent' then
   return answer(books, 0, 0, 0)
 end
 
-if verb == 'tell' then -- what a process holds: pairs of id and seconds left; 0 for nothing any more, -1 for a flight
-  for _, book in ipairs(books) do
-    for at = rest, #ARGV, 2 do
-      local holder, seconds = ARGV[at], tonumber(ARGV[at + 1])
-      redis.call('ZREM', book.flights, holder)
-      redis.call('ZREM', book.leases, holder)
-      if seconds > 0 then
-        redis.call('ZADD', book.leases, number(now + seconds), holder)
-      elseif seconds < 0 then
-        redis.call('ZADD', book.flights, number(now + dead_after), holder)
-      end
-    end
-    book:expire()
+-- What a process holds: whether the books are not those that it knows, the seconds of the store's hold, then pairs of
+-- id and seconds: those after which a lease ends, or less than 0 for a flight that counts as given up after so many; 0
+-- for nothing any more.
+if verb == 'tell' then
+  local book = books[1]
+  if ARGV[rest] == '1.0' then
+    book:new_epoch()
   end
+  local hold = tonumber(ARGV[rest + 1])
+  if hold > 0 and now + hold > book.held_until then
+    book.held_since, book.held_until = now, now + hold
+  end
+  for at = rest + 2, #ARGV, 2 do
+    local holder, seconds = ARGV[at], tonumber(ARGV[at + 1])
+    redis.call('ZREM', book.flights, holder)
+    redis.call('ZREM', book.leases, holder)
+    if seconds > 0 then
+      redis.call('ZADD', book.leases, number(now + seconds), holder)
+    elseif seconds < 0 then
+      redis.call('ZADD', book.flights, number(now - seconds), holder)
+    end
+  end
+  book:expire()
   return answer(books, 0, 0, 0)
 end
 

@@ -5,8 +5,9 @@ the first waiter, then sleeps until the books may have one. So a call never wait
 and a cancellation needs no round trip.
 
 **When Redis is away** (down, slow, out of memory), calls go on with books of this process's own, which are kept warm
-all the time, and with an equal share of the quota: as many processes as were seen last share it. That is said once.
-Every process knows what it holds, so when Redis is back, or has lost its data, each tells it, and nothing is forgotten.
+all the time, and with an equal part of the quota: as many processes as were seen last share it. That is said once.
+Every process knows what it holds. When Redis is back, or has lost its data or a part of them, or has gone back to an
+old file, the first process that meets it tells what it holds before it asks, and so do the others when they come.
 A slot is known by an id that is made here: what was asked twice, or told twice, counts once.
 """
 
@@ -34,6 +35,7 @@ from b2b_async.redis.mirror import Mirror, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Self
 
     from b2b_async._headers import QuotaHeaders
     from b2b_async._messages import Lane
@@ -49,6 +51,14 @@ _SPREAD = 1 / 3000
 """Part of the window over which processes that wait for the same slot spread their questions."""
 _REJOIN_FIRST, _REJOIN_MOST = 0.5, 10.0
 """Seconds between attempts to reach Redis again; doubling."""
+_AWAY = (RedisError, OSError, ValueError)
+"""What it looks like when Redis cannot be used; a ValueError is an answer that is none."""
+_PATIENCE = 5
+"""Questions in a row that may be lost because the books have just become others."""
+
+
+class _UnsteadyError(Exception):
+    """The books become others all the time."""
 
 
 class RedisRateLimiter(RateLimiter):
@@ -86,12 +96,18 @@ class RedisRateLimiter(RateLimiter):
         uniform: Callable[[], float] = random.random,
     ) -> None:
         """Set everything up without connecting."""
+        connect = _connector(server, timeout)
+        owned = isinstance(server, str)
+        del server  # there may be a password in it, and tracebacks show variables
         super().__init__(quota, endpoints=endpoints, uniform=uniform)
+        if connect is None:
+            message = "limiter: the address of Redis is no URL that can be used; for example redis://localhost:6379/0"
+            raise ConfigurationError(message)
         if not _STORE.fullmatch(store):
             message = f"limiter: store must be a name of letters, digits, '.', '-' and '_', not {store!r}"
             raise ConfigurationError(message)
-        self._connect = _connector(server, timeout)
-        self._owned = isinstance(server, str)
+        self._connect = connect
+        self._owned = owned
         self._store_name = store
         self._uniform = uniform
         self._timeout = timeout
@@ -105,34 +121,43 @@ class RedisRateLimiter(RateLimiter):
         )
         self._server: redis.asyncio.Redis | None = None
         self._script: Any = None
-        self._epoch: float | None = None  # which memory of Redis it is that this process has told what it holds
-        self._degraded = False
         self._reports: deque[Call] = deque()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
-        self._rejoiner: asyncio.Task[None] | None = None
+        self._degraded = self._closed = False
+        self._pause = _REJOIN_FIRST
+        self._rejoin_at = math.inf
+        self._earliest = 0.0  # seconds before which the last one who asked can have no slot
         self._clock: Callable[[], float] | None = None  # tests put their own time here
 
+    async def __aenter__(self) -> Self:
+        """Give the limiter; it connects when the first call needs it."""
+        self._closed = False
+        return self
+
     async def close(self) -> None:
-        """Hand in the reports that are left, and close the connection unless its client was handed in."""
-        if self._worker is not None and not self._waiting:
-            await asyncio.wait([self._worker], timeout=self._timeout)
-        for task in (self._worker, self._rejoiner):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
-        self._rejoiner = None
-        self._epoch, self._degraded = None, False
-        if self._server is not None and self._owned:
-            await self._server.aclose()
+        """Refuse those who wait, hand in the reports that are left, and close the connection if it is our own."""
+        self._closed = True
+        self._time()  # forgets what belongs to a loop that is gone
+        closed = ConfigurationError("the limiter was closed while calls were waiting; close the clients first")
+        self._refuse_all(closed)
+        worker, server = self._worker, self._server
+        if worker is not None:
+            self._wake.set()
+            await asyncio.wait([worker], timeout=self._timeout)
+            worker.cancel()
+            await asyncio.wait([worker])
+        if server is not None and self._owned:
+            await server.aclose()
         self._server = None
+        self._leave_degraded()
 
     def snapshot(self) -> QuotaSnapshot:
         """Show the shared books as they were at the last word from Redis, or our own while that is away."""
         own, seen = super().snapshot(), self._mirror.seen
-        if self._degraded or not seen:
+        store = seen.get("")
+        if self._degraded or store is None:
             return attrs.evolve(own, degraded=self._degraded)
-        store = seen[""]
         return attrs.evolve(
             own,
             limit=int(store.limit),
@@ -153,6 +178,9 @@ class RedisRateLimiter(RateLimiter):
         """Give None: the shared books can only be asked by waiting."""
         del lane, route
         self._time()
+        if self._closed:
+            message = "the limiter is closed"
+            raise ConfigurationError(message)
         return None
 
     def report(self, ticket: Ticket, status: int | None, headers: QuotaHeaders) -> None:
@@ -169,7 +197,7 @@ class RedisRateLimiter(RateLimiter):
         return 0.0 if self._loop is None else self._loop.time()
 
     def _tell(self, call: Call | None) -> None:
-        if call is not None:
+        if call is not None and not self._closed:
             if not self._degraded:  # else all is told when Redis is back
                 self._reports.append(call)
             self._pump()
@@ -177,9 +205,9 @@ class RedisRateLimiter(RateLimiter):
     def _forget(self) -> None:
         super()._forget()
         self._reports.clear()
-        self._worker = self._rejoiner = self._server = None
+        self._worker = self._server = None
         self._wake = asyncio.Event()
-        self._epoch, self._degraded = None, False
+        self._leave_degraded()
 
     def _refuse_hopeless(self, lane: Lane, route: str, *, first: bool, until: float) -> None:
         if self._degraded:  # else the shared books will tell, when they are asked
@@ -187,10 +215,10 @@ class RedisRateLimiter(RateLimiter):
 
     def _pump(self) -> None:
         loop = self._loop
-        if loop is None or loop.is_closed():
+        if loop is None or loop.is_closed() or self._closed:
             return
         self._wake.set()
-        if self._worker is None and (self._reports or self._waiting):
+        if self._worker is None and (self._reports or self._waiting or self._rejoin_at <= loop.time()):
             self._worker = loop.create_task(self._work(), name="b2b-async shared limiter")
             self._worker.add_done_callback(self._worked)
 
@@ -199,16 +227,21 @@ class RedisRateLimiter(RateLimiter):
         if self._worker is task:
             self._worker = None
             error = None if task.cancelled() else task.exception()
-            closed = ConfigurationError("the limiter was closed while calls were waiting; close the clients first")
-            for queue in self._queues.values():
-                for waiter in queue:
-                    if not waiter.future.done():
-                        waiter.future.set_exception(error or closed)
+            if error is not None:
+                self._refuse_all(error)
+
+    def _refuse_all(self, error: BaseException) -> None:
+        for queue in self._queues.values():
+            for waiter in queue:
+                if not waiter.future.done():
+                    waiter.future.set_exception(error)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
+            if self._rejoin_at <= loop.time():
+                await self._rejoin()
             while self._reports:
                 await self._call(self._reports.popleft())
             pause = await self._serve()
@@ -244,7 +277,7 @@ class RedisRateLimiter(RateLimiter):
                 self._hand_out(lane, granted)
                 place, held = 0, set[str]() if place else held
                 continue
-            self._refuse_those_without_time(lane, waiter.route if of_endpoint else None, granted)
+            self._refuse_those_without_time(lane, waiter.route if of_endpoint else None)
             wait = min(wait, granted)
             if not of_endpoint:
                 break
@@ -261,11 +294,10 @@ class RedisRateLimiter(RateLimiter):
         else:
             waiter.future.set_result(ticket)
 
-    def _refuse_those_without_time(self, lane: Lane, route: str | None, wait: float) -> None:
-        if wait == math.inf:  # an answer may give it a slot at any time
-            return
-        loop_time = self._time()
-        books = self._buckets.endpoints[route] if route else self._buckets.store
+    def _refuse_those_without_time(self, lane: Lane, route: str | None) -> None:
+        """Refuse those of *lane* and later ones, or of an endpoint, who cannot have a slot in time."""
+        loop_time, wait = self._now(), self._earliest
+        books = self._buckets.endpoints.get(route or "", self._buckets.store)
         queued = 0
         for other in LANES[LANES.index(lane) :]:
             for waiter in list(self._queues[other]):
@@ -279,14 +311,21 @@ class RedisRateLimiter(RateLimiter):
 
     async def _ask(self, lane: Lane, route: str) -> tuple[Ticket | float, bool]:
         """Ask for a slot: a ticket, or the seconds to wait; and whether the endpoint's own quota says so."""
-        if not self._degraded:
+        self._earliest = 0.0
+        for _ in range(_PATIENCE):
+            if self._degraded:
+                break
             call = self._mirror.ask(lane, route)
             answer = await self._call(call)
-            if answer is not None:
-                if answer.granted:
-                    return self._mirror.granted(call, answer, self._now()), False
+            if answer is None:
+                self._mirror.lost(call, self._now())
+            elif answer.granted:
+                return self._mirror.granted(call, answer, self._now()), False
+            else:
+                self._earliest = answer.earliest
                 return answer.wait, answer.of_endpoint
-            self._mirror.lost(call, self._now())
+        else:
+            self._degrade(_UnsteadyError())
         now = self._now()
         at = self._buckets.held_back(now, lane, route)
         if at > now:
@@ -298,73 +337,85 @@ class RedisRateLimiter(RateLimiter):
         return granted, False
 
     async def _call(self, call: Call) -> Answer | None:
-        """Run the script; None if Redis is away, which makes this limiter go on by itself."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                if self._epoch is None:
-                    await self._join()
-                answer = await self._run(call)
-                if answer.books[0].epoch != self._epoch:  # it has lost what it knew
-                    await self._join()
-        except (RedisError, OSError, TimeoutError) as error:
-            self._degrade(error)
-            return None
-        return answer
+        """Run the script; None if there is no answer that can be used.
 
-    async def _join(self) -> None:
-        """Tell Redis what this process holds."""
-        for call in self._mirror.tell(self._now()):
+        Then Redis is away, which makes this limiter go on by itself; or its books were not the ones that know what
+        this process holds, which they now do.
+        """
+        try:
             answer = await self._run(call)
-            if call.held.routes == ("",):
-                self._epoch = answer.books[0].epoch
+            if self._mirror.knows(call, answer):
+                self._mirror.take_over(call, answer, self._now())
+                return answer
+            if call.verb == "acquire":
+                self._mirror.lost(call, self._now())
+            await self._join(call.held.routes, new=self._mirror.went_back(call, answer))
+        except _AWAY as error:
+            self._degrade(error)
+        return None
+
+    async def _join(self, routes: tuple[str, ...] = (), *, new: bool) -> None:
+        """Tell Redis what this process holds."""
+        for call in self._mirror.tell(self._now(), routes, new=new):
+            answer = await self._run(call)
+            self._mirror.take_over(call, answer, self._now())
+            self._mirror.joined(call, answer)
 
     async def _run(self, call: Call) -> Answer:
         if self._server is None:
             self._server = self._connect()
             self._script = self._server.register_script(script())
         keys, arguments = self._mirror.write(call, None if self._clock is None else self._clock())
-        answer = self._mirror.read(call, await self._script(keys, arguments), self._now())
+        async with asyncio.timeout(self._timeout):
+            values = await self._script(keys, arguments)
+        answer = self._mirror.read(call, values, self._now())
         self._processes = max(self._least_processes, answer.processes)
         return answer
 
-    def _degrade(self, error: Exception) -> None:
-        if self._degraded:
-            return
-        self._degraded, self._epoch = True, None
-        self._reports.clear()  # all that they say is told again
-        part = 1 / self._processes
-        for books in (self._buckets.store, *self._buckets.endpoints.values()):
-            books.part = part
-        logger.warning(
-            "the shared limiter of store %s cannot reach Redis (%s: %s): calls go on with books of this process, "
-            "and with 1/%d of the quota, until it is back",
-            self._store_name,
-            type(error).__name__,
-            error,
-            self._processes,
-        )
-        self._rejoiner = asyncio.get_running_loop().create_task(self._rejoin(), name="b2b-async limiter rejoins")
+    def _degrade(self, error: Exception, *, again: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._degraded:
+            self._degraded = True
+            self._reports.clear()  # all that they say is told again
+            self._mirror.go_alone(loop.time(), self._processes)
+            if not again:
+                # Without its words: the server may quote a command with the password in it.
+                logger.warning(
+                    "the shared limiter of store %s cannot use Redis (%s): calls go on with books of this process, "
+                    "and with 1/%d of the quota, until it is back",
+                    self._store_name,
+                    type(error).__name__,
+                    self._processes,
+                )
+        pause = self._pause * (0.75 + 0.5 * self._uniform())
+        self._pause = min(_REJOIN_MOST, 2 * self._pause)
+        self._rejoin_at = loop.time() + pause
+        loop.call_later(pause, self._try_again, loop)
+
+    def _try_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._degraded and self._loop is loop:
+            self._pump()
 
     async def _rejoin(self) -> None:
-        pause = _REJOIN_FIRST
-        while True:
-            await asyncio.sleep(pause * (0.75 + 0.5 * self._uniform()))
-            pause = min(_REJOIN_MOST, 2 * pause)
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._join()
-            except (RedisError, OSError, TimeoutError):
-                continue
-            break
+        # From here on reports are kept; and nobody is granted anything until this is over.
+        self._degraded, self._rejoin_at = False, math.inf
+        self._mirror.go_together()
+        try:
+            await self._join(new=True)
+        except _AWAY as error:
+            self._degrade(error, again=True)
+        else:
+            self._pause = _REJOIN_FIRST
+            logger.warning("the shared limiter of store %s is back with Redis", self._store_name)
+
+    def _leave_degraded(self) -> None:
         self._degraded = False
-        self._rejoiner = None
-        for books in (self._buckets.store, *self._buckets.endpoints.values()):
-            books.part = 1.0
-        logger.warning("the shared limiter of store %s is back with Redis", self._store_name)
-        self._pump()
+        self._pause, self._rejoin_at = _REJOIN_FIRST, math.inf
+        self._mirror.go_together()
 
 
-def _connector(server: str | redis.asyncio.Redis, timeout: float) -> Callable[[], redis.asyncio.Redis]:
+def _connector(server: str | redis.asyncio.Redis, timeout: float) -> Callable[[], redis.asyncio.Redis] | None:
+    """Give what makes a client; None if *server* is no URL that can be used."""
     if not isinstance(server, str):
         return lambda: server
 
@@ -375,9 +426,6 @@ def _connector(server: str | redis.asyncio.Redis, timeout: float) -> Callable[[]
 
     try:
         connect()
-    except ValueError as error:
-        # Its message quotes the address, in which there may be a password.
-        del error
-        message = "limiter: the address of Redis is not a URL that can be used; for example redis://localhost:6379/0"
-        raise ConfigurationError(message) from None
+    except ValueError:
+        return None
     return connect

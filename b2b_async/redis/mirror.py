@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 Verb = Literal["acquire", "report", "unsent", "tell"]
 
 _TOO_MANY_REQUESTS = 429
-_FLIGHT, _NOTHING = -1.0, 0.0
-_HEAD_VALUES, _BOOK_VALUES = 5, 10
+_NOTHING = 0.0
+_HEAD_VALUES, _BOOK_VALUES = 6, 11
+_TOLD_AT_ONCE = 500
 
 
 def script() -> str:
@@ -39,6 +40,7 @@ class SharedBook:
     """One quota's books in Redis, as the script's answer shows them; the fields are those of ``answer`` there."""
 
     epoch: float
+    version: float
     limit: float
     window: float
     active: float
@@ -65,6 +67,8 @@ class Answer:
     """Seconds until it may be worth asking again; infinity for "after the next report"."""
     of_endpoint: bool
     """Whether the endpoint's own quota says so."""
+    earliest: float
+    """Seconds before which there can be no slot."""
     processes: int
     """How many processes take part."""
     now: float
@@ -81,8 +85,10 @@ class Held:
     """What they are known by."""
     routes: tuple[str, ...]
     """Whose quotas: "" for the store's, then perhaps the endpoint."""
-    until: float | None = None
-    """When they come back; None while the request is under way, 0 if they are free and Redis may not know that."""
+    since: float = 0.0
+    """When they were granted."""
+    until: tuple[float, ...] | None = None
+    """When each comes back; None while the request is under way, 0 if it is free and Redis may not know that."""
     granted: Answer | None = None
     """What Redis said when it granted them; None if they were granted here."""
     forget_at: float = 0.0
@@ -128,6 +134,7 @@ class Mirror:
         self._number = 0
         self._held: dict[Ticket, Held] = {}
         self._books: dict[str, LeaseWindow] = {}
+        self._epochs: dict[str, float] = {}
         self._ended: deque[Held] = deque()
         self.seen: dict[str, SharedBook] = {}
         """The shared books at the last word from Redis, the store's as "" and the endpoints'."""
@@ -149,24 +156,21 @@ class Mirror:
         stacked = route in buckets.endpoints and len(held.routes) == 1
         if stacked:
             held.routes = ("", route)
-        known = () if held.granted is None else held.granted.books
+        said = (status or 0, *map(_or_minus, (headers.remaining, headers.resets_after, headers.retry_after)))
         arguments: list[object] = []
+        until: list[float] = []
         for place, name in enumerate(held.routes):
-            if subject == ("endpoint" if name else "store"):
+            book = self._book(name)
+            heard = subject == ("endpoint" if name else "store")
+            if heard:
                 event = "stacked" if name and stacked else "heard"
             else:
                 event = "seen" if subject == "endpoint" and status != _TOO_MANY_REQUESTS else "settled"
-            arguments.append(event)
-            if held.granted is not None and place < len(known):
-                arguments += [held.granted.now, known[place].completed, known[place].released]
-            else:
-                arguments += [0, 0, 0]
-            size = self._book(name).size
-            arguments += [status or 0, *map(_or_minus, (headers.remaining, headers.resets_after, headers.retry_after))]
-            arguments += size if size != sizes.get(name, size) else (0, 0.0)
-        if status != _TOO_MANY_REQUESTS or subject != "store":
-            held.until = buckets.store.lease_end(now, given_up=status is None)
-        self._end(held, now)
+            resized = book.size if book.size != sizes.get(name, book.size) else (0, 0.0)
+            arguments += [event, *self._remembered(held, place, now), *said, *resized]
+            free = heard and status == _TOO_MANY_REQUESTS
+            until.append(_NOTHING if free else book.lease_end(now, given_up=status is None))
+        self._end(held, now, tuple(until))
         return Call("report", held, arguments=tuple(arguments))
 
     def unsent(self, ticket: Ticket, now: float) -> Call | None:
@@ -175,20 +179,48 @@ class Mirror:
         if held is None:
             return None
         self._buckets.unsent(ticket)
-        self._end(held, now)
+        self._end(held, now, (_NOTHING,) * len(held.routes))
         return Call("unsent", held)
 
-    def tell(self, now: float) -> list[Call]:
-        """Tell all that this process holds, for each quota."""
+    def tell(self, now: float, routes: tuple[str, ...], *, new: bool) -> list[Call]:
+        """Tell what this process holds, for *routes* and all other quotas of which it holds something.
+
+        Args:
+            now: The time.
+            routes: What must be told in any case.
+            new: The books may have lost something, so the other processes must tell again, too.
+        """
         calls: list[Call] = []
-        for route in ("", *self._buckets.endpoints):
-            told: list[object] = []
-            for held in (*self._ended, *self._held.values()):
-                if route in held.routes:
-                    told += [held.id, _FLIGHT if held.until is None else max(_NOTHING, held.until - now)]
-            if told or not route:
-                calls.append(Call("tell", Held("", (route,)), arguments=tuple(told)))
+        for route in (*self._buckets.endpoints, ""):
+            told = [pair for held in (*self._ended, *self._held.values()) for pair in self._told(held, route, now)]
+            if not told and route and route not in routes:
+                continue
+            head: tuple[object, ...] = (new, max(0.0, self._book(route).held_until - now))
+            for start in range(0, max(1, len(told)), _TOLD_AT_ONCE):
+                some = told[start : start + _TOLD_AT_ONCE]
+                arguments = [value for pair in some for value in pair]
+                calls.append(Call("tell", Held("", (route,)), arguments=(*head, *arguments)))
+                head = (False, 0.0)
         return calls
+
+    def knows(self, call: Call, answer: Answer) -> bool:
+        """Say whether the books that answered are the ones that this process has told what it holds."""
+        return not self.went_back(call, answer) and all(
+            self._epochs.get(route) == book.epoch for route, book in zip(call.held.routes, answer.books, strict=True)
+        )
+
+    def went_back(self, call: Call, answer: Answer) -> bool:
+        """Say whether the books are older than those that were seen, since Redis has read an old file."""
+        for route, book in zip(call.held.routes, answer.books, strict=True):
+            seen = self.seen.get(route)
+            if seen is not None and seen.epoch == book.epoch and book.version <= seen.version:
+                return True
+        return False
+
+    def joined(self, call: Call, answer: Answer) -> None:
+        """Note that the books of *answer* know what this process holds."""
+        for route, book in zip(call.held.routes, answer.books, strict=True):
+            self._epochs[route] = book.epoch
 
     def write(self, call: Call, time: float | None) -> tuple[list[str], list[str]]:
         """Give the keys and arguments of *call*; *time* is None for the server's clock."""
@@ -205,15 +237,30 @@ class Mirror:
     # -- what was answered -------------------------------------------------------------------------------------
 
     def read(self, call: Call, values: Iterable[Any], now: float) -> Answer:
-        """Read an answer, and take over what it says of limits and windows."""
+        """Read an answer.
+
+        Raises:
+            ValueError: it is none.
+        """
         numbers = [float(value) for value in values]
-        granted, wait, of_endpoint, processes, time = numbers[:_HEAD_VALUES]
+        if len(numbers) != _HEAD_VALUES + len(call.held.routes) * _BOOK_VALUES:
+            message = "what answers does not know the script"
+            raise ValueError(message)
+        granted, wait, of_endpoint, earliest, processes, time = numbers[:_HEAD_VALUES]
         starts = range(_HEAD_VALUES, len(numbers), _BOOK_VALUES)
         books = tuple(SharedBook(*numbers[start : start + _BOOK_VALUES]) for start in starts)
-        for route, book in zip(call.held.routes, books, strict=True):
-            self.seen[route] = book
-            self._book(route).resize(now, int(book.limit), book.window)
-        return Answer(granted == 1, math.inf if wait < 0 else wait, of_endpoint == 1, int(processes), time, books)
+        if call.verb == "acquire":
+            call.held.since = now
+        wait = math.inf if wait < 0 else wait
+        return Answer(granted == 1, wait, of_endpoint == 1, earliest, int(processes), time, books)
+
+    def take_over(self, call: Call, answer: Answer, now: float) -> None:
+        """Take over what the books say of limits, windows and holds."""
+        for route, seen in zip(call.held.routes, answer.books, strict=True):
+            book = self._book(route)
+            self.seen[route] = seen
+            book.resize(now, int(seen.limit), seen.window)
+            book.held_until = max(book.held_until, now + seen.held_for)
 
     def granted(self, call: Call, answer: Answer, now: float) -> Ticket:
         """Take over the slots that Redis has granted."""
@@ -223,12 +270,28 @@ class Mirror:
         return ticket
 
     def lost(self, call: Call, now: float) -> None:
-        """Give up *call*, whose answer got lost: its slots may have been granted, and must be free."""
-        self._end(call.held, now)
+        """Give up *call*, whose answer got lost or is of no use: its slots may have been granted, and must be free."""
+        self._end(call.held, now, (_NOTHING,) * len(call.held.routes))
 
     def granted_here(self, ticket: Ticket) -> None:
         """Take over slots that the process's own books have granted."""
-        self._held[ticket] = self._new(ticket.route)
+        held = self._held[ticket] = self._new(ticket.route)
+        held.since = ticket.granted_at
+
+    def go_alone(self, now: float, processes: int) -> None:
+        """Take an equal part of all quotas, and what the others were last seen to hold as theirs."""
+        for route in ("", *self._buckets.endpoints):
+            book = self._book(route)
+            seen = self.seen.get(route)
+            if seen is not None and seen.active > book.active:
+                book.suppose(now, int(seen.active + seen.foreign) - book.active)
+            book.take_part(1 / processes)
+
+    def go_together(self) -> None:
+        """Take no part any more: the shared books decide."""
+        self._epochs.clear()
+        for route in ("", *self._buckets.endpoints):
+            self._book(route).take_part(1.0)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -243,13 +306,28 @@ class Mirror:
         book = self._books[route] = self._buckets.endpoints.get(route) or self._books[route]
         return book
 
-    def _end(self, held: Held, now: float) -> None:
-        if held.until is None:
-            held.until = _NOTHING
-        held.forget_at = held.until or now + self._attempt
+    def _end(self, held: Held, now: float, until: tuple[float, ...]) -> None:
+        held.until = until
+        held.forget_at = max(*until, now + self._attempt)
         self._ended.append(held)
         while self._ended[0].forget_at <= now:
             self._ended.popleft()
+
+    def _told(self, held: Held, route: str, now: float) -> Iterable[tuple[object, object]]:
+        if route not in held.routes:
+            return ()
+        if held.until is None:
+            return ((held.id, -max(1.0, held.since + self._attempt - now)),)
+        return ((held.id, max(_NOTHING, held.until[held.routes.index(route)] - now)),)
+
+    def _remembered(self, held: Held, place: int, now: float) -> tuple[float, float, float]:
+        """What a ticket of these books remembers; without it, when it was granted, on the clock of the books."""
+        granted, store = held.granted, self.seen.get("")
+        if granted is None or store is None or granted.books[0].epoch != store.epoch:
+            return held.since - now - 1e-9, -1.0, -1.0
+        if place == len(granted.books):  # it was not asked for this one
+            return granted.now, 0.0, 0.0
+        return granted.now, granted.books[place].completed, granted.books[place].released
 
 
 def _or_minus(value: float | None) -> float:
