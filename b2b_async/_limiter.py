@@ -96,10 +96,7 @@ class Queue:
 
     def first_of(self, route: str) -> Waiter | None:
         """Give the first waiter of those who want *route*."""
-        line = self._lines.get(route, deque[Waiter]())
-        while line and line[0].future.done():
-            line.popleft()
-        return line[0] if line else None
+        return next((waiter for waiter in self._lines.get(route, ()) if not waiter.future.done()), None)
 
     def remove(self, waiter: Waiter) -> None:
         """Let *waiter* go, who has no slot; ``first`` may have met it before."""

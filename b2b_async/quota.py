@@ -24,7 +24,7 @@ so that answers out of order cannot corrupt it. Since headers never raise the bu
 reading them wrongly costs nothing but speed. ``X-Request-Window-Resets-After`` says nothing about when
 the window ends (it is an advised gap between requests), so nothing is refilled on it; it matters after a 429 only.
 
-**Neighbours.** What others took recently is kept as head-room for a while (half of it after five windows,
+**Neighbours.** What others took recently is kept as head-room for a while (half of it after ten windows,
 never more than 15 % of the limit). When the server says that nothing is left, one request probes,
 then at growing intervals.
 
@@ -76,7 +76,7 @@ _CALM_WINDOWS = 5.0
 """Windows for which bulk stays evenly paced after a sign of others."""
 _ROOM_PART = 0.15
 """Most head-room for others, as a part of the limit."""
-_ROOM_HALF_LIFE = 5.0
+_ROOM_HALF_LIFE = 10.0
 """Windows after which half of the head-room is given up."""
 _BURST_MEMORY = 1 / 6
 """Windows within which what others take counts as one burst."""

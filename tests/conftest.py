@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["b2b_async.testing"]
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", settings.get_profile("default"), max_examples=15)  # --hypothesis-profile=quick
+settings.register_profile("quick", settings.get_profile("default"), max_examples=4)  # --hypothesis-profile=quick
 settings.load_profile("default")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 from helpers import client_of
+from redis_server import BINARY, MISSING, RedisServer
 
 from b2b_async import __main__
 from b2b_async.bulk import BulkJob, Journal
@@ -565,3 +566,62 @@ def test_the_command_line_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "b2b_async", "--version"], check=True, capture_output=True, text=True)
 
     assert done.stdout == "b2b-async, version 0.1.0\n"
+
+
+@pytest.mark.skipif(BINARY is None, reason=MISSING)
+def test_two_commands_share_the_quota_over_redis(
+    tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an option or a variable; a legacy token stands for its store."""
+    sandbox = live_sandbox()
+    server = RedisServer()
+    server.start()
+    try:
+        first = run("assign", write_ids(tmp_path, 1001, 1002), "--json", "--redis", server.url, *FAST)
+        monkeypatch.setenv("B2B_REDIS_URL", server.url)
+        checked = run("check", "--json", *FAST)
+        with server.client() as client:
+            keys = {key.decode() for key in client.scan_iter()}
+        monkeypatch.delenv("B2B_STORE_HASH")
+        monkeypatch.delenv("B2B_ACCESS_TOKEN")
+        monkeypatch.setenv("B2B_LEGACY_TOKEN", sandbox.legacy_token)
+        legacy = run("check", *FAST)
+        with server.client() as client:
+            more = {key.decode() for key in client.scan_iter()} - keys
+    finally:
+        server.remove()
+
+    assert (first[0], checked[0], legacy[0]) == (0, 0, 0)
+    assert last_json(checked[1])["quota"]["used"] == 3
+    assert f"b2b-async:{{{sandbox.store_hash}}}:store" in keys
+    assert more
+    assert not any(sandbox.legacy_token in key for key in more)
+
+
+@pytest.mark.parametrize(
+    ("missing", "url", "words"),
+    [(True, "redis://localhost", "pip install"), (False, "ftp://:secret@localhost", "no URL that can be used")],
+)
+def test_what_is_wrong_with_redis_is_said_before_anything_is_sent(
+    *, tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch, missing: bool, url: str, words: str
+) -> None:
+    """Exit 4, without the password."""
+    sandbox = live_sandbox()
+    if missing:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    status, _, stderr = run("assign", write_ids(tmp_path, 1001), "--redis", url)
+
+    assert status == 4
+    assert words in stderr
+    assert "secret" not in stderr
+    assert sandbox.requests == []
+
+
+@pytest.mark.skipif(BINARY is None, reason=MISSING)
+def test_that_the_quota_is_not_shared_any_more_is_shown(tmp_path: Path, live_sandbox: Start) -> None:
+    """Once, and the job goes on."""
+    live_sandbox()
+    status, _, stderr = run("assign", write_ids(tmp_path, 1001, 1002), "--redis", "redis://127.0.0.1:9/0", *FAST)
+
+    assert status == 0
+    assert stderr.count("cannot use Redis (ConnectionError)") == 1

@@ -127,6 +127,46 @@ async def test_a_hold_ends_for_new_and_old_waiters() -> None:
     assert loop.time() == pytest.approx(2.1)
 
 
+async def test_an_endpoint_without_slots_holds_up_nobody_else() -> None:
+    """Its calls wait in a line of their own, are refused for want of time by its own quota, and are not counted."""
+    loop = asyncio.get_running_loop()
+    own = {"PUT /x": Quota(1, 60.0, reserve=0), "GET /z": Quota(5, 60.0, reserve=0)}
+    async with RateLimiter(Quota(4, 60.0, "burst", reserve=0), endpoints=own) as limiter:
+        limiter.report(await limiter.acquire(route="PUT /x"), 200, said(4))
+        waiting = [asyncio.ensure_future(limiter.acquire(lane, route="PUT /x")) for lane in ("bulk", "interactive")]
+        await settle()
+        limiter.unsent(await limiter.acquire(route="GET /y", until=10))
+        limiter.unsent(await limiter.acquire("bulk", route="GET /z", until=10))
+        with pytest.raises(QuotaWaitTooLongError, match="own quota of PUT /x, of 1 requests") as caught:
+            await limiter.acquire("bulk", route="PUT /x", until=100)
+        assert (caught.value.queued, caught.value.limit) == (2, 1)
+        put, get = limiter.snapshot().endpoints
+        assert (put.route, put.used, put.next_in) == ("PUT /x", 1, pytest.approx(60.1))
+        assert get.next_in == 0
+        assert limiter.snapshot().next_in == 0
+        await waiting[1]
+        assert loop.time() == pytest.approx(60.1)
+        waiting[0].cancel()
+
+
+async def test_refused_calls_keep_their_order() -> None:
+    """They go first, and the one that was refused first goes first of them."""
+    limiter = await full_limiter(1)
+    order: list[int] = []
+
+    async def call(number: int) -> None:
+        ticket = await limiter.acquire(first=number < 3)
+        order.append(number)
+        limiter.unsent(ticket)
+
+    async with asyncio.TaskGroup() as group:
+        for number in (3, 0, 1, 4, 2):
+            group.create_task(call(number))
+            await settle()
+
+    assert order == [0, 1, 2, 3, 4]
+
+
 async def test_a_hopeless_wait_is_refused_at_once() -> None:
     """With those before it counted; one that has a chance waits."""
     limiter = await full_limiter(2)
@@ -187,16 +227,19 @@ def test_a_loop_that_dies_with_calls_in_it_leaves_a_limiter_that_works() -> None
     loop.run_until_complete(asyncio.sleep(0.01))
     assert limiter._buckets.store.in_flight == 2
     loop.close()
-    for task in tasks:
+    for task in tasks[:2]:
         task.get_coro().close()  # type: ignore[union-attr]
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     async def look() -> tuple[int, int]:
         await asyncio.sleep(0)
+        limiter.snapshot()
+        tasks[2].get_coro().close()  # type: ignore[union-attr]
         limiter._buckets.store.report(limiter._buckets.store.try_acquire(1e9, "interactive"), 1e9, 200, SILENCE)  # type: ignore[arg-type]
         return limiter._buckets.store.in_flight, limiter.snapshot().waiting_interactive
 
     assert asyncio.run(look()) == (0, 0)
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 # -- any calls, at any time ----------------------------------------------------------------------------------------

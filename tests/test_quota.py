@@ -278,7 +278,7 @@ def test_head_room_for_others_fades() -> None:
     books = books_of(Quota(100, 60.0, "burst"))
     books.report(grant(books, 0.0, "bulk"), 1.0, 200, said(80))
     assert books.headroom(1.0) == pytest.approx(15.0)
-    assert books.headroom(301.0) == pytest.approx(7.5)
+    assert books.headroom(601.0) == pytest.approx(7.5)
 
 
 def test_an_exhausted_quota_is_probed_at_growing_intervals() -> None:
@@ -399,10 +399,47 @@ def test_a_request_that_was_given_up_may_still_be_under_way() -> None:
     assert books.earliest(2.0, 1) == pytest.approx(66.1)
 
 
+def test_an_endpoint_that_nobody_speaks_of_has_its_own_books() -> None:
+    """There is no first answer to wait for; and a slot that is given back twice changes nothing."""
+    books = LeaseWindow(Quota(10, 60.0, "burst"), lambda: 0.5, bare=True)
+    books.report(grant(books, 0.0), 0.0, 200, said(9))
+    late = grant(books, 1.0)
+    books.settle(late, 2.0, 200)
+    books.settle(late, 3.0, 200)
+    assert books.left(2.0) == 8
+    assert books.left(61.5) == 9, "the server's word is old by then"
+    for _ in range(9):
+        grant(books, 61.5)
+
+
+def test_a_slow_window_ends_before_its_leases() -> None:
+    """What can be had at the earliest is not what the half speed of an overloaded hour would give."""
+    books = books_of(Quota(4, 600.0))
+    for _ in range(3):
+        books.report(grant(books, 0.0), 0.0, 200, said(4))
+    books.report(grant(books, 0.0), 0.0, 429, SILENCE)
+    assert books.earliest(6.0, 0) == 6.0
+    assert books.earliest(6.0, 1) == pytest.approx(601.0)
+    given_up = LeaseWindow(Quota(3, 60.0), lambda: 0.5)
+    tickets = [grant(given_up, 0.0) for _ in range(3)]
+    given_up.report(tickets[0], 0.0, 200, said(3))
+    given_up.report(tickets[1], 2.0, None, SILENCE)
+    assert [round(given_up.earliest(2.0, ahead), 1) for ahead in range(4)] == [60.1, 62.1, 67.1, 120.2]
+
+
+def test_bulk_is_not_starved_by_the_reserve() -> None:
+    """Where there are two slots, both are for all."""
+    books = books_of(Quota(2, 60.0, "burst", reserve=1))
+    books.report(grant(books, 0.0), 0.0, 200, said(2))
+    grant(books, 50.0, "bulk")
+
+
 def test_a_limit_of_requests_at_once() -> None:
     """The next one leaves when one is answered."""
     books = books_of(Quota(10, 60.0, concurrency=2))
+    assert books.left(0.0) == 2
     first, _ = grant(books, 0.0), grant(books, 0.0)
+    assert books.left(0.0) == 0
     assert until(books, 0.0) == math.inf
     books.report(first, 1.0, 200, said(10))
     grant(books, 1.0)

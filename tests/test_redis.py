@@ -699,3 +699,55 @@ async def test_what_answers_something_else_is_not_redis(server: RedisServer) -> 
     limiter.unsent(await limiter.acquire())
     assert limiter.snapshot().degraded
     await close(limiter)
+
+
+async def test_a_frozen_redis_does_not_hold_up_the_end(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Closing takes no longer than the limiter's patience, and nothing comes back to life."""
+    loop = asyncio.get_running_loop()
+    one, two = (limiter_of(own_server, timeout=5.0) for _ in range(2))
+    one.unsent(await one.acquire())
+    ticket = await one.acquire()
+    two.unsent(await two.acquire())
+    await asyncio.sleep(0.1)
+    monkeypatch.setattr(PatientConnection, "patient", False)
+    own_server.freeze()
+    waiters = [asyncio.ensure_future(two.acquire()) for _ in range(2)]
+    await asyncio.sleep(5.5)
+    assert two.snapshot().degraded
+    one.report(ticket, 200, said(3))
+    waiting = asyncio.ensure_future(one.acquire())
+    gone = asyncio.ensure_future(one.acquire())
+    await asyncio.sleep(1)
+    gone.cancel()
+    started = loop.time()
+    await asyncio.gather(one.close(), two.close())
+    assert loop.time() - started <= 5.1
+    own_server.thaw()
+    await asyncio.sleep(20)
+    with pytest.raises(ConfigurationError, match="was closed"):
+        await waiting
+    for waiter in waiters:
+        two.unsent(await waiter)
+    assert len(warnings_of(caplog)) == 2, "one of each"
+    await close(one, two)
+
+
+async def test_an_endpoints_own_quota_counts_without_redis_too(own_server: RedisServer) -> None:
+    """Also one that is learnt meanwhile; and the attempts to reach Redis go on."""
+    own_server.stop()
+    limiter = limiter_of(own_server, Quota(20, 60.0), endpoints={"PUT /x": Quota(2, 60.0)}, processes=2)
+    limiter.report(await limiter.acquire(route="PUT /x"), 200, said(20))
+    waiter = asyncio.ensure_future(limiter.acquire(route="PUT /x"))
+    await asyncio.sleep(30)
+    assert not waiter.done()
+    limiter.report(await limiter.acquire(route="GET /y"), 429, said(5, retry_after=20.0))
+    assert limiter._buckets.endpoints["GET /y"].part == 0.5
+    await asyncio.to_thread(own_server.start)
+    await asyncio.sleep(15)
+    assert not limiter.snapshot().degraded
+    limiter.unsent(await limiter.acquire(route="GET /y"))
+    assert 50 < asyncio.get_running_loop().time() < 52
+    limiter.unsent(await waiter)
+    await close(limiter)

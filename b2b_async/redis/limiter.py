@@ -124,7 +124,7 @@ class RedisRateLimiter(RateLimiter):
         self._reports: deque[Call] = deque()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
-        self._degraded = self._closed = False
+        self._degraded = self._rejoining = self._closed = False
         self._pause = _REJOIN_FIRST
         self._rejoin_at = math.inf
         self._earliest = 0.0  # seconds before which the last one who asked can have no slot
@@ -156,8 +156,9 @@ class RedisRateLimiter(RateLimiter):
         """Show the shared books as they were at the last word from Redis, or our own while that is away."""
         own, seen = super().snapshot(), self._mirror.seen
         store = seen.get("")
-        if self._degraded or store is None:
-            return attrs.evolve(own, degraded=self._degraded)
+        degraded = self._degraded or self._rejoining
+        if degraded or store is None:
+            return attrs.evolve(own, degraded=degraded)
         return attrs.evolve(
             own,
             limit=int(store.limit),
@@ -374,19 +375,18 @@ class RedisRateLimiter(RateLimiter):
 
     def _degrade(self, error: Exception, *, again: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        if not self._degraded:
-            self._degraded = True
-            self._reports.clear()  # all that they say is told again
-            self._mirror.go_alone(loop.time(), self._processes)
-            if not again:
-                # Without its words: the server may quote a command with the password in it.
-                logger.warning(
-                    "the shared limiter of store %s cannot use Redis (%s): calls go on with books of this process, "
-                    "and with 1/%d of the quota, until it is back",
-                    self._store_name,
-                    type(error).__name__,
-                    self._processes,
-                )
+        self._degraded = True
+        self._reports.clear()  # all that they say is told again
+        self._mirror.go_alone(loop.time(), self._processes)
+        if not again:
+            # Without its words: the server may quote a command with the password in it.
+            logger.warning(
+                "the shared limiter of store %s cannot use Redis (%s): calls go on with books of this process, "
+                "and with 1/%d of the quota, until it is back",
+                self._store_name,
+                type(error).__name__,
+                self._processes,
+            )
         pause = self._pause * (0.75 + 0.5 * self._uniform())
         self._pause = min(_REJOIN_MOST, 2 * self._pause)
         self._rejoin_at = loop.time() + pause
@@ -398,7 +398,7 @@ class RedisRateLimiter(RateLimiter):
 
     async def _rejoin(self) -> None:
         # From here on reports are kept; and nobody is granted anything until this is over.
-        self._degraded, self._rejoin_at = False, math.inf
+        self._degraded, self._rejoining, self._rejoin_at = False, True, math.inf
         self._mirror.go_together()
         try:
             await self._join(new=True)
@@ -407,6 +407,8 @@ class RedisRateLimiter(RateLimiter):
         else:
             self._pause = _REJOIN_FIRST
             logger.warning("the shared limiter of store %s is back with Redis", self._store_name)
+        finally:
+            self._rejoining = False
 
     def _leave_degraded(self) -> None:
         self._degraded = False
