@@ -625,3 +625,12 @@ def test_that_the_quota_is_not_shared_any_more_is_shown(tmp_path: Path, live_san
 
     assert status == 0
     assert stderr.count("cannot use Redis (ConnectionError)") == 1
+
+
+def test_check_says_when_the_quota_is_another(live_sandbox: Start) -> None:
+    """What is configured is believed until the server has said otherwise more than once; people are told at once."""
+    live_sandbox(quota="100/60s")
+    status, stdout, _ = run("check")
+
+    assert status == 0
+    assert "The server says 100 in 60 s instead: give it as --quota 100/60s." in stdout

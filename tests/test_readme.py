@@ -14,6 +14,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp import web
+from redis_server import BINARY, MISSING, RedisServer
 
 from b2b_async.sandbox import Faults, Order, Store
 
@@ -76,6 +77,7 @@ def test_every_block_has_its_test() -> None:
         ("One call in an async service", "python"),
         ("A bulk job from a CSV", "sh"),
         ("A bulk job from a CSV", "python"),
+        ("Several processes, one quota", "python"),
         ("A middleware of your own", "python"),
         ("Errors to catch", "python"),
         ("When the answer is lost", "python"),
@@ -101,6 +103,23 @@ def test_the_two_commands_are_run_by_ci() -> None:
     assert [command.rpartition("&& ")[2] for command in commands] == [".venv/bin/b2b-async demo", ".venv/bin/pytest -q"]
     script = (ROOT / ".ci" / "run").read_text()
     assert all(f"\nreadme_command '\\{command.rpartition('&& ')[2]}' " in script for command in commands)
+
+
+@pytest.mark.skipif(BINARY is None, reason=MISSING)
+def test_the_shared_quota(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 105 is used."""
+    server = RedisServer()
+    server.start()
+    monkeypatch.setenv("REDIS_URL", server.url)
+    try:
+        exec(code_under("Several processes, one quota"), {})  # noqa: S102 -- the README's own code
+    finally:
+        server.remove()
+
+    assert re.fullmatch(r"\d of \d+ used, \d+ left, next slot in 0\.0 s\n", capsys.readouterr().out)
+    assert len(sandbox.requests) == 1
 
 
 async def test_the_service(b2b_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

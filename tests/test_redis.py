@@ -751,3 +751,21 @@ async def test_an_endpoints_own_quota_counts_without_redis_too(own_server: Redis
     assert 50 < asyncio.get_running_loop().time() < 52
     limiter.unsent(await waiter)
     await close(limiter)
+
+
+async def test_what_hangs_is_cut_off(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that is not answered when the limiter is closed; one who waited has gone in the same turn."""
+    limiter = limiter_of(own_server, timeout=60.0)
+    limiter.unsent(await limiter.acquire())
+    await asyncio.sleep(0.1)
+    monkeypatch.setattr(PatientConnection, "patient", False)
+    own_server.freeze()
+    waiters = [asyncio.ensure_future(limiter.acquire()) for _ in range(2)]
+    await asyncio.sleep(1)
+    limiter._timeout = 0.1
+    waiters[0].cancel()
+    await limiter.close()
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+
+    assert [type(result) for result in results] == [asyncio.CancelledError, ConfigurationError]
+    await limiter._connect().aclose()

@@ -9,6 +9,7 @@ import attrs
 import click
 
 from b2b_async._config import Timeouts
+from b2b_async._headers import QuotaHeaders
 from b2b_async._messages import Operation
 from b2b_async._policy import RetryPolicy
 from b2b_async.cli.common import (
@@ -35,6 +36,8 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from b2b_async._messages import Request, Response
+    from b2b_async._pipeline import Handler
     from b2b_async.quota import Quota
 
 _COMPANIES = Operation("Get All Companies", "v3", "GET", "/companies")
@@ -70,13 +73,21 @@ async def _check(client: Client) -> dict[str, Any]:
     sentences: list[str] = []
     good: dict[str, bool] = {}
     credentials = client.credentials
-    async with client.limiter, client:
+    told: list[tuple[int, float]] = []
+
+    async def listen(request: Request, handler: Handler) -> Response:
+        response = await handler(request)
+        if allocated := QuotaHeaders.from_headers(response.headers, refused=False).allocated:
+            told.append(allocated)
+        return response
+
+    async with client.limiter, client.with_options(per_attempt=[listen]) as asking, client:
         if credentials.access_token is not None:
-            good["v3"], sentence = await _ask(client, "v3", _COMPANIES, query={"limit": "1"})
+            good["v3"], sentence = await _ask(asking, "v3", _COMPANIES, query={"limit": "1"})
             sentences.append(sentence)
         if credentials.legacy_token is not None:
             # Customer 0 does not exist; that the server says so means that the token opened the door.
-            good["v2"], sentence = await _ask(client, "v2", _USER_COMPANIES, 0, behind_the_door=True)
+            good["v2"], sentence = await _ask(asking, "v2", _USER_COMPANIES, 0, behind_the_door=True)
             sentences.append(sentence)
         books = client.quota
     if any(good.values()):
@@ -84,6 +95,11 @@ async def _check(client: Client) -> dict[str, Any]:
             f"Quota: {books.left} of {books.limit} requests are left in this window of {books.window:g} s "
             f"(others, or earlier runs of ours, hold {books.foreign})."
         )
+        if told and told[-1] != (books.limit, books.window):
+            limit, window = told[-1]
+            sentences.append(
+                f"The server says {limit} in {window:g} s instead: give it as --quota {limit}/{window:g}s."
+            )
     return {"credentials": good, "sentences": sentences, "quota": attrs.asdict(books)}
 
 

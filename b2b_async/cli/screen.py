@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.outcome import JobSummary, Skipped
     from b2b_async.client import Client
+    from b2b_async.quota import EndpointSnapshot, QuotaSnapshot
 
 _MINUTE = 60.0
 _SHOWN_DUPLICATES = 5
@@ -68,7 +69,9 @@ class JobProgress:
             self._duplicates += 1
             more = " (further ones are only counted)" if room == 1 else ""
             self._bar.console.print(f"line {outcome.position}: {outcome.key} was met before and is done once{more}")
-        books = self._client.quota
+        store = self._client.quota
+        quotas: list[QuotaSnapshot | EndpointSnapshot] = [store, *store.endpoints]
+        books = min(quotas, key=lambda quota: quota.limit / quota.window)
         elapsed = max(1e-3, asyncio.get_running_loop().time() - self._started)
         # What the quota allows, or what was seen, whichever is slower.
         seconds = (self._total - self._done) * max(books.window / books.limit, elapsed / max(1, self._done))
