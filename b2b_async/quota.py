@@ -38,11 +38,17 @@ in flight, with jitter that doubles with each episode in a row. A 429 without an
 hold 5 s, doubling to 60 s, then go on at half speed for a window. The hold is a time stamp, raised with ``max()``.
 
 **Cold start and bare servers.** Until the first answer at most five requests are in flight.
-A server that sends no headers at all leaves our own books; refusals then shrink the cap to 70 %, and it recovers
+A server that sends no headers for a window leaves our own books; refusals then shrink the cap to 70 %, and it recovers
 slowly.
 
-``LeaseWindow`` is the state machine: no clock, no loop, no I/O. ``RateLimiter`` (in ``_limiter.py``) seats the
-waiters on top of it.
+**What cannot be had.** Without a word from a neighbour no client can avoid being refused now and then, or refusing him:
+what it knows is one answer old. On a sliding log nobody can use all of a quota without a refusal, since the moment
+of arrival is known only to within a round trip. On a counter that smears its last window over this one, any burst must
+be refused once before that can be known. And a slot that is left for others is a slot that is not used.
+
+``LeaseWindow`` is the state machine: no clock, no loop, no I/O. ``Buckets`` (``_buckets.py``) keeps one for the store
+and one for each endpoint with a quota of its own, and finds out which of them an answer speaks of. ``RateLimiter``
+(``_limiter.py``) seats the waiters on top. ``redis/`` keeps the same books where several processes can reach them.
 """
 
 from __future__ import annotations
