@@ -77,6 +77,25 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     return answer
 
 
+async def _drop_authorization(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Take out what a session of the caller's own has added from netrc: it is not for this server."""
+    request.headers.popall("Authorization", None)
+    return await handler(request)
+
+
+_SEND_ONCE = (_send_once,)
+
+
+def _middlewares(
+    session: aiohttp.ClientSession, headers: Mapping[str, str]
+) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    if session.trust_env and not any(name.lower() == "authorization" for name in headers):
+        return (_drop_authorization, _send_once)
+    return _SEND_ONCE
+
+
 class _Body(aiohttp.BytesPayload):
     """The body of one attempt, which knows when it leaves."""
 
@@ -163,7 +182,7 @@ class Transport:
                 raise_for_status=False,
                 auto_decompress=True,
                 timeout=self._timeout if request.reconcile is None else self._shorter_timeout(request),
-                middlewares=(_send_once,),
+                middlewares=_middlewares(session, request.headers),
             ) as answer:
                 status, headers = answer.status, answer.headers
                 if status not in _SUCCESS:

@@ -37,7 +37,7 @@ from b2b_async.middleware.retry import Retry
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from b2b_async import Handler, Request, Response, UnknownOutcome
 
@@ -615,7 +615,12 @@ class AsyncHook:
         """Do nothing."""
 
 
-@pytest.mark.parametrize("hook", ["x", 1, hook_that_is_async, AsyncHook()])
+def hook_that_is_a_generator(_told: UnknownOutcome) -> Iterator[None]:
+    """Nobody would go through it."""
+    yield
+
+
+@pytest.mark.parametrize("hook", ["x", 1, hook_that_is_async, hook_that_is_a_generator, AsyncHook()])
 def test_a_hook_that_cannot_be_called_at_once_is_refused(hook: Any) -> None:
     """When the client is made, and not when the first record is lost."""
     with pytest.raises(ConfigurationError, match="plain function"):

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import attrs
 import pytest
 import trustme
 from helpers import CREDENTIALS, GOOD, http, raw_server
@@ -41,6 +42,9 @@ from b2b_async._config import DEFAULT_MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from b2b_async import Handler, Response
 
 ONCE = RetryPolicy(attempts=1, throttled=0)
 
@@ -518,3 +522,41 @@ async def test_a_server_error_with_a_body_in_pieces_is_read_whole() -> None:
 
     assert isinstance(error, ServerError)
     assert error.message == "slow"
+
+
+async def test_a_borrowed_session_adds_no_credentials_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With trust_env aiohttp would send netrc's password to the server; what a middleware adds is meant."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password netrc-secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    async def proxy_word(request: Request, handler: Handler) -> Response:
+        return await handler(attrs.evolve(request, headers={**request.headers, "authorization": "meant"}))
+
+    async with raw_server(GOOD) as (url, arrived), aiohttp.ClientSession(trust_env=True) as session:
+        for more in ({}, {"per_attempt": [proxy_word]}):
+            if more:
+                netrc.write_text("")  # aiohttp refuses both at once
+            async with Client(CREDENTIALS, base_url=url, session=session, **more) as client:  # type: ignore[arg-type]
+                await v3.orders.assign_customer_orders(client, 1)
+
+    assert b"uthorization" not in arrived[0]
+    assert b"authorization: meant" in arrived[1].replace(b"Authorization", b"authorization")
+
+
+async def test_an_error_of_a_middleware_of_ones_own_says_what_happened() -> None:
+    """It was raised when the answer was there, and does not say so itself."""
+
+    async def picky(request: Request, handler: Handler) -> Response:
+        await handler(request)
+        message = "not good enough"
+        raise B2BError(message)
+
+    async with raw_server(GOOD) as (url, _), Client(CREDENTIALS, base_url=url, per_call=[picky]) as client:
+        with pytest.raises(B2BError, match="not good enough") as caught:
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert caught.value.outcome == "applied"

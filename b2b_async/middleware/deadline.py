@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from b2b_async._call import Deadline
-from b2b_async.errors import DeadlineExceededError
+from b2b_async.errors import B2BError, DeadlineExceededError
 
 if TYPE_CHECKING:
     from b2b_async._messages import Request, Response
@@ -37,6 +37,10 @@ class CallDeadline:
             async with clock:
                 call.deadline = Deadline(clock)
                 return await handler(request)
+        except B2BError as failure:
+            if "outcome" not in vars(failure):  # of a middleware of one's own, which did not say
+                failure.outcome = call.outcome(call.in_flight)
+            raise
         except TimeoutError:
             if not clock.expired():  # somebody else's timeout
                 raise

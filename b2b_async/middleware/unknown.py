@@ -35,8 +35,12 @@ class TellUnknown:
     def __init__(self, hook: Callable[[UnknownOutcome], object]) -> None:
         """Keep the hook."""
         function = hook if inspect.isroutine(hook) else getattr(hook, "__call__", None)  # noqa: B004 -- to look at it
-        if function is None or inspect.iscoroutinefunction(function):
-            message = f"on_unknown must be a plain function (not async), since it is called at once, not {hook!r}"
+        later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+        if function is None or any(runs_later(function) for runs_later in later):
+            message = (
+                "on_unknown must be a plain function (not async, no generator), since it is called at once, "
+                f"not {hook!r}"
+            )
             raise ConfigurationError(message)
         self._hook = hook
 
