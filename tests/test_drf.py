@@ -18,6 +18,7 @@ ITEMS, LIMIT, WINDOW = 900, 60, 3.0
 OPTIMUM = (ITEMS / LIMIT - 1) * WINDOW
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("pacing", "bound"), [("burst", OPTIMUM * 1.03), ("auto", OPTIMUM * 1.03 + WINDOW)])
 async def test_a_job_takes_the_whole_quota_and_is_never_refused(pacing: str, bound: float, tmp_path: Path) -> None:
     """900 items at 60 in 3 s; the quota is learnt from the headers, and the latency is 1 % of the window."""

@@ -305,6 +305,7 @@ def open_files() -> int:
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
+@pytest.mark.heavy
 async def test_ten_thousand_calls_leave_nothing_behind() -> None:
     """No task, no socket, no warning (they are errors here), with failures and cancellations among them."""
     before, complaints = open_files(), list[Any]()

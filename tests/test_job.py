@@ -31,6 +31,7 @@ def fast(sandbox: Sandbox, **options: Any) -> Client:
     return client_of(sandbox, limiter=RateLimiter(Quota(10_000, 60.0, "burst")), **options)
 
 
+@pytest.mark.heavy
 async def test_a_thousand_ids_at_a_scaled_quota(journal: Journal) -> None:
     """One outcome each, none refused, at most a window over the best possible time."""
     store = Store(100, 10)

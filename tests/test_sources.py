@@ -107,6 +107,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
         next(read_customer_ids(tmp_path))
 
 
+@pytest.mark.heavy
 def test_a_large_file_is_read_lazily(tmp_path: Path) -> None:
     """Memory does not grow with its size, and the first row comes at once."""
     path = tmp_path / "large.csv"

@@ -19,6 +19,7 @@ POST = "/api/v2/io/companies/1/user/1002/orders"
 PUT = "/api/v3/io/customers/1001/orders/b2b"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_word_is_untrue_when_every_fault_is_mixed(seed: int) -> None:
     """A quarter of all requests goes wrong in some way; the large run is in benchmarks/truth.py."""
@@ -29,6 +30,7 @@ async def test_no_word_is_untrue_when_every_fault_is_mixed(seed: int) -> None:
     assert report.outcomes["POST cancelled, unknown"] + report.outcomes["PUT cancelled, unknown"] > 5, report
 
 
+@pytest.mark.heavy
 async def test_no_word_is_untrue_with_the_default_policy() -> None:
     """Then calls also end by their attempts and by the budget."""
     report = await measure(1000, seed=3, part=0.5, retry=RetryPolicy())
