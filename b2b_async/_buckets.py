@@ -5,7 +5,7 @@ smaller. What an endpoint is told counts when two answers in a row agree, or thr
 garbled header must neither let a flood through nor stop anybody. Then
 
 - more than the store's quota is the store's;
-- less is the endpoint's own, unless another endpoint is told the same and none is told the old one any more: then the
+- less is the endpoint's own, unless two others are told the same and none is told the old one any more: then the
   store's has changed. (Where one endpoint alone is used, it makes no difference.)
 
 **A refusal while something remains**, or one with another quota's headers, is not the store's: an endpoint's own quota,
@@ -36,6 +36,8 @@ _ENDPOINT_OVERLOAD = 1.0
 """Seconds of the first hold of an endpoint whose refusal names no time."""
 _AGREE_LESS, _AGREE_MORE = 2, 3
 """Answers in a row that must agree."""
+_AGREE_OTHERS = 2
+"""Other endpoints that must be told the same if less is to be the store's."""
 _LATELY = 2.0
 """Windows for which what an endpoint was told says something about the store's quota."""
 _FORGET_ENDPOINT = 60.0
@@ -169,9 +171,11 @@ class Buckets:
             self.refused += ticket.open
         elif route not in self.endpoints and not headers.core:  # the usual case
             word = self._words.get(route)
-            if headers.allocated is None or (word is not None and headers.allocated == word.size == store.size):
-                if word is not None:
-                    word.at, word.other = now, None
+            if headers.allocated is None:
+                store.report(ticket, now, status, headers)
+                return "store", headers
+            if word is not None and headers.allocated == word.size == store.size:
+                word.at, word.other = now, None
                 store.report(ticket, now, status, headers)
                 return "store", headers
         if not ticket.open:
@@ -237,21 +241,22 @@ class Buckets:
         store = self.store
         word = self._words.setdefault(route, _Word(self._declared.get(route, store.size)))
         changed = word.hear(size, now)
+        if size != word.size or size == self._declared.get(route):
+            return size  # it is not agreed on yet; or it was known
+        endpoint = self.endpoints.get(route)
         if size == store.size:
             if changed and route not in self._declared:
                 self.endpoints.pop(route, None)  # what was its own is the store's now
-            return size
-        if not changed:
-            return size
-        if _more(size, store.size):
+        elif _more(size, store.size):
             self._raise_store(now, size)
-            return size
-        since = now - store.window * _LATELY
-        lately = [other for name, other in self._words.items() if name != route and other.at >= since]
-        if any(other.size == size for other in lately) and all(other.size != store.size for other in lately):
-            store.resize(now, *size)
-        else:
-            self._resize_endpoint(now, route, size)
+        elif endpoint is None or endpoint.size != size:
+            # Also where it was agreed on before, and another has changed the books since.
+            since = now - store.window * _LATELY
+            lately = [other.size for name, other in self._words.items() if name != route and other.at >= since]
+            if lately.count(size) >= _AGREE_OTHERS and store.size not in lately:
+                store.resize(now, *size)
+            else:
+                self._resize_endpoint(now, route, size)
         return size
 
     def _hear_refusal(self, now: float, route: str, size: Size) -> None:

@@ -303,6 +303,7 @@ class LeaseWindow:
     def suppose(self, now: float, foreign: int) -> None:
         """Take others to hold so many slots, until the server says otherwise or a window is over."""
         self.foreign, self.heard_at, self._bare = max(self.foreign, foreign), now, False
+        self._probe_at = now + self.window
 
     @property
     def size(self) -> tuple[int, float]:

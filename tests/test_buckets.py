@@ -92,7 +92,7 @@ def test_less_is_an_endpoints_own() -> None:
 
 
 def test_the_stores_quota_gets_smaller() -> None:
-    """When two endpoints are told the same and none is told the old one any more."""
+    """When three endpoints are told the same and none is told the old one any more."""
     world = World()
     for route in (A, B, C):
         world.call(route)
@@ -100,11 +100,40 @@ def test_the_stores_quota_gets_smaller() -> None:
     for _ in range(2):
         world.call(A, (30, 60.0))
     assert world.sizes == {"": STORE, A: (30, 60.0)}
+    for route in (B, C):
+        for _ in range(2):
+            world.call(route, (30, 60.0))
+    assert world.sizes == {"": (30, 60.0), A: (30, 60.0), B: (30, 60.0)}
+    for route in (A, B):
+        world.call(route, (30, 60.0))
+    assert world.sizes == {"": (30, 60.0)}, "they add nothing any more"
+
+
+def test_what_was_agreed_on_counts_again_when_the_books_have_been_changed() -> None:
+    """By another process that shares them, or since they were lost."""
+    world = World()
+    for route in (A, B, C):
+        for _ in range(3):
+            world.call(route, (300, 60.0))
+    world.books.store.resize(world.now, 20, 60.0)
+    world.call(A, (300, 60.0))
+    assert world.books.store.size == (300, 60.0)
+    world.now += 130
+    for route in (A, B, C):
+        for _ in range(2):
+            world.call(route, (50, 60.0))
+    world.books.store.resize(world.now, 300, 60.0)
+    world.call(C, (50, 60.0))
+    assert world.books.store.size == (50, 60.0)
+
+
+def test_an_answer_without_headers_takes_no_word_back() -> None:
+    """A gateway's page between two answers that agree."""
+    world = World()
     for _ in range(2):
-        world.call(B, (30, 60.0))
-    assert world.sizes == {"": (30, 60.0), A: (30, 60.0)}
-    world.call(A, (30, 60.0))
-    assert world.sizes == {"": (30, 60.0)}, "it adds nothing any more"
+        world.call(A, (50, 60.0))
+        world.call(A, None, status=502, remaining=None)  # type: ignore[arg-type]
+    assert world.sizes == {"": STORE, A: (50, 60.0)}
 
 
 def test_two_endpoints_with_the_same_own_quota_are_not_the_store() -> None:

@@ -72,6 +72,8 @@ class BothBooks:
         own = Buckets(quota, endpoints, lambda: 0.5)
         self._mirror = Mirror(own, prefix="{test}", process="one", attempt=1e6, uniform=lambda: 0.5)
         self._tickets: dict[Ticket, Ticket] = {}
+        for call in self._mirror.tell(0.0, tuple(endpoints), ""):
+            self._run(call, 0.0)
 
     def _run(self, call: Call, now: float) -> Answer:
         answer = self._mirror.read(call, self._script(*self._mirror.write(call, now)), now)  # type: ignore[arg-type]
@@ -524,6 +526,7 @@ def test_a_limiter_serves_one_loop_after_the_other(server: RedisServer) -> None:
     [
         ("http://:secret@localhost", "store", "no URL that can be used"),
         ("redis://:secret@localhost", "a store", "store must be a name"),
+        ("redis://:secret@localhost", "", "store must be a name"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_sent(server_url: str, store: str, words: str) -> None:
@@ -769,3 +772,92 @@ async def test_what_hangs_is_cut_off(own_server: RedisServer, monkeypatch: pytes
 
     assert [type(result) for result in results] == [asyncio.CancelledError, ConfigurationError]
     await limiter._connect().aclose()
+
+
+@pytest.mark.parametrize("wrong", [{"attempt": 0}, {"timeout": -1.0}, {"processes": 0}, {"timeout": float("nan")}])
+def test_numbers_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match="must be numbers above 0"):
+        RedisRateLimiter("redis://localhost", "store", **wrong)
+
+
+@pytest.mark.parametrize("loss", ["data", "connection"])
+async def test_nothing_is_granted_for_those_who_have_not_told_yet(own_server: RedisServer, loss: str) -> None:
+    """Two processes with calls waiting hold half each; the first one that is back does not take what it cannot see."""
+    loop = asyncio.get_running_loop()
+    quota = Quota(20, 60.0, "burst", reserve=0)
+    one, two = (limiter_of(own_server, quota, uniform=random.Random(seed).random) for seed in (1, 2))
+    for limiter in (two, one):
+        limiter.report(await limiter.acquire(), 200, SILENCE)
+    await asyncio.sleep(0.1)
+    for limiter in (one, two):
+        limiter.unsent(await limiter.acquire())
+    await asyncio.sleep(0.1)
+    if loss == "connection":
+        own_server.stop()
+    for limiter in (one, two):
+        for _ in range(9):
+            limiter.report(await limiter.acquire(), 200, SILENCE)
+
+    async def call(limiter: RedisRateLimiter) -> None:
+        limiter.report(await limiter.acquire(), 200, SILENCE)
+
+    waiters = [asyncio.ensure_future(call(limiter)) for limiter in (one, two) for _ in range(8)]
+    if loss == "data":
+        await asyncio.sleep(0.1)
+        with own_server.client() as client:
+            client.flushall()
+    else:
+        await asyncio.to_thread(own_server.start)
+    await asyncio.sleep(40)
+
+    assert not any(waiter.done() for waiter in waiters)
+    assert not one.snapshot().degraded
+    assert one.snapshot().used == 20
+    await asyncio.gather(*waiters)
+    assert loop.time() < 64
+    await close(one, two)
+
+
+async def test_joining_and_leaving_leaves_the_books_right(server: RedisServer, blocking: redis.Redis) -> None:
+    """A hundred short-lived processes, and losses between them: what others hold is still told by the headers."""
+    for number in range(30):
+        limiter = limiter_of(server, Quota(50, 60.0), uniform=random.Random(number).random)
+        limiter.unsent(await limiter.acquire())
+        held = await limiter.acquire()
+        if number % 3 == 0:
+            await asyncio.sleep(0.1)
+            blocking.delete("b2b-async:{store}:store")
+        limiter.unsent(await limiter.acquire())
+        limiter.unsent(held)
+        await asyncio.sleep(0.1)
+        await close(limiter)
+    fields = blocking.hgetall("b2b-async:{store}:store")
+
+    assert float(fields[b"granted"]) - float(fields[b"completed"]) == 0
+
+
+async def test_an_old_file_is_noticed_by_a_process_that_never_saw_the_new_one(own_server: RedisServer) -> None:
+    """It is another run of the server; so the others must tell again, whoever comes first."""
+    quota = Quota(20, 60.0, "burst", reserve=0)
+    one = limiter_of(own_server, quota)
+    one.report(await one.acquire(), 200, SILENCE)
+    await asyncio.sleep(0.1)
+    with own_server.client() as client:
+        client.save()
+    for _ in range(9):
+        one.report(await one.acquire(), 200, SILENCE)
+    await asyncio.sleep(0.1)
+    own_server.stop()
+    await asyncio.to_thread(own_server.start)
+    two = limiter_of(own_server, quota, processes=2)
+    for _ in range(9):
+        two.report(await two.acquire(), 200, SILENCE)
+    await asyncio.sleep(0.1)
+    one.unsent(await one.acquire())
+    await asyncio.sleep(2)
+    two.unsent(await two.acquire())
+    await asyncio.sleep(0.1)
+
+    assert two.snapshot().used == 19
+    await close(one, two)

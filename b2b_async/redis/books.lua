@@ -4,10 +4,12 @@
 -- decision of the two. What is different: slots are known by ids, so that a request may be sent twice and still count
 -- once; a slot that nobody gives back in time counts as given up, so that a process that was killed blocks nobody; and
 -- the books know when something of them is missing: then their epoch changes, and each process tells again what it holds.
+-- Until all have told, for a window at most, only the part of those who have is granted.
 --
 -- KEYS: the processes, then for each quota (the store's; perhaps the endpoint's) its fields, leases and flights.
 -- ARGV: verb, time or "" for the server's clock, process, lane, id, seconds after which a flight counts as given up,
---       random number in [0, 1), number of quotas, then 9 values for each quota, then what the verb needs.
+--       random number in [0, 1), number of quotas, number of processes that the caller knows of, then 9 values for each
+--       quota, then what the verb needs.
 -- Returns numbers as strings: see `answer`.
 
 local INF = math.huge
@@ -36,7 +38,7 @@ end
 
 -- Numbers in the fields of a quota. Infinity is written as no field at all.
 local START = {
-  limit = 0, window = 0, epoch = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
+  limit = 0, window = 0, epoch = 0, epoch_at = -INF, expected = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
   bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF, episodes = 0,
   overloads = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
   room = 0, room_at = -INF, burst = 0, burst_at = -INF, cap = 1, cap_at = -INF,
@@ -46,11 +48,16 @@ local Book = {}
 Book.__index = Book
 
 function Book:new_epoch()
-  self.epoch = math.floor(uniform * 2 ^ 52) + 1
+  self.epoch, self.epoch_at = math.floor(uniform * 2 ^ 52) + 1, now
+  self.expected = self.is_store and math.max(tonumber(ARGV[9]), redis.call('ZCARD', KEYS[1])) or 0
+  for name in pairs(self.told) do
+    redis.call('HDEL', self.fields, name)
+  end
+  self.told, self.told_count = {}, 0
 end
 
 local function open(place)
-  local key, argument = 2 + place * 3, 9 + place * 9
+  local key, argument = 2 + place * 3, 10 + place * 9
   local self = setmetatable({fields = KEYS[key], leases = KEYS[key + 1], flights = KEYS[key + 2]}, Book)
   self.share, self.headroom_least = tonumber(ARGV[argument + 2]), tonumber(ARGV[argument + 3])
   self.reserve, self.concurrency = tonumber(ARGV[argument + 4]), tonumber(ARGV[argument + 5])
@@ -60,8 +67,15 @@ local function open(place)
     self[name] = value
   end
   local stored = redis.call('HGETALL', self.fields)
+  self.is_store, self.told, self.told_count = place == 0, {}, 0
   for index = 1, #stored, 2 do
-    self[stored[index]] = tonumber(stored[index + 1])
+    self[stored[index]] = tonumber(stored[index + 1]) or stored[index + 1]
+  end
+  for index = 1, #stored, 2 do
+    if string.sub(stored[index], 1, 5) == 'told:' then
+      self.told[stored[index]] = true
+      self.told_count = self.told_count + 1
+    end
   end
   if #stored == 0 or now < self.last - BACKWARDS then
     if #stored > 0 then
@@ -76,6 +90,7 @@ local function open(place)
     self.limit, self.window = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
     self.bare = tonumber(ARGV[argument + 7])
     self:new_epoch()
+    self.granted = redis.call('ZCARD', self.flights) -- which may be left of books that were thrown away in part
     self.probe_gap = self.window * PROBE
   elseif redis.call('ZCARD', self.leases) + redis.call('ZCARD', self.flights) < self.held then
     self:new_epoch() -- the server was short of memory and threw a part away
@@ -128,7 +143,11 @@ end
 
 function Book:capacity()
   local speed = now < self.slow_until and OVERLOAD_SPEED or 1.0
-  return math.max(1, math.floor(self.limit * math.min(self.share, self.cap, speed) + 1e-9))
+  local part = 1
+  if self.told_count < self.expected and now < self.epoch_at + self.window * (1 + MARGIN) then
+    part = self.told_count / self.expected
+  end
+  return math.max(1, math.floor(self.limit * math.min(self.share, self.cap, speed) * part + 1e-9))
 end
 
 function Book:probe()
@@ -430,7 +449,7 @@ local books = {}
 for place = 0, tonumber(ARGV[8]) - 1 do
   books[place + 1] = open(place)
 end
-local rest = 9 + #books * 9 -- the first argument of the verb's own
+local rest = 10 + #books * 9 -- the first argument of the verb's own
 local verb = ARGV[1]
 
 if verb == 'acquire' then
@@ -480,27 +499,40 @@ if verb == 'unsent' then
   return answer(books, 0, 0, 0)
 end
 
--- What a process holds: whether the books are not those that it knows, the seconds of the store's hold, then pairs of
--- id and seconds: those after which a lease ends, or less than 0 for a flight that counts as given up after so many; 0
--- for nothing any more.
+-- What a process holds: the epoch that is not to be believed any more, the run of the server, the seconds of the store's
+-- hold, whether this is all, then pairs of id and seconds: those after which a lease ends, or less than 0 for a flight
+-- that counts as given up after so many; 0 for nothing any more.
 if verb == 'tell' then
   local book = books[1]
-  if ARGV[rest] == '1.0' then
+  local run = ARGV[rest + 1]
+  if tonumber(ARGV[rest]) == book.epoch or (run ~= '' and book.run and book.run ~= run) then
     book:new_epoch()
   end
-  local hold = tonumber(ARGV[rest + 1])
+  if run ~= '' then
+    redis.call('HSET', book.fields, 'run', run)
+  end
+  local hold = tonumber(ARGV[rest + 2])
   if hold > 0 and now + hold > book.held_until then
     book.held_since, book.held_until = now, now + hold
   end
-  for at = rest + 2, #ARGV, 2 do
+  for at = rest + 4, #ARGV, 2 do
     local holder, seconds = ARGV[at], tonumber(ARGV[at + 1])
-    redis.call('ZREM', book.flights, holder)
+    local known = redis.call('ZREM', book.flights, holder)
     redis.call('ZREM', book.leases, holder)
-    if seconds > 0 then
-      redis.call('ZADD', book.leases, number(now + seconds), holder)
-    elseif seconds < 0 then
+    if seconds < 0 then
       redis.call('ZADD', book.flights, number(now - seconds), holder)
+      book.granted = book.granted + 1 - known
+    else
+      book.completed = book.completed + known
+      if seconds > 0 then
+        redis.call('ZADD', book.leases, number(now + seconds), holder)
+      end
     end
+  end
+  if ARGV[rest + 3] == '1.0' and not book.told['told:' .. process] then
+    book.told['told:' .. process] = true
+    book.told_count = book.told_count + 1
+    redis.call('HSET', book.fields, 'told:' .. process, '1')
   end
   book:expire()
   return answer(books, 0, 0, 0)

@@ -26,7 +26,7 @@ import attrs
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from b2b_async._limiter import LANES, RateLimiter
 from b2b_async.errors import ConfigurationError
@@ -69,7 +69,7 @@ class RedisRateLimiter(RateLimiter):
 
     Args:
         server: The URL of a Redis or Valkey server ("redis://host:6379/0"), or a ``redis.asyncio.Redis`` client,
-            which stays yours.
+            which stays yours and, like its connections, belongs to one event loop.
         store: The name of the store, as part of the keys; its store hash, for example.
         quota: The quota and our part of it, which all processes share.
         endpoints: The quotas of single endpoints; None for those that the vendor documents.
@@ -103,6 +103,9 @@ class RedisRateLimiter(RateLimiter):
         if connect is None:
             message = "limiter: the address of Redis is no URL that can be used; for example redis://localhost:6379/0"
             raise ConfigurationError(message)
+        if not (0 < timeout < math.inf and 0 < attempt < math.inf and processes > 0):
+            message = f"limiter: {timeout=}, {attempt=} and {processes=} must be numbers above 0"
+            raise ConfigurationError(message)
         if not _STORE.fullmatch(store):
             message = f"limiter: store must be a name of letters, digits, '.', '-' and '_', not {store!r}"
             raise ConfigurationError(message)
@@ -111,7 +114,7 @@ class RedisRateLimiter(RateLimiter):
         self._store_name = store
         self._uniform = uniform
         self._timeout = timeout
-        self._least_processes = self._processes = max(1, processes)
+        self._least_processes = processes
         self._mirror = Mirror(
             self._buckets,
             prefix=f"b2b-async:{{{store}}}",
@@ -119,6 +122,7 @@ class RedisRateLimiter(RateLimiter):
             attempt=attempt,
             uniform=uniform,
         )
+        self._mirror.processes = processes
         self._server: redis.asyncio.Redis | None = None
         self._script: Any = None
         self._reports: deque[Call] = deque()
@@ -350,34 +354,45 @@ class RedisRateLimiter(RateLimiter):
                 return answer
             if call.verb == "acquire":
                 self._mirror.lost(call, self._now())
-            await self._join(call.held.routes, new=self._mirror.went_back(call, answer))
+            await self._join(call.held.routes)
         except _AWAY as error:
             self._degrade(error)
         return None
 
-    async def _join(self, routes: tuple[str, ...] = (), *, new: bool) -> None:
+    async def _join(self, routes: tuple[str, ...] = ()) -> None:
         """Tell Redis what this process holds."""
-        for call in self._mirror.tell(self._now(), routes, new=new):
+        server = self._opened()
+        try:
+            async with asyncio.timeout(self._timeout):
+                facts = await server.info("server")  # pyright: ignore[reportUnknownMemberType] -- its **kwargs have no type
+                run = str(facts.get("run_id", ""))
+        except ResponseError:  # it is not allowed to
+            run = ""
+        for call in self._mirror.tell(self._now(), routes, run):
             answer = await self._run(call)
             self._mirror.take_over(call, answer, self._now())
             self._mirror.joined(call, answer)
 
-    async def _run(self, call: Call) -> Answer:
+    def _opened(self) -> redis.asyncio.Redis:
         if self._server is None:
             self._server = self._connect()
             self._script = self._server.register_script(script())
+        return self._server
+
+    async def _run(self, call: Call) -> Answer:
+        self._opened()
         keys, arguments = self._mirror.write(call, None if self._clock is None else self._clock())
         async with asyncio.timeout(self._timeout):
             values = await self._script(keys, arguments)
         answer = self._mirror.read(call, values, self._now())
-        self._processes = max(self._least_processes, answer.processes)
+        self._mirror.processes = max(self._least_processes, answer.processes)
         return answer
 
     def _degrade(self, error: Exception, *, again: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self._degraded = True
         self._reports.clear()  # all that they say is told again
-        self._mirror.go_alone(loop.time(), self._processes)
+        self._mirror.go_alone(loop.time())
         if not again:
             # Without its words: the server may quote a command with the password in it.
             logger.warning(
@@ -385,7 +400,7 @@ class RedisRateLimiter(RateLimiter):
                 "and with 1/%d of the quota, until it is back",
                 self._store_name,
                 type(error).__name__,
-                self._processes,
+                self._mirror.processes,
             )
         pause = self._pause * (0.75 + 0.5 * self._uniform())
         self._pause = min(_REJOIN_MOST, 2 * self._pause)
@@ -401,7 +416,7 @@ class RedisRateLimiter(RateLimiter):
         self._degraded, self._rejoining, self._rejoin_at = False, True, math.inf
         self._mirror.go_together()
         try:
-            await self._join(new=True)
+            await self._join()
         except _AWAY as error:
             self._degrade(error, again=True)
         else:

@@ -135,6 +135,9 @@ class Mirror:
         self._held: dict[Ticket, Held] = {}
         self._books: dict[str, LeaseWindow] = {}
         self._epochs: dict[str, float] = {}
+        self._doubtful: dict[str, float] = {}  # epochs that somebody may have granted something outside of
+        self.processes = 1
+        """How many processes share the quota, as far as is known."""
         self._ended: deque[Held] = deque()
         self.seen: dict[str, SharedBook] = {}
         """The shared books at the last word from Redis, the store's as "" and the endpoints'."""
@@ -182,25 +185,27 @@ class Mirror:
         self._end(held, now, (_NOTHING,) * len(held.routes))
         return Call("unsent", held)
 
-    def tell(self, now: float, routes: tuple[str, ...], *, new: bool) -> list[Call]:
+    def tell(self, now: float, routes: tuple[str, ...], run: str) -> list[Call]:
         """Tell what this process holds, for *routes* and all other quotas of which it holds something.
 
         Args:
             now: The time.
             routes: What must be told in any case.
-            new: The books may have lost something, so the other processes must tell again, too.
+            run: The run of the server, which is another one after it has started again.
         """
         calls: list[Call] = []
         for route in (*self._buckets.endpoints, ""):
             told = [pair for held in (*self._ended, *self._held.values()) for pair in self._told(held, route, now)]
             if not told and route and route not in routes:
                 continue
-            head: tuple[object, ...] = (new, max(0.0, self._book(route).held_until - now))
+            doubtful: object = self._doubtful.get(route, 0.0)
+            hold = max(0.0, self._book(route).held_until - now)
             for start in range(0, max(1, len(told)), _TOLD_AT_ONCE):
                 some = told[start : start + _TOLD_AT_ONCE]
-                arguments = [value for pair in some for value in pair]
-                calls.append(Call("tell", Held("", (route,)), arguments=(*head, *arguments)))
-                head = (False, 0.0)
+                head = (doubtful, run, hold, start + _TOLD_AT_ONCE >= len(told))
+                arguments = (*head, *(value for pair in some for value in pair))
+                calls.append(Call("tell", Held("", (route,)), arguments=arguments))
+                doubtful = 0.0
         return calls
 
     def knows(self, call: Call, answer: Answer) -> bool:
@@ -211,16 +216,19 @@ class Mirror:
 
     def went_back(self, call: Call, answer: Answer) -> bool:
         """Say whether the books are older than those that were seen, since Redis has read an old file."""
+        back = False
         for route, book in zip(call.held.routes, answer.books, strict=True):
             seen = self.seen.get(route)
             if seen is not None and seen.epoch == book.epoch and book.version <= seen.version:
-                return True
-        return False
+                self._doubtful[route] = book.epoch
+                back = True
+        return back
 
     def joined(self, call: Call, answer: Answer) -> None:
         """Note that the books of *answer* know what this process holds."""
         for route, book in zip(call.held.routes, answer.books, strict=True):
             self._epochs[route] = book.epoch
+            self._doubtful.pop(route, None)
 
     def write(self, call: Call, time: float | None) -> tuple[list[str], list[str]]:
         """Give the keys and arguments of *call*; *time* is None for the server's clock."""
@@ -231,7 +239,8 @@ class Mirror:
             keys += [name, f"{name}:leases", f"{name}:flights"]
             terms += self._book(route).terms
         head = (call.verb, "" if time is None else time, self._process, call.lane, call.held.id)
-        more = (self._attempt, self._uniform(), len(call.held.routes))
+        processes = 1 if call.held.routes[0] else self.processes
+        more = (self._attempt, self._uniform(), len(call.held.routes), processes)
         return keys, [_text(value) for value in (*head, *more, *terms, *call.arguments)]
 
     # -- what was answered -------------------------------------------------------------------------------------
@@ -278,14 +287,15 @@ class Mirror:
         held = self._held[ticket] = self._new(ticket.route)
         held.since = ticket.granted_at
 
-    def go_alone(self, now: float, processes: int) -> None:
+    def go_alone(self, now: float) -> None:
         """Take an equal part of all quotas, and what the others were last seen to hold as theirs."""
+        self._doubtful.update(self._epochs)
         for route in ("", *self._buckets.endpoints):
             book = self._book(route)
             seen = self.seen.get(route)
             if seen is not None and seen.active > book.active:
                 book.suppose(now, int(seen.active + seen.foreign) - book.active)
-            book.take_part(1 / processes)
+            book.take_part(1 / self.processes)
 
     def go_together(self) -> None:
         """Take no part any more: the shared books decide."""
