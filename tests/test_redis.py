@@ -9,11 +9,11 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_server import BINARY, MISSING, PatientConnection, RedisServer, on_loop_time, patient
 from servers import MODELS, DRFLog, simulate
-from test_quota import LANES, LATE, MANY, QUOTAS, TRIPS
+from test_quota import LANES, LATE, QUOTAS, TRIPS
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError
 from b2b_async._buckets import Buckets
@@ -103,7 +103,7 @@ class BothBooks:
         assert (store.limit, store.active, store.foreign) == (books.limit, books.active, books.foreign)
 
 
-@MANY
+@settings(max_examples=5 * settings.default.max_examples)
 @given(
     quota=QUOTAS,
     own=st.none() | QUOTAS,
