@@ -84,7 +84,7 @@ class Queue:
     def first(self, skip: Container[str] = ()) -> Waiter | None:
         """Give the first waiter, but none that wants an endpoint in *skip*; those that gave up are forgotten."""
         first: Waiter | None = None
-        for route in list(self._lines) if len(self._lines) > 1 else tuple(self._lines):
+        for route in list(self._lines):
             line = self._lines[route]
             while line and line[0].future.done():
                 line.popleft()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jumping import AutojumpLoop
 from servers import DRFLog
@@ -340,7 +340,7 @@ def test_any_calls_end_in_order_and_leave_nothing_behind(calls: list[Call], limi
             assert alike == sorted(alike, key=came.index)
 
 
-@MANY
+@settings(max_examples=5 * settings.default.max_examples)
 @given(calls=CALLS, limit=st.integers(1, 5), wait=st.floats(0, 30))
 def test_a_refused_wait_would_have_been_in_vain(calls: list[Call], limit: int, wait: float) -> None:
     """What is refused for want of time has no slot by then if it waits, if those before it take theirs."""

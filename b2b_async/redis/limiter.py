@@ -322,11 +322,9 @@ class RedisRateLimiter(RateLimiter):
                 break
             call = self._mirror.ask(lane, route)
             answer = await self._call(call)
-            if answer is None:
-                self._mirror.lost(call, self._now())
-            elif answer.granted:
+            if answer is not None and answer.granted:
                 return self._mirror.granted(call, answer, self._now()), False
-            else:
+            if answer is not None:
                 self._earliest = answer.earliest
                 return answer.wait, answer.of_endpoint
         else:
@@ -352,12 +350,16 @@ class RedisRateLimiter(RateLimiter):
             if self._mirror.knows(call, answer):
                 self._mirror.take_over(call, answer, self._now())
                 return answer
-            if call.verb == "acquire":
-                self._mirror.lost(call, self._now())
+            self._give_up(call)
             await self._join(call.held.routes)
         except _AWAY as error:
+            self._give_up(call)
             self._degrade(error)
         return None
+
+    def _give_up(self, call: Call) -> None:
+        if call.verb == "acquire" and call.held.until is None:
+            self._mirror.lost(call, self._now())
 
     async def _join(self, routes: tuple[str, ...] = ()) -> None:
         """Tell Redis what this process holds."""
