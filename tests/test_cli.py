@@ -302,7 +302,6 @@ class _Rewriting(Store):
         return super().assign(customer_id)
 
 
-@pytest.mark.heavy
 def test_a_file_that_changes_under_the_job_loses_no_row_in_silence(tmp_path: Path, live_sandbox: Start) -> None:
     """The job stops, and says which line."""
     store = _Rewriting(1, 1)

@@ -300,7 +300,7 @@ CALLS = st.lists(
         leaves=st.sampled_from([True, True, True, False]),
     ),
     min_size=1,
-    max_size=14,
+    max_size=10,
 )
 
 

@@ -861,3 +861,38 @@ async def test_an_old_file_is_noticed_by_a_process_that_never_saw_the_new_one(ow
 
     assert two.snapshot().used == 19
     await close(one, two)
+
+
+async def test_a_call_that_goes_while_redis_is_asked_gives_its_slot_back(server: RedisServer) -> None:
+    """It is cancelled when the question is under way."""
+    limiter = limiter_of(server, Quota(1, 60.0))
+    limiter.unsent(await limiter.acquire())
+    await asyncio.sleep(0.1)
+    waiters: list[asyncio.Future[Ticket]] = []
+    real = limiter._script
+
+    async def cancelling(keys: list[str], arguments: list[str]) -> Any:
+        answer = await real(keys, arguments)
+        for waiter in waiters:
+            waiter.cancel()
+        return answer
+
+    limiter._script = cancelling
+    waiters.append(asyncio.ensure_future(limiter.acquire()))
+    await asyncio.sleep(0.1)
+    waiters.clear()
+    limiter.unsent(await limiter.acquire())
+    assert asyncio.get_running_loop().time() < 5
+    await asyncio.sleep(0.1)
+    assert limiter.snapshot().used == 0
+    await close(limiter)
+
+
+async def test_a_server_that_tells_nothing_of_itself_will_do(own_server: RedisServer) -> None:
+    """INFO may be forbidden; then only what is missing shows that it has started again."""
+    own_server.stop()
+    await asyncio.to_thread(own_server.start, "--rename-command", "INFO", "")
+    limiter = limiter_of(own_server)
+    limiter.unsent(await limiter.acquire())
+    assert not limiter.snapshot().degraded
+    await close(limiter)
