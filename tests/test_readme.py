@@ -199,8 +199,9 @@ def test_the_lost_answer(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], s
     """It is found again."""
     sandbox.store.add_order(Order("9001", 1034, Decimal(1)))
     sandbox.faults = Faults(script=script)
-    code = code_under("When the answer is lost").replace("call=60", "call=0.5")
-    exec(code, {})  # noqa: S102 -- the README's own code, which has more patience than a test
+    # The README's own code has more patience than a test; only where nothing is found does it need all of it.
+    code = code_under("When the answer is lost").replace("call=60", "call=0.5" if "unknown" in printed else "call=20")
+    exec(code, {})  # noqa: S102 -- the README's own code
 
     assert capsys.readouterr().out.startswith(printed)
 
