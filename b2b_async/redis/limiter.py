@@ -65,7 +65,7 @@ class RedisRateLimiter(RateLimiter):
     """A ``RateLimiter`` that shares the quota of a store with all processes that use the same Redis.
 
     Use it as an async context manager around the clients that it is for, or close it.
-    All processes should be given the same quota and endpoints. It works with Redis 7 and Valkey.
+    All processes should be given the same quota and endpoints. Tested with Redis 7; Valkey has the same commands.
 
     Args:
         server: The URL of a Redis or Valkey server ("redis://host:6379/0"), or a ``redis.asyncio.Redis`` client,
