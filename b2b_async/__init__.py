@@ -8,6 +8,7 @@ from b2b_async._call import Attempt, LookUpResult, Outcome, UnknownOutcome
 from b2b_async._config import Credentials, Timeouts
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Lane, LookUp, Operation, Reconciliation, Request, Response
+from b2b_async._page import Page
 from b2b_async._pipeline import Handler, Middleware
 from b2b_async._policy import RetryPolicy
 from b2b_async.client import Client, default_middlewares
@@ -33,7 +34,7 @@ from b2b_async.errors import (
     UnexpectedRedirectError,
     UnprocessableEntityError,
 )
-from b2b_async.ids import CustomerId
+from b2b_async.ids import CustomerId, UserId
 from b2b_async.quota import Quota, QuotaSnapshot
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __all__ = [
     "NotFoundError",
     "Operation",
     "Outcome",
+    "Page",
     "PermissionDeniedError",
     "Quota",
     "QuotaSnapshot",
@@ -79,6 +81,7 @@ __all__ = [
     "UnexpectedRedirectError",
     "UnknownOutcome",
     "UnprocessableEntityError",
+    "UserId",
     "default_middlewares",
     "v2",
     "v3",

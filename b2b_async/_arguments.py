@@ -28,6 +28,19 @@ def customer_number(value: object, name: str) -> int:
     return value
 
 
+def within(value: object, name: str, least: int, most: int = _LARGEST_ID) -> int:
+    """Check a whole number that has bounds.
+
+    Raises:
+        InvalidArgumentError: it is beyond them, or no whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        bounds = f"from {least} to {most}" if most < _LARGEST_ID else f"of at least {least}"
+        message = f"{name} must be a whole number {bounds}, not {_shown(value)}"
+        raise InvalidArgumentError(message)
+    return value
+
+
 def path_id(value: object, name: str) -> str:
     """Check an id that becomes a part of the path, and percent-encode it.
 

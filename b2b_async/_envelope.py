@@ -63,6 +63,11 @@ class Envelope:
         return _message(_object(self.payload)) or self.excerpt
 
     @property
+    def pagination(self) -> dict[str, Any]:
+        """Where a page stands in its list: totalCount, limit, offset, as far as the server says."""
+        return _object(_object(_object(self.payload).get("meta")).get("pagination"))
+
+    @property
     def error_status(self) -> int | None:
         """The HTTP status that ``code`` stands for, if it tells of an error; else None."""
         code = self.code

@@ -7,7 +7,8 @@ import ipaddress
 import itertools
 import os
 import secrets
-from typing import TYPE_CHECKING, TypeVar
+from types import GenericAlias
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from b2b_async._call import CallState
@@ -15,6 +16,7 @@ from b2b_async._config import DEFAULT_BASE_URL, DEFAULT_MAX_BODY, Credentials, T
 from b2b_async._converter import MisfitError, structure
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Request
+from b2b_async._page import Page
 from b2b_async._pipeline import build_pipeline
 from b2b_async._policy import RetryPolicy
 from b2b_async._session import SessionManager
@@ -282,8 +284,37 @@ class Client:
             B2BError: any other of ``b2b_async.errors``.
         """
         request = self._request(operation, segments, query, body, reconcile)
+        return self._structured(request, await self._handler(request), into)
+
+    async def page(
+        self, operation: Operation, *segments: str | int, into: type[T], query: Mapping[str, str]
+    ) -> Page[T]:
+        """Make one call and give its ``data`` as one page of instances of *into*, an attrs class.
+
+        Args:
+            operation: What is asked.
+            segments: The path parameters in the order of the template, percent-encoded.
+            into: The class of what the page lists.
+            query: Query parameters, not encoded; with limit and offset.
+
+        Raises:
+            ResponseValidationError: the server said yes, but with data that do not fit.
+            B2BError: any other of ``b2b_async.errors``.
+        """
+        request = self._request(operation, segments, query, None, None)
         response = await self._handler(request)
-        envelope = response.envelope
+        items = self._structured(request, response, cast("type[list[T]]", GenericAlias(list, (into,))))
+        where = response.envelope.pagination if response.envelope is not None else {}
+        total = where.get("totalCount")
+        return Page(
+            items=tuple(items),
+            total=total if isinstance(total, int) else None,
+            limit=int(query["limit"]),
+            offset=int(query["offset"]),
+        )
+
+    def _structured(self, request: Request, response: Response, into: type[T]) -> T:
+        envelope, operation = response.envelope, request.operation
         try:
             return structure(None if envelope is None else envelope.data, into)
         except MisfitError as error:

@@ -6,3 +6,5 @@ from typing import NewType
 
 CustomerId = NewType("CustomerId", int)
 """A BigCommerce customer id; not a B2B user id."""
+UserId = NewType("UserId", int)
+"""A B2B user id; not a BigCommerce customer id."""

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import multiprocessing
 import statistics
 import threading
 import time
@@ -36,11 +35,11 @@ from rich.console import Console
 from rich.table import Table
 
 from b2b_async import Client, Credentials, Quota, RateLimiter, RetryPolicy, Timeouts, default_middlewares, v3
+from canned import canned_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractAsyncContextManager
-    from multiprocessing.connection import Connection
 
 CONCURRENCY = 16
 HEADERS = {
@@ -49,42 +48,6 @@ HEADERS = {
     "X-Auth-Token": "token",
     "X-Store-Hash": "store",
 }
-BODY = b'{"code": 200, "data": {"total": 3}, "message": "SUCCESS"}'
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: 0123456789abcdef\r\n"
-    b"X-Requests-Allocated: 100000 times/1 s\r\nX-Requests-Window-Length: 0 times\r\n"
-    b"X-Requests-Remaining: 100000 times\r\nX-Request-Window-Resets-After: 0.00001 s\r\n"
-    b"Content-Length: " + str(len(BODY)).encode() + b"\r\n\r\n" + BODY
-)
-
-
-class _Canned(asyncio.Protocol):
-    """Answers as soon as a whole request is there; looks at nothing but its length."""
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-        self._buffer = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            place = head.find(b"content-length:")
-            length = int(head[place + 15 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
-                return
-            self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(ANSWER)
-
-
-def serve(pipe: Connection) -> None:
-    async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(_Canned, "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(main())
-
 
 Call = Callable[[int], Awaitable[int]]
 Library = Callable[[str], "AbstractAsyncContextManager[Call]"]
@@ -314,18 +277,6 @@ def show(results: dict[str, list[Round]], calls: int) -> None:
     Console(width=100).print(table)
 
 
-@contextlib.contextmanager
-def server() -> Iterator[str]:
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}"
-    finally:
-        process.terminate()
-        process.join()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=400)
@@ -333,7 +284,7 @@ def main() -> None:
     parser.add_argument("--rooms", action="store_true", help="what each room of our own pipeline costs")
     arguments = parser.parse_args()
     libraries = ROOMS if arguments.rooms else LIBRARIES
-    with server() as url:
+    with canned_server() as url:
         show(asyncio.run(compare(libraries, url, arguments.calls, arguments.rounds)), arguments.calls)
 
 

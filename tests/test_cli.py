@@ -21,10 +21,9 @@ from helpers import client_of
 from redis_server import BINARY, MISSING, RedisServer
 
 from b2b_async import __main__
-from b2b_async.bulk import BulkJob, Journal
-from b2b_async.bulk.journal import read_status
+from b2b_async.bulk import BulkJob, Counts, SQLiteJournal, read_outcomes, read_status
 from b2b_async.cli import commands
-from b2b_async.cli.assign import _Input, _run
+from b2b_async.cli.jobs import _run
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def test_assign_does_all_and_says_so(tmp_path: Path, live_sandbox: Start) -> Non
     assert status == 0
     assert "succeeded" in stdout
     assert "50" in stdout
-    assert read_status(f"{file}.journal").counts == {"succeeded": 50}
+    assert read_status(f"{file}.journal").counts == Counts(succeeded=50)
 
 
 def test_assign_again_skips_what_is_done(tmp_path: Path, live_sandbox: Start) -> None:
@@ -76,7 +75,7 @@ def test_assign_again_skips_what_is_done(tmp_path: Path, live_sandbox: Start) ->
     again = run("assign", file, "--json", *FAST)
 
     assert (first[0], again[0]) == (1, 1)
-    assert "line 4: 1002 was met before and is done once" in first[2]
+    assert "line 4: 1002 was met on line 3 and is done once" in first[2]
     facts = last_json(first[1])
     assert {name: facts[name] for name in ("command", "exit", "succeeded", "failed", "duplicates", "total")} == {
         "command": "assign",
@@ -99,7 +98,7 @@ def test_assign_keeps_its_journal_where_it_is_told(tmp_path: Path, live_sandbox:
     status, _, _ = run("assign", write_ids(tmp_path, 1001), "--journal", str(journal), "--verbose", *FAST)
 
     assert status == 0
-    assert read_status(journal).counts == {"succeeded": 1}
+    assert read_status(journal).counts == Counts(succeeded=1)
     assert len(sandbox.requests) == 1
 
 
@@ -120,8 +119,8 @@ def test_many_duplicates_are_only_counted(tmp_path: Path, live_sandbox: Start) -
     live_sandbox()
     _, stdout, stderr = run("assign", write_ids(tmp_path, *[1001] * 9), "--json", *FAST)
 
-    assert stderr.count("was met before") == 5
-    assert "line 7: 1001 was met before and is done once (further ones are only counted)" in stderr
+    assert stderr.count("was met on line 2") == 5
+    assert "line 7: 1001 was met on line 2 and is done once (further ones are only counted)" in stderr
     assert last_json(stdout)["duplicates"] == 8
 
 
@@ -265,7 +264,7 @@ def test_a_file_without_ids_is_nothing_to_do(tmp_path: Path, live_sandbox: Start
     status, stdout, stderr = run("assign", write_ids(tmp_path), "--json")
 
     assert status == 0
-    assert "has no customer ids: there is nothing to do" in stderr
+    assert "has no items: there is nothing to do" in stderr
     assert last_json(stdout)["total"] == 0
 
 
@@ -274,19 +273,19 @@ def test_a_journal_that_fails_on_the_way_stops_the_job(
 ) -> None:
     """Exit 3, since something has been sent; not 2."""
     live_sandbox()
-    opened = Journal._open
+    opened = SQLiteJournal._open
 
-    def small(journal: Journal) -> None:
+    def small(journal: SQLiteJournal) -> None:
         opened(journal)
         assert journal._database is not None
         pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
         journal._database.execute(f"PRAGMA max_page_count = {pages + 1}")
 
-    monkeypatch.setattr(Journal, "_open", small)
+    monkeypatch.setattr(SQLiteJournal, "_open", small)
     status, stdout, stderr = run("assign", write_ids(tmp_path, *range(1001, 1101)), "--json", *FAST)
 
     assert status == 3
-    assert "Free the disk" in last_json(stdout)["reason"]
+    assert "Free some space" in last_json(stdout)["reason"]
     assert "never retrieved" not in stderr
 
 
@@ -344,15 +343,15 @@ def test_ctrl_c_stops_and_the_next_run_goes_on(tmp_path: Path, live_sandbox: Sta
     again = run("assign", file, "--json", *FAST)
 
     assert again[0] == 0
-    assert read_status(f"{file}.journal").counts == {"succeeded": 100}
+    assert read_status(f"{file}.journal").counts == Counts(succeeded=100)
 
 
 def test_two_presses_stop_at_once(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though an answer is still out; the second press comes while the first is being heeded."""
     gracefully = BulkJob.stop
 
-    def stop(job: BulkJob) -> None:
-        gracefully(job)
+    def stop(job: BulkJob, reason: str) -> None:
+        gracefully(job, reason)
         os.kill(os.getpid(), signal.SIGINT)
 
     class Log(list[Any]):
@@ -372,13 +371,10 @@ def test_two_presses_stop_at_once(tmp_path: Path, live_sandbox: Start, monkeypat
 
 async def test_a_cancellation_from_outside_is_no_stop(tmp_path: Path) -> None:
     """Where there are no signal handlers, Ctrl-C cancels the whole command."""
-    path = tmp_path / "ids.csv"
-    path.write_text("1001")
     async with Sandbox(latency=60) as sandbox:
-        source = _Input(path, "ids.csv", "customer_id", None)
-        job = _run(client_of(sandbox), source, 1, tmp_path / "a.journal", 1)
+        client, journal = client_of(sandbox), SQLiteJournal(tmp_path / "a.journal")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(job, 1)
+            await asyncio.wait_for(_run(client, journal, BulkJob(client, [1001], journal=journal)), 1)
 
 
 def test_status_and_export(tmp_path: Path, live_sandbox: Start) -> None:
@@ -390,7 +386,13 @@ def test_status_and_export(tmp_path: Path, live_sandbox: Start) -> None:
     status, stdout, _ = run("status", journal)
     assert status == 0
     assert "succeeded: 1" in stdout
-    assert last_json(run("status", journal, "--json")[1])["counts"] == {"failed": 1, "succeeded": 1}
+    facts = last_json(run("status", journal, "--json")[1])
+    assert (facts["counts"]["failed"], facts["counts"]["succeeded"], facts["total"], facts["running"]) == (
+        1,
+        1,
+        2,
+        False,
+    )
     lines = run("export", journal)[1].splitlines()
     assert lines[0].startswith("key,position,status,total,error")
     assert lines[1].startswith("1001,2,succeeded,3,")

@@ -3,26 +3,65 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from helpers import client_of
 
-from b2b_async import Client, Credentials, InvalidArgumentError, Quota, RateLimiter, RetryPolicy, v3
-from b2b_async.bulk import BulkJob, Item, ItemOutcome, JobSummary, Journal, JournalError, Skipped
-from b2b_async.bulk.journal import read_outcomes, read_status
+from b2b_async import (
+    B2BError,
+    Client,
+    Credentials,
+    InvalidArgumentError,
+    NotFoundError,
+    Quota,
+    QuotaSnapshot,
+    RateLimiter,
+    RetryPolicy,
+    Timeouts,
+    v3,
+)
+from b2b_async.bulk import (
+    CREATE_ORDERS,
+    BulkJob,
+    Counts,
+    Entry,
+    Item,
+    ItemOutcome,
+    JobKind,
+    JobSummary,
+    JournalError,
+    JournalMismatchError,
+    NoJournal,
+    OrderRow,
+    Skipped,
+    SQLiteJournal,
+    read_outcomes,
+    read_status,
+)
+from b2b_async.bulk.job import seconds_left
 from b2b_async.bulk.report import flat
-from b2b_async.sandbox import Faults, Sandbox, Store
+from b2b_async.bulk.store import customer_ids_of
+from b2b_async.quota import EndpointSnapshot
+from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
+
+    from jumping import AutojumpLoop
+
+    from b2b_async import Request, Response
+    from b2b_async._pipeline import Handler
 
 
 @pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+async def journal(tmp_path: Path) -> AsyncIterator[SQLiteJournal]:
     """Give an open journal."""
-    async with Journal(tmp_path / "job.journal", {"job": "assign"}) as journal:
+    async with SQLiteJournal(tmp_path / "job.journal") as journal:
         yield journal
 
 
@@ -32,7 +71,7 @@ def fast(sandbox: Sandbox, **options: Any) -> Client:
 
 
 @pytest.mark.heavy
-async def test_a_thousand_ids_at_a_scaled_quota(journal: Journal) -> None:
+async def test_a_thousand_ids_at_a_scaled_quota(journal: SQLiteJournal) -> None:
     """One outcome each, none refused, at most a window over the best possible time."""
     store = Store(100, 10)
     async with Sandbox(store, quota="150/3s", latency=0.01) as sandbox:
@@ -42,11 +81,11 @@ async def test_a_thousand_ids_at_a_scaled_quota(journal: Journal) -> None:
     assert (summary.succeeded, summary.total, summary.refused, summary.requests) == (1000, 1000, 0, 1000)
     assert not summary.stopped
     assert summary.seconds <= 6 * 3 + 3
-    assert read_status(journal.path).counts == {"succeeded": 1000}
+    assert read_status(journal.path).counts == Counts(succeeded=1000)
     assert all(order.company_id for order in store.orders.values())
 
 
-async def test_each_outcome_is_in_the_journal_before_it_is_told(journal: Journal) -> None:
+async def test_each_outcome_is_in_the_journal_before_it_is_told(journal: SQLiteJournal) -> None:
     """With its result or its reason, its attempts and its place."""
     told: list[ItemOutcome] = []
 
@@ -67,41 +106,101 @@ async def test_each_outcome_is_in_the_journal_before_it_is_told(journal: Journal
     assert rows[1]["http_status"] == 404
     assert rows[1]["message"] == "User does not exist or action not support for this user."
     assert rows[1]["request_id"] == "sandbox-3"
-    assert (rows[2]["error"], rows[2]["outcome"]) == ("InvalidArgumentError", "not_sent")
+    assert (rows[2]["error"], rows[2]["outcome"], rows[2]["sent"]) == ("InvalidArgumentError", "not_sent", None)
 
 
-async def test_duplicates_are_done_once(journal: Journal) -> None:
+async def test_duplicates_are_done_once(journal: SQLiteJournal) -> None:
     """Also while the first is still under way."""
     async with Sandbox(latency=1.0) as sandbox, fast(sandbox) as client:
         told: list[ItemOutcome | Skipped] = []
         summary = await BulkJob(client, [1001, 1002, 1001, 1001], journal=journal).run(told.append)
 
-    assert told[:2] == [Skipped(key="1001", position=n, reason="duplicate") for n in (3, 4)]
+    assert told[:2] == [Skipped(key="1001", position=n, first=1) for n in (3, 4)]
     assert (summary.succeeded, summary.duplicates) == (2, 2)
     assert len(sandbox.requests) == 2
 
 
-async def test_the_next_run_skips_what_is_settled(tmp_path: Path) -> None:
-    """And does the rest, from an async iterable as well."""
+async def test_the_next_run_goes_on(tmp_path: Path) -> None:
+    """It passes over what is settled and takes further items, from an async iterable as well."""
 
     async def later() -> AsyncIterator[int | Item]:
-        for number in range(1001, 1006):
+        for number in (1001, 9999, 1002, 1003, 1004):
             await asyncio.sleep(1)
             yield number
         yield Item(77, 1006)
 
+    told: list[ItemOutcome | Skipped] = []
     async with Sandbox() as sandbox, fast(sandbox) as client:
         summaries = []
         for items in ([1001, 9999, 1002], later()):
-            async with Journal(tmp_path / "a.journal", {}) as journal:
-                summaries.append(await BulkJob(client, items, journal=journal).run())
+            async with SQLiteJournal(tmp_path / "a.journal") as journal:
+                summaries.append(await BulkJob(client, items, journal=journal).run(told.append))
 
-    assert [(summary.succeeded, summary.failed, summary.skipped) for summary in summaries] == [(2, 1, 0), (4, 0, 2)]
+    assert [(summary.succeeded, summary.failed, summary.skipped) for summary in summaries] == [(2, 1, 0), (3, 0, 3)]
+    assert [outcome.key for outcome in told] == ["1001", "9999", "1002", "1003", "1004", "1006"]
     assert {outcome.position for outcome in read_outcomes(tmp_path / "a.journal")} >= {77}
 
 
-async def test_items_are_pulled_lazily(journal: Journal) -> None:
-    """Not more than are under way."""
+@pytest.mark.parametrize(
+    ("items", "text"),
+    [
+        ([1001, 1003], "the input has changed since the journal was begun: its first 2 items"),
+        ([1002, 1001], "the input has changed"),
+        ([Item(5, 1001), Item(6, 1002)], "the input has changed"),
+        ([1001], "the input has 1 items, but the journal has read 2 of it"),
+    ],
+)
+async def test_another_input_is_refused(journal: SQLiteJournal, items: list[Any], text: str) -> None:
+    """Before anything is sent; the same one, and one with more at its end, is welcome."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        await BulkJob(client, [1001, 1002], journal=journal).run()
+        with pytest.raises(JournalMismatchError, match=text):
+            await BulkJob(client, items, journal=journal).run()
+        assert len(sandbox.requests) == 2
+        summary = await BulkJob(client, [1001, 1002, 1003], journal=journal).run()
+
+    assert (summary.succeeded, summary.skipped) == (1, 2)
+    assert [run.how for run in read_status(journal.path).runs] == ["finished", "broken off", "finished"]
+
+
+async def test_another_job_is_refused(journal: SQLiteJournal) -> None:
+    """Another store, server or kind, or what else the caller says; before anything is sent."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        await BulkJob(client, [1001], journal=journal, about={"input": "x"}).run()
+        with pytest.raises(JournalMismatchError, match="job is 'assign' there and 'create-orders' here; input is"):
+            await BulkJob(client, [], journal=journal, kind=CREATE_ORDERS, about={"input": "y"}).run()
+        async with Client(Credentials("token", "other"), base_url=sandbox.url) as other:
+            with pytest.raises(JournalMismatchError, match="store is 'sandbox-store' there and 'other' here"):
+                await BulkJob(other, [1001], journal=journal, about={"input": "x"}).run()
+
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("items", "text"),
+    [
+        ([Item(2, 1001), Item(2, 1002)], "position of each item must be greater than that before, not 2 after 2"),
+        ([Item(2**70, 1001)], "position of each item"),
+        (["\ud800"], "the item at position 1 has a key that cannot be written down"),
+        ([""], "has a key that cannot"),
+    ],
+)
+async def test_items_that_cannot_be_written_down(journal: SQLiteJournal, items: list[Any], text: str) -> None:
+    """Said with their place."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        with pytest.raises(InvalidArgumentError, match=text):
+            await BulkJob(client, items, journal=journal).run()
+
+
+async def test_an_item_of_another_kind(journal: SQLiteJournal) -> None:
+    """Said with its place and what it is."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        with pytest.raises(InvalidArgumentError, match="item at position 1 is none for create-orders: 1001"):
+            await BulkJob(client, [1001], journal=journal, kind=CREATE_ORDERS).run()
+
+
+async def test_items_are_pulled_lazily(journal: SQLiteJournal) -> None:
+    """Not many more than are under way."""
     pulled = done = 0
     ahead = 0
 
@@ -119,52 +218,133 @@ async def test_items_are_pulled_lazily(journal: Journal) -> None:
     async with Sandbox(latency=0.1) as sandbox, fast(sandbox) as client:
         await BulkJob(client, endless(), journal=journal, concurrency=4).run(on_outcome)
 
-    assert ahead <= 4
+    assert ahead <= 4 + 4 + 2  # under way, a slice, and half of one
 
 
-async def test_an_outcome_that_nobody_knows_is_unknown(journal: Journal) -> None:
-    """The retries are used up, and each attempt may have acted; the next run does it again."""
+async def test_a_slow_source_holds_nothing_back(journal: SQLiteJournal) -> None:
+    """What an async iterable has given is done before it gives the next."""
+    loop = asyncio.get_running_loop()
+    done: list[float] = []
+
+    async def slow() -> AsyncIterator[int]:
+        for number in (1001, 1002, 1003):
+            yield number
+            await asyncio.sleep(100)
+
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        await BulkJob(client, slow(), journal=journal).run(lambda _: done.append(loop.time()))
+
+    assert done == pytest.approx([0, 100, 200], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("quota", "latency", "most"),
+    [(Quota(150, 60.0), 0.3, 4), (Quota(150, 60.0), 10.0, 52), (Quota(6000, 60.0), 0.2, 45)],
+)
+async def test_concurrency_settles(tmp_path: Path, quota: Quota, latency: float, most: int) -> None:
+    """As many at once as keep the quota busy, with room for some that are slow, and no more."""
+    under_way = highest = 0
+
+    async def watch(request: Request, handler: Handler) -> Response:
+        nonlocal under_way, highest
+        under_way += 1
+        highest = max(highest, under_way)
+        try:
+            return await handler(request)
+        finally:
+            under_way -= 1
+
+    store = Store(100, 10)
+    async with Sandbox(store, quota=f"{quota.limit}/60s", latency=latency) as sandbox:
+        async with client_of(sandbox, limiter=RateLimiter(quota), per_attempt=[watch]) as client:
+            async with SQLiteJournal(tmp_path / "a.journal") as journal:
+                summary = await BulkJob(client, store.users, journal=journal).run()
+
+    needed = quota.limit / 60 * latency
+    assert highest <= most
+    assert highest >= min(4, needed)
+    windows = -(-1000 // quota.limit)
+    assert summary.seconds < (windows + 0.5) * 60 + 100 * latency
+    assert summary.refused == 0
+
+
+async def test_an_outcome_that_nobody_knows_is_unknown(journal: SQLiteJournal) -> None:
+    """The retries are used up, and each attempt may have acted; the next run does it again and says so."""
     async with Sandbox(faults=Faults({"503": 1.0})) as sandbox, fast(sandbox, retry=RetryPolicy(attempts=2)) as client:
         summary = await BulkJob(client, [1001], journal=journal).run()
+        (outcome,) = read_outcomes(journal.path)
+        sandbox.faults = Faults()
+        again = await BulkJob(client, [1001], journal=journal).run()
 
-    assert summary.unknown == 1
-    (outcome,) = read_outcomes(journal.path)
+    assert (summary.unknown, summary.repeated, again.succeeded, again.repeated) == (1, 0, 1, 1)
     assert outcome.failure is not None
     assert (outcome.failure.error, outcome.failure.outcome, outcome.attempts) == ("ServerError", "unknown", 2)
+    assert [outcome.repeated for outcome in read_outcomes(journal.path)] == [True]
 
 
-async def test_wrong_credentials_stop_the_job_at_first_sight(journal: Journal) -> None:
-    """Not after ten thousand of the same; nothing is settled by it."""
+def of_a_closed_port(sandbox: Sandbox) -> Client:
+    """Give a client of the same server, whose port is closed for now."""
+    credentials = Credentials(sandbox.access_token, sandbox.store_hash)
+    client = Client(credentials, base_url="http://127.0.0.1:9", retry=RetryPolicy(attempts=1))
+    client.base_url = sandbox.url
+    return client
+
+
+async def test_what_was_sent_and_fails_in_passing_stays_unknown(journal: SQLiteJournal) -> None:
+    """That the second one never left says nothing of the first; a refusal for good does."""
+    async with Sandbox(faults=Faults({"503": 1.0})) as sandbox:
+        async with fast(sandbox, retry=RetryPolicy(attempts=1)) as client:
+            summaries = [await BulkJob(client, [1001, 9999], journal=journal).run()]
+            sandbox.faults = Faults()
+            async with of_a_closed_port(sandbox) as closed:
+                summaries.append(await BulkJob(closed, [1001, 9999], journal=journal).run())
+            summaries.append(await BulkJob(client, [1001, 9999], journal=journal).run())
+
+    assert [(one.succeeded, one.failed, one.unknown, one.repeated) for one in summaries] == [
+        (0, 0, 2, 0),
+        (0, 0, 2, 0),
+        (1, 1, 0, 2),
+    ]
+
+
+async def test_wrong_credentials_stop_the_job_at_first_sight(journal: SQLiteJournal) -> None:
+    """Not after ten thousand of the same; nothing is settled by it, and nothing counts as sent."""
     async with Sandbox() as sandbox:
         credentials = Credentials("wrong", sandbox.store_hash)
         async with Client(credentials, base_url=sandbox.url) as client:
             summary = await BulkJob(client, range(1001, 1101), journal=journal, concurrency=4).run()
+        assert summary.fatal is not None
+        assert "401 Unauthorized" in summary.fatal
+        assert (summary.stopped, summary.reason, summary.total) == (True, summary.fatal, 0)
+        assert len(sandbox.requests) <= 4
+        assert read_status(journal.path).counts == Counts(pending=summary.pending)
+        async with fast(sandbox) as client:
+            again = await BulkJob(client, range(1001, 1101), journal=journal).run()
 
-    assert summary.fatal is not None
-    assert "401 Unauthorized" in summary.fatal
-    assert summary.stopped
-    assert len(sandbox.requests) <= 4
-    assert set(read_status(journal.path).counts) == {"pending"}
+    assert (again.succeeded, again.repeated) == (100, 0)
 
 
-async def test_stopping_finishes_what_is_under_way(journal: Journal) -> None:
+async def test_stopping_finishes_what_is_under_way(journal: SQLiteJournal) -> None:
     """And gives up what still waits for quota, which the next run does."""
     loop = asyncio.get_running_loop()
     async with Sandbox(quota="6/60s", latency=2.0) as sandbox:
         async with client_of(sandbox, limiter=RateLimiter(Quota(6, 60.0, "burst"))) as client:
-            job = BulkJob(client, range(1001, 1101), journal=journal, concurrency=4)
+            job = BulkJob(client, range(1001, 1101), journal=journal)
             running = asyncio.ensure_future(job.run())
-            await asyncio.sleep(3)  # four are answered; two are under way; two wait for a minute
-            job.stop()
+            await asyncio.sleep(3)  # four are answered; two are under way; others wait for a minute
+            assert job.progress.under_way == 2
+            job.stop("enough")
             summary = await running
 
-    assert (summary.succeeded, summary.stopped, summary.fatal) == (6, True, None)
+    assert (summary.succeeded, summary.stopped, summary.reason, summary.fatal) == (6, True, "enough", None)
     assert loop.time() == pytest.approx(4.0, abs=0.1)
-    assert read_status(journal.path).counts == {"succeeded": 6, "pending": 2}
+    status = read_status(journal.path)
+    assert (status.counts.succeeded, status.counts.pending) == (6, summary.pending)
+    assert status.runs[-1].how == "enough"
 
 
-async def test_stopping_gives_up_what_was_refused(journal: Journal) -> None:
-    """A refused request is not under way: it waits for quota."""
+async def test_stopping_gives_up_what_was_refused(journal: SQLiteJournal) -> None:
+    """A refused request is not under way: it waits for quota, and has not been carried out."""
     loop = asyncio.get_running_loop()
     async with Sandbox(faults=Faults(script=["429"])) as sandbox, fast(sandbox) as client:
         job = BulkJob(client, [1001], journal=journal)
@@ -172,55 +352,123 @@ async def test_stopping_gives_up_what_was_refused(journal: Journal) -> None:
         await asyncio.sleep(1)
         job.stop()
         summary = await running
+        again = await BulkJob(client, [1001], journal=journal).run()
 
-    assert (summary.total, summary.stopped, summary.refused) == (0, True, 1)
-    assert loop.time() == pytest.approx(1.0, abs=0.1)
+    assert (summary.total, summary.pending, summary.stopped, summary.refused) == (0, 1, True, 1)
+    assert loop.time() < 120
+    assert (again.succeeded, again.repeated) == (1, 0)
+
+
+async def test_what_may_have_been_done_before_a_refusal_is_not_let_go(journal: SQLiteJournal) -> None:
+    """The first attempt's answer was lost; that the second was refused does not undo it."""
+    async with Sandbox(faults=Faults(script=["reset-after", "429"])) as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, [1001], journal=journal)
+        running = asyncio.ensure_future(job.run())
+        await asyncio.sleep(10)
+        job.stop()
+        await running
+        again = await BulkJob(client, [1001], journal=journal).run()
+
+    assert (again.succeeded, again.repeated) == (1, 1)
+
+
+async def test_stopping_before_the_run_does_nothing(journal: SQLiteJournal) -> None:
+    """Nor does it send anything."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, [1001], journal=journal)
+        job.stop()
+        summary = await job.run()
+
+    assert (summary.total, summary.stopped, summary.reason) == (0, True, "stop() was called")
+    assert sandbox.requests == []
 
 
 async def test_a_cancelled_job_leaves_everything_sound(tmp_path: Path) -> None:
-    """Cancelled in the middle; run again, it does each item once more at most."""
+    """Cancelled in the middle; run again, it does each item once more at most, and says which."""
     async with Sandbox(Store(10, 10), latency=0.5) as sandbox, fast(sandbox) as client:
-        async with Journal(tmp_path / "a.journal", {}) as journal:
+        async with SQLiteJournal(tmp_path / "a.journal") as journal:
             running = asyncio.ensure_future(BulkJob(client, range(1001, 1101), journal=journal, concurrency=8).run())
             await asyncio.sleep(2.2)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-        async with Journal(tmp_path / "a.journal", {}) as journal:
+        async with SQLiteJournal(tmp_path / "a.journal") as journal:
             summary = await BulkJob(client, range(1001, 1101), journal=journal, concurrency=8).run()
 
         assert summary.skipped >= 16
         assert summary.skipped + summary.succeeded == 100
-        assert len(sandbox.requests) <= 108
+        assert len(sandbox.requests) == 100 + summary.repeated
+        assert summary.repeated <= 8
         assert (await v3.orders.assign_customer_orders(client, 1001)).total == 0
+        assert [run.how for run in read_status(tmp_path / "a.journal").runs] == ["cancelled", "finished"]
 
 
-async def test_a_journal_that_cannot_be_written_stops_the_job(journal: Journal) -> None:
-    """With the journal's own error."""
-    assert journal._database is not None
-    journal._database.execute("PRAGMA query_only = ON")
-    async with Sandbox() as sandbox, fast(sandbox) as client:
-        with pytest.raises(JournalError, match="cannot be written"):
-            await BulkJob(client, [1001], journal=journal).run()
+async def test_a_journal_that_cannot_be_written_stops_the_job(
+    journal: SQLiteJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the journal's own error; an outcome that is not in the journal is in the log."""
+    async with Sandbox(latency=5.0) as sandbox, fast(sandbox) as client:
+        running = asyncio.ensure_future(BulkJob(client, [1001, 1002], journal=journal).run())
+        await asyncio.sleep(1)
+        assert journal._database is not None
+        journal._database.execute("PRAGMA query_only = ON")
+        with caplog.at_level(logging.ERROR), pytest.raises(JournalError, match="cannot be used"):
+            await running
+        journal._database.execute("PRAGMA query_only = OFF")
+        again = await BulkJob(client, [1001, 1002], journal=journal).run()
 
-    assert sandbox.requests == []
+    assert [record.message.startswith("not in the journal, so the next run") for record in caplog.records] == [True] * 2
+    assert "key='1001'" in caplog.text
+    assert (again.succeeded, again.repeated) == (2, 2)
 
 
-@pytest.mark.parametrize("concurrency", [0, True])
-async def test_a_job_needs_a_worker(journal: Journal, concurrency: int) -> None:
+async def test_a_source_that_breaks_loses_nothing(journal: SQLiteJournal) -> None:
+    """What is under way finishes and is written; then its error comes out."""
+
+    def breaks() -> Iterator[int]:
+        yield from range(1001, 1009)
+        message = "the file is gone"
+        raise OSError(message)
+
+    async with Sandbox(latency=1.0) as sandbox, fast(sandbox) as client:
+        with pytest.raises(OSError, match="the file is gone"):
+            await BulkJob(client, breaks(), journal=journal, concurrency=4).run()
+        counts = read_status(journal.path).counts
+        assert counts.succeeded == len(sandbox.requests) >= 4
+        assert counts.pending == counts.all - counts.succeeded
+
+
+async def test_a_report_that_breaks_loses_nothing(journal: SQLiteJournal) -> None:
+    """The outcome is in the journal already; the job stops, and raises."""
+
+    def broken(_outcome: object) -> None:
+        message = "no paper"
+        raise RuntimeError(message)
+
+    async with Sandbox(latency=1.0) as sandbox, fast(sandbox) as client:
+        with pytest.raises(RuntimeError, match="no paper"):
+            await BulkJob(client, range(1001, 1011), journal=journal, concurrency=4).run(broken)
+
+    assert read_status(journal.path).counts.succeeded == len(sandbox.requests) == 4
+
+
+@pytest.mark.parametrize("name", ["concurrency", "max_failures"])
+@pytest.mark.parametrize("number", [0, True])
+async def test_numbers_must_be_sound(journal: SQLiteJournal, name: str, number: int) -> None:
     """At least one."""
-    with pytest.raises(InvalidArgumentError, match="concurrency"):
-        BulkJob(Client(Credentials(legacy_token="x")), [], journal=journal, concurrency=concurrency)
+    options: dict[str, Any] = {name: number}
+    with pytest.raises(InvalidArgumentError, match=name):
+        BulkJob(Client(Credentials(legacy_token="x")), [], journal=journal, **options)
 
 
 async def test_a_summary_adds_up(tmp_path: Path) -> None:
     """Every item is somewhere in it: one of each kind."""
-    ids = [1001, 1002, 9998, 9999, 1001, 1003]
+    ids = [1001, 9998, 1001, 1002, 9999, 1003]
     async with Sandbox() as sandbox, fast(sandbox, retry=RetryPolicy(attempts=1)) as client:
-        async with Journal(tmp_path / "a.journal", {}) as journal:
-            await BulkJob(client, [1001, 9998], journal=journal, concurrency=1).run()
+        async with SQLiteJournal(tmp_path / "a.journal") as journal:
+            await BulkJob(client, ids[:3], journal=journal, concurrency=1).run()
         sandbox.faults = Faults(script=["503"])
-        async with Journal(tmp_path / "a.journal", {}) as journal:
+        async with SQLiteJournal(tmp_path / "a.journal") as journal:
             summary = await BulkJob(client, ids, journal=journal, concurrency=1).run()
 
     assert summary == JobSummary(
@@ -230,31 +478,32 @@ async def test_a_summary_adds_up(tmp_path: Path) -> None:
         skipped=2,
         skipped_failed=1,
         duplicates=1,
+        repeated=0,
+        reconciled=0,
+        pending=0,
         requests=3,
         refused=0,
         seconds=summary.seconds,
         stopped=False,
+        reason=None,
         fatal=None,
     )
     assert summary.total == len(ids)
 
 
-async def test_what_never_left_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+async def test_what_never_left_is_tried_again_by_the_next_run(journal: SQLiteJournal) -> None:
     """An outage does not settle anything; what is wrong for good does."""
     async with Sandbox() as sandbox:
-        async with Client(
-            Credentials("x", "y"), base_url="http://127.0.0.1:9", retry=RetryPolicy(attempts=1)
-        ) as client:
-            async with Journal(tmp_path / "a.journal", {}) as journal:
-                summary = await BulkJob(client, [1001, "x"], journal=journal).run()
-        assert (summary.failed, summary.requests) == (2, 0)
-        async with fast(sandbox) as client, Journal(tmp_path / "a.journal", {}) as journal:
-            summary = await BulkJob(client, [1001, "x"], journal=journal).run()
+        async with of_a_closed_port(sandbox) as closed:
+            summary = await BulkJob(closed, [1001, "x"], journal=journal).run()
+        async with fast(sandbox) as client:
+            again = await BulkJob(client, [1001, "x"], journal=journal).run()
 
-    assert (summary.succeeded, summary.skipped_failed) == (1, 1)
+    assert (summary.failed, summary.requests) == (2, 0)
+    assert (again.succeeded, again.skipped_failed, again.repeated) == (1, 1, 0)
 
 
-async def test_a_burst_of_refusals_fails_no_item(journal: Journal) -> None:
+async def test_a_burst_of_refusals_fails_no_item(journal: SQLiteJournal) -> None:
     """Waiting for quota is no failure, whatever the retry budget; the limiter holds the load back."""
     script = [None] * 40 + ["429"] * 32
     async with Sandbox(Store(30, 10), quota="10000/3s", faults=Faults(script=script), latency=0.1) as sandbox:
@@ -264,7 +513,517 @@ async def test_a_burst_of_refusals_fails_no_item(journal: Journal) -> None:
     assert (summary.succeeded, summary.failed, summary.unknown) == (300, 0, 0)
 
 
-async def test_a_job_takes_no_more_connections_than_there_are(journal: Journal) -> None:
+async def test_a_job_takes_no_more_connections_than_there_are(journal: SQLiteJournal) -> None:
     """A call that waits for a connection would hold a slot of the quota."""
     with pytest.raises(InvalidArgumentError, match="more than the 8 connections"):
         BulkJob(Client(Credentials(legacy_token="x"), connections=8), [], journal=journal, concurrency=9)
+
+
+async def test_so_many_failures_and_no_more(journal: SQLiteJournal) -> None:
+    """The job stops, and the next run goes on."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, range(5000, 5100), journal=journal, concurrency=1, max_failures=3)
+        summary = await job.run()
+
+    assert (summary.failed, summary.stopped) == (3, True)
+    assert summary.reason == "3 items failed or are unknown, as many as were allowed"
+
+
+async def test_a_server_that_is_away_stops_the_job(journal: SQLiteJournal) -> None:
+    """Not a million items are told that it is; a word of the server on an item starts the count anew."""
+    async with Sandbox(Store(1, 500), faults=Faults(script=["503"] * 99 + [None] + ["503"] * 500)) as sandbox:
+        async with fast(sandbox, retry=RetryPolicy(attempts=1)) as client:
+            summary = await BulkJob(client, range(1001, 1501), journal=journal, concurrency=1).run()
+
+    assert (summary.unknown, summary.succeeded, summary.stopped) == (199, 1, True)
+    assert summary.reason is not None
+    assert summary.reason.startswith(
+        "100 items in a row failed, the last one so: Assign Customer Orders to Company: 503"
+    )
+
+
+async def test_without_a_journal_nothing_is_remembered() -> None:
+    """It is the caller's word; the counts are right all the same."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, [1001, 9999, 1001], journal=None, total=3)
+        summary = await job.run()
+        progress = job.progress
+
+    assert (summary.succeeded, summary.failed, summary.duplicates, summary.pending) == (2, 1, 0, 0)
+    assert (progress.done, progress.total, progress.failures) == (3, 3, 1)
+
+
+async def test_the_journal_that_is_none() -> None:
+    """It does what a journal must, and keeps nothing."""
+    journal = NoJournal()
+    await journal.add([Entry(position=1, key="a", value=1), Entry(position=2, key="b", value=2)], read=2, digest="")
+    (task,) = await journal.take(1)
+    await journal.release(task)
+    assert journal.counts.pending == 2
+    await journal.clear()
+    await journal.complete()
+
+    assert await journal.take(1) == []
+    assert journal.counts == Counts()
+
+
+# -- inputs that come once -------------------------------------------------------------------------------------------
+
+
+async def test_an_input_that_comes_once_is_kept(tmp_path: Path) -> None:
+    """All of it is in the journal before the first is done; the next run needs none."""
+    async with Sandbox(latency=1.0) as sandbox, fast(sandbox) as client:
+        async with SQLiteJournal(tmp_path / "a.journal") as journal:
+            job = BulkJob(client, iter(range(1001, 1011)), journal=journal, preload=True, concurrency=2)
+            running = asyncio.ensure_future(job.run())
+            await asyncio.sleep(0.5)
+            assert read_status(journal.path).complete
+            assert job.progress.total == 10
+            job.stop()
+            first = await running
+        async with SQLiteJournal(tmp_path / "a.journal") as journal:
+            second = await BulkJob(client, None, journal=journal).run()
+
+    assert (first.succeeded, first.pending) == (2, 8)
+    assert (second.succeeded, second.skipped, second.stopped) == (8, 2, False)
+
+
+async def test_an_input_that_broke_off_is_read_anew(journal: SQLiteJournal) -> None:
+    """Nothing of it was done, so nothing is lost; and it can be stopped meanwhile."""
+
+    def broken() -> Iterator[int]:
+        yield from range(1001, 3003)
+        message = "the line is dead"
+        raise OSError(message)
+
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        with pytest.raises(OSError, match="the line is dead"):
+            await BulkJob(client, broken(), journal=journal, preload=True).run()
+        assert read_status(journal.path).counts.pending == 2000
+        assert sandbox.requests == []
+        job = BulkJob(client, range(1001, 9999), journal=journal, preload=True)
+        asyncio.get_running_loop().call_later(0, job.stop)
+        stopped = await job.run()
+        assert (stopped.stopped, stopped.total, sandbox.requests) == (True, 0, [])
+        summary = await BulkJob(client, [1002, 1001], journal=journal, preload=True).run()
+
+    assert (summary.succeeded, summary.total) == (2, 2)
+
+
+async def test_the_customers_of_companies(journal: SQLiteJournal, caplog: pytest.LogCaptureFixture) -> None:
+    """Page by page, of some companies or of all; users without a customer id are told."""
+    store = Store(3, 300)
+    store.users[1001].customer_id = None  # type: ignore[assignment]
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        some = [number async for number in customer_ids_of(client, ["2", 3])]
+        assert sandbox.requests == ["GET /api/v3/io/users"] * 4
+        with caplog.at_level(logging.WARNING):
+            every = [number async for number in customer_ids_of(client, None)]
+        summary = await BulkJob(client, customer_ids_of(client, [2]), journal=journal, preload=True).run()
+        with pytest.raises(InvalidArgumentError, match="limit must be a whole number from 1 to 250, not 0"):
+            await v3.users.list_users(client, limit=0)
+        with pytest.raises(InvalidArgumentError, match="offset must be a whole number of at least 0"):
+            await v3.users.list_users(client, offset=-1)
+        page = await v3.users.list_users(client, limit=2, offset=1)
+
+    assert some == list(range(1301, 1901))
+    assert every == list(range(1002, 1901))
+    assert "1 users have no BigCommerce customer id" in caplog.text
+    assert summary.succeeded == 300
+    assert (page.total, page.limit, page.offset, len(page.items)) == (900, 2, 1, 2)
+    assert (page.items[0].id, page.items[0].customer_id, page.items[0].company_id) == (50001, 1002, 1)
+
+
+# -- creations -------------------------------------------------------------------------------------------------------
+
+
+def rows_of(store: Store, number: int) -> list[OrderRow]:
+    """Give orders that are not registered yet."""
+    return [
+        OrderRow(
+            company_id=str(store.users[order.customer_id].company_id),
+            customer_id=str(order.customer_id),
+            order_id=order.id,
+            total_inc_tax=order.total_inc_tax,
+            po_number=f"PO {order.id}",
+        )
+        for order in list(store.orders.values())[:number]
+    ]
+
+
+async def test_orders_are_created(journal: SQLiteJournal) -> None:
+    """Each with its amount and purchase order number; the export has its columns."""
+    store = Store()
+    rows = rows_of(store, 20)
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        summary = await BulkJob(client, rows, journal=journal, kind=CREATE_ORDERS).run()
+
+    assert (summary.succeeded, summary.reconciled) == (20, 0)
+    for row in rows:
+        order = store.orders[row.order_id]
+        assert (order.company_id, order.po_number, order.total_inc_tax) == (
+            row.company_id,
+            row.po_number,
+            row.total_inc_tax,
+        )
+    first = flat(next(iter(read_outcomes(journal.path))), "create-orders")
+    assert (first["key"], first["company_id"], first["total_inc_tax"]) == (
+        rows[0].order_id,
+        "1",
+        str(rows[0].total_inc_tax),
+    )
+    assert first["reconciled"] is False
+
+
+async def test_a_conflicting_duplicate_fails(journal: SQLiteJournal) -> None:
+    """Nobody can say which amount is meant: the first is sent, and the other is not dropped in silence."""
+    store = Store()
+    (row,) = rows_of(store, 1)
+    told: list[ItemOutcome | Skipped] = []
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        items = [row, row, attrs.evolve(row, total_inc_tax=Decimal("1.10"))]
+        summary = await BulkJob(client, items, journal=journal, kind=CREATE_ORDERS).run(told.append)
+
+    assert (summary.succeeded, summary.failed, summary.duplicates, summary.total) == (1, 1, 1, 3)
+    assert [outcome.position for outcome in told if isinstance(outcome, ItemOutcome)] == [3, 1]
+
+
+class Suspects:
+    """A job whose first run ended in the middle of a creation."""
+
+    def __init__(self, journal: SQLiteJournal, *, applied: bool, lag: float = 0.0) -> None:
+        """Set the stage."""
+        self.journal = journal
+        self.store = Store()
+        self.rows = rows_of(self.store, 3)
+        self.sandbox = Sandbox(self.store, lag=lag, faults=Faults(script=["hang-after" if applied else "hang-before"]))
+
+    async def first_run(self, client: Client) -> None:
+        """End it as if by a kill while its first POST is under way."""
+        job = BulkJob(client, self.rows, journal=self.journal, kind=CREATE_ORDERS, concurrency=1)
+        running = asyncio.ensure_future(job.run())
+        while not self.sandbox.ledger:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    async def again(self, client: Client, **options: Any) -> JobSummary:
+        """Run it again."""
+        return await BulkJob(client, self.rows, journal=self.journal, kind=CREATE_ORDERS, **options).run()
+
+    @property
+    def posts(self) -> int:
+        """How many creations were sent, of three orders."""
+        return sum(entry.method == "POST" for entry in self.sandbox.ledger)
+
+
+async def test_what_was_created_before_the_end_is_found(journal: SQLiteJournal) -> None:
+    """It is looked up, and not sent again."""
+    stage = Suspects(journal, applied=True)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        summary = await stage.again(client, resend_if_absent=True)
+
+    assert (summary.succeeded, summary.reconciled, summary.repeated) == (3, 1, 0)
+    assert stage.posts == 3
+    assert not any(entry.repeated for entry in sandbox.ledger)
+
+
+async def test_what_is_absent_is_sent_again_a_minute_later(journal: SQLiteJournal) -> None:
+    """After a second look; meanwhile the others are done."""
+    stage = Suspects(journal, applied=False)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        started = asyncio.get_running_loop().time()
+        summary = await stage.again(client, resend_if_absent=True)
+        took = asyncio.get_running_loop().time() - started
+
+    assert (summary.succeeded, summary.reconciled, summary.repeated) == (3, 0, 1)
+    assert 60 <= took < 62
+    methods = [entry.method for entry in sandbox.ledger]
+    assert methods == ["POST", "GET", "POST", "POST", "GET", "POST"]
+    assert stage.store.orders[stage.rows[0].order_id].company_id == "1"
+
+
+async def test_what_appears_late_is_found_at_the_second_look(journal: SQLiteJournal) -> None:
+    """Records may take their time."""
+    stage = Suspects(journal, applied=True, lag=30.0)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        summary = await stage.again(client, resend_if_absent=True)
+
+    assert (summary.succeeded, summary.reconciled, summary.repeated) == (3, 1, 0)
+    assert not any(entry.repeated for entry in sandbox.ledger)
+
+
+async def test_what_is_absent_stays_unknown_if_the_caller_says_so(journal: SQLiteJournal) -> None:
+    """It is not sent again; the outcome says why."""
+    stage = Suspects(journal, applied=False)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        summary = await stage.again(client)
+        (outcome,) = read_outcomes(journal.path, "unknown")
+
+    assert (summary.succeeded, summary.unknown) == (2, 1)
+    assert stage.posts == 3
+    assert outcome.failure is not None
+    assert "a look-up does not show it. It was not sent again" in outcome.failure.text
+
+
+async def test_what_is_refused_because_it_is_there_is_looked_up_again(journal: SQLiteJournal) -> None:
+    """Records that appear later than two minutes after: the refusal is believed only if a look-up shows why."""
+    stage = Suspects(journal, applied=True, lag=90.0)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        summary = await stage.again(client, resend_if_absent=True)
+        assert (summary.succeeded, summary.unknown) == (2, 1)
+        (unknown,) = read_outcomes(journal.path, "unknown")
+        assert unknown.failure is not None
+        assert unknown.failure.message == "Bad Request Error: The order already exists."
+        await asyncio.sleep(60)
+        last = await stage.again(client, resend_if_absent=True)
+
+    assert (last.succeeded, last.reconciled, last.repeated) == (1, 1, 0)
+
+
+async def test_what_is_registered_with_another_company_failed(journal: SQLiteJournal) -> None:
+    """Somebody else did that; no run tries it again."""
+    stage = Suspects(journal, applied=False)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        stage.store.orders[stage.rows[0].order_id].company_id = "7"
+        summary = await stage.again(client, resend_if_absent=True)
+        (outcome,) = read_outcomes(journal.path, "failed")
+
+    assert (summary.succeeded, summary.failed) == (2, 1)
+    assert outcome.failure is not None
+    assert (outcome.failure.error, outcome.failure.final) == ("ConflictError", True)
+    assert stage.posts == 3
+
+
+async def test_a_look_up_that_fails_leaves_it_unknown(journal: SQLiteJournal) -> None:
+    """Nothing is sent on a guess; wrong credentials stop the job here too."""
+    stage = Suspects(journal, applied=False)
+    async with stage.sandbox as sandbox, fast(sandbox, retry=RetryPolicy(attempts=1)) as client:
+        await stage.first_run(client)
+        sandbox.faults = Faults(script=["503", "503"])
+        summary = await stage.again(client, resend_if_absent=True, concurrency=1)
+        assert (summary.succeeded, summary.unknown) == (2, 1)
+        sandbox.legacy_token = sandbox.access_token = "changed"
+        summary = await stage.again(client, resend_if_absent=True)
+
+    assert summary.fatal is not None
+    assert stage.posts == 3
+
+
+async def test_a_job_that_is_stopped_while_it_waits_to_look_again(journal: SQLiteJournal) -> None:
+    """It ends at once, and the next run begins the look-ups anew."""
+    stage = Suspects(journal, applied=False)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        job = BulkJob(client, stage.rows, journal=journal, kind=CREATE_ORDERS, resend_if_absent=True)
+        running = asyncio.ensure_future(job.run())
+        await asyncio.sleep(30)
+        job.stop()
+        stopped = await running
+        assert (stopped.succeeded, stopped.stopped, stopped.pending) == (2, True, 1)
+        last = await stage.again(client, resend_if_absent=True)
+
+    assert (last.succeeded, last.repeated) == (1, 1)
+
+
+async def test_an_item_that_another_job_may_have_sent_is_looked_up(journal: SQLiteJournal) -> None:
+    """The caller's word is as good as the journal's."""
+    store = Store()
+    rows = rows_of(store, 2)
+    store.orders[rows[0].order_id].company_id = rows[0].company_id
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        items = [Item(1, rows[0], left=True), Item(2, rows[1])]
+        summary = await BulkJob(client, items, journal=journal, kind=CREATE_ORDERS).run()
+
+    assert (summary.succeeded, summary.reconciled) == (2, 1)
+
+
+async def test_many_suspects_do_not_pile_up(journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many wait for their second look at the same time."""
+    monkeypatch.setattr("b2b_async.bulk.runner._MOST_LATER", 5)
+    store = Store()
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        items = [Item(n, row, left=True) for n, row in enumerate(rows_of(store, 20))]
+        job = BulkJob(client, items, journal=journal, kind=CREATE_ORDERS, resend_if_absent=True, concurrency=1)
+        summary = await job.run()
+
+    assert (summary.succeeded, summary.repeated) == (20, 20)
+    looks = [entry.method for entry in sandbox.ledger[:6]]
+    assert looks == ["GET"] * 6  # five look-ups, and the first one's second
+
+
+async def test_lost_answers_do_not_create_twice(journal: SQLiteJournal) -> None:
+    """A third of the requests fail in every way; each order is registered once."""
+    store = Store(10, 10)
+    rates = dict.fromkeys(["reset-before", "reset-after", "truncated", "503", "500-after", "malformed"], 0.05)
+    async with Sandbox(store, faults=Faults(rates, seed=3)) as sandbox:
+        async with fast(sandbox, timeout=Timeouts(call=30)) as client:
+            rows = rows_of(store, 60)
+            summaries = [
+                await BulkJob(client, rows, journal=journal, kind=CREATE_ORDERS, resend_if_absent=True).run()
+                for _ in range(6)
+            ]
+
+    assert (summaries[-1].skipped + summaries[-1].succeeded, summaries[-1].skipped_failed) == (60, 0)
+    assert not any(entry.repeated for entry in sandbox.ledger)
+    assert all(store.orders[row.order_id].company_id for row in rows)
+
+
+# -- clocks ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_clock_that_is_set_back_changes_nothing(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No wait and no duration is taken from it; it only dates what happened."""
+    stage = Suspects(journal, applied=False)
+    wall = 1_800_000_000.0
+    monkeypatch.setattr("time.time", lambda: wall)
+    async with stage.sandbox as sandbox, fast(sandbox) as client:
+        await stage.first_run(client)
+        wall -= 3600
+        started = asyncio.get_running_loop().time()
+        summary = await stage.again(client, resend_if_absent=True)
+
+    assert (summary.succeeded, summary.repeated) == (3, 1)
+    assert 60 <= asyncio.get_running_loop().time() - started < 62
+    outcomes = list(read_outcomes(journal.path))
+    assert all(outcome.seconds is not None and 0 <= outcome.seconds < 1 for outcome in outcomes)
+    assert {outcome.finished for outcome in outcomes} == {wall}
+
+
+async def test_a_machine_that_sleeps_loses_nothing(journal: SQLiteJournal) -> None:
+    """Ten minutes pass in the middle of answers: what is lost is unknown and done again."""
+    loop: Any = asyncio.get_running_loop()
+    jumping: AutojumpLoop = loop
+    store = Store(20, 10)
+    async with Sandbox(store, quota="60/60s", latency=0.4) as sandbox:
+        async with client_of(sandbox, limiter=RateLimiter(Quota(60, 60.0))) as client:
+            job = BulkJob(client, store.users, journal=journal, total=200)
+            running = asyncio.ensure_future(job.run())
+            await asyncio.sleep(65.1)
+            before = job.progress
+            jumping._jumping.now += 600
+            summary = await running
+            again = await BulkJob(client, store.users, journal=journal).run()
+
+    assert 0 < before.done < 200
+    assert (summary.succeeded + summary.unknown, summary.failed, summary.refused) == (200, 0, 0)
+    assert (again.succeeded, again.repeated, again.skipped) == (summary.unknown, summary.unknown, summary.succeeded)
+    assert read_status(journal.path).counts == Counts(succeeded=200)
+
+
+# -- how long it will take -------------------------------------------------------------------------------------------
+
+
+def books(**changes: Any) -> QuotaSnapshot:
+    """Give a quota of 150 in a minute of which nothing is used."""
+    snapshot = QuotaSnapshot(
+        limit=150,
+        window=60.0,
+        used=0,
+        foreign=0,
+        left=150,
+        next_in=0.0,
+        held_for=0.0,
+        waiting_interactive=0,
+        waiting_bulk=0,
+        requests=0,
+        refused=0,
+    )
+    return attrs.evolve(snapshot, **changes)
+
+
+def test_the_time_left_is_what_the_quota_allows() -> None:
+    """Not what the first seconds look like; unless the items go slower than the quota."""
+    endpoint = EndpointSnapshot(route="x", limit=15, window=60.0, used=15, next_in=1.0)
+
+    assert seconds_left(1000, 0, 0.0, books()) == pytest.approx(850 * 0.4)
+    assert seconds_left(1000, 120, 2.0, books(left=30)) == pytest.approx(970 * 0.4)
+    assert seconds_left(1000, 0, 0.0, books(foreign=75, left=0)) == pytest.approx(1000 * 0.8)
+    assert seconds_left(1000, 100, 200.0, books()) == pytest.approx(2000)
+    assert seconds_left(30, 0, 0.0, books(endpoints=(endpoint,))) == pytest.approx(120)
+    assert seconds_left(0, 100, 100.0, books()) == 0
+
+
+async def test_progress_before_the_run_is_none(journal: SQLiteJournal) -> None:
+    """And nobody knows how long it will take if nobody knows how much there is."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, [1001], journal=journal)
+        progress = job.progress
+
+    assert (progress.done, progress.total, progress.under_way, progress.seconds, progress.left) == (
+        0,
+        None,
+        0,
+        0.0,
+        None,
+    )
+
+
+# -- kinds of one's own ----------------------------------------------------------------------------------------------
+
+
+async def test_a_kind_of_ones_own(journal: SQLiteJournal) -> None:
+    """Any function of a client and an item; its values and results are exported as JSON."""
+
+    async def look(client: Client, customer_id: int) -> Mapping[str, Any]:
+        page = await v3.users.list_users(client, company_id=customer_id, limit=1)
+        if not page.items:
+            message = "nobody there"
+            raise NotFoundError(message, outcome="rejected")
+        return {"users": page.total}
+
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        summary = await BulkJob(client, [1, 99], journal=journal, kind=JobKind(name="look", run=look)).run()
+    good, bad = (flat(outcome, "look") for outcome in read_outcomes(journal.path))
+
+    assert (summary.succeeded, summary.failed) == (1, 1)
+    assert (good["value"], good["result"]) == ("1", '{"users": 10}')
+    assert (bad["result"], bad["message"], bad["attempts"]) == ("null", "nobody there", 0)
+
+
+async def test_a_kind_with_a_bug_stops_the_job(journal: SQLiteJournal) -> None:
+    """Its error comes out, once what is under way is written."""
+
+    async def bug(_client: Client, item: int) -> Mapping[str, Any]:
+        return {"ratio": 1 / item}
+
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        with pytest.raises(ZeroDivisionError):
+            await BulkJob(client, [1, 0], journal=journal, kind=JobKind(name="bug", run=bug), concurrency=1).run()
+
+    assert read_status(journal.path).counts == Counts(succeeded=1, pending=1)
+
+
+async def test_looking_for_an_order(journal: SQLiteJournal) -> None:
+    """By whichever way the credentials allow; each answer means one thing."""
+    del journal
+    from b2b_async.v2.orders import find_created_order
+
+    store = Store()
+    store.add_order(Order("BC1", 1001, Decimal(1), company_id="1"))
+    registered, absent = list(store.orders)[:2]
+    store.orders[registered].company_id = "1"
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        found = await find_created_order(client, "1", order_id=registered)
+        assert found is not None
+        assert (found.order_id, found.reconciled) == (registered, True)
+        assert await find_created_order(client, 1, order_id=absent) is None
+        assert (await find_created_order(client, "1", order_id="BC1")) is not None
+        assert all("companyIdBCId" in request for request in sandbox.requests[-1:])
+        with pytest.raises(B2BError, match="registered with company 1, not with company 2"):
+            await find_created_order(client, "2", order_id=registered)
+        sandbox.access_token = "changed"
+        assert await find_created_order(client, "1", order_id=registered) is not None
+        sandbox.legacy_token = "changed"
+        with pytest.raises(B2BError, match="401"):
+            await find_created_order(client, "1", order_id=registered)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
 import signal
 import sqlite3
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,11 +18,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2b_async.bulk import Failure, ItemOutcome, Journal, JournalError
-from b2b_async.bulk.journal import read_outcomes, read_status
+from b2b_async.bulk import (
+    Counts,
+    Entry,
+    Failure,
+    ItemOutcome,
+    JournalError,
+    JournalMismatchError,
+    Opened,
+    Skipped,
+    SQLiteJournal,
+    Task,
+    read_outcomes,
+    read_status,
+)
+from b2b_async.bulk.results import read_figures, read_items
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from b2b_async.bulk.outcome import Status
 
@@ -28,164 +45,411 @@ FAILURE = Failure(
 )
 
 
-def outcome_of(key: str, position: int = 1, status: Status = "succeeded") -> ItemOutcome:
+async def begin(journal: SQLiteJournal, **about: str) -> Opened:
+    """Begin a run."""
+    return await journal.begin({**ABOUT, **about}, total=None, quota=(150, 60.0))
+
+
+async def add(journal: SQLiteJournal, *entries: tuple[int, str], read: int = 0) -> Any:
+    """Take in entries by position and key."""
+    items = [Entry(position=position, key=key, value=key) for position, key in entries]
+    return await journal.add(items, read=read, digest="d")
+
+
+def outcome_of(task: Task, status: Status = "succeeded", *, final: bool | None = None) -> ItemOutcome:
     """Give an outcome."""
     good = status == "succeeded"
+    failure = attrs.evolve(FAILURE, final=status == "failed" if final is None else final)
     return ItemOutcome(
-        key=key,
-        position=position,
+        key=task.key,
+        position=task.position,
         status=status,
+        value=task.value,
         result={"total": 3} if good else None,
-        failure=None if good else attrs.evolve(FAILURE, final=status == "failed"),
+        failure=None if good else failure,
         attempts=2,
-        started=1.5,
+        sent=1.5,
+        seconds=0.5,
         finished=2.5,
     )
 
 
-async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
-    """The next run does again what was only begun, or is unknown."""
-    path = tmp_path / "a.journal"
-    async with Journal(path, ABOUT) as journal:
-        for n, key in enumerate(["done", "failed", "unknown", "begun"], 1):
-            assert await journal.claim(key, n) == "new"
-        assert await journal.claim("begun", 9) == "duplicate"
-        await journal.record(outcome_of("done", 1))
-        await journal.record(outcome_of("failed", 2, "failed"))
-        await journal.record(outcome_of("unknown", 3, "unknown"))
-    assert read_status(path).counts == {"failed": 1, "pending": 1, "succeeded": 1, "unknown": 1}
-    async with Journal(path, ABOUT) as journal:
-        claims = [await journal.claim(key, n) for n, key in enumerate(["done", "failed", "unknown", "begun", "more"])]
-        assert claims == ["succeeded", "failed", "new", "new", "new"]
-        assert await journal.claim("done", 9) == "duplicate"
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[SQLiteJournal]:
+    """Give an open journal, its run begun."""
+    async with SQLiteJournal(tmp_path / "a.journal") as journal:
+        await begin(journal)
+        yield journal
 
-    assert list(read_outcomes(path, "failed")) == [outcome_of("failed", 2, "failed")]
-    assert [outcome.key for outcome in read_outcomes(path)] == ["done", "failed", "unknown"]
-    assert read_status(path).about == {**ABOUT, "format": "1", "runs": "2"}
+
+async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
+    """The next run does again what was only read, begun, unknown, or failed in passing."""
+    path = tmp_path / "a.journal"
+    keys = ["done", "failed", "unknown", "begun", "read", "passing"]
+    async with SQLiteJournal(path) as journal:
+        await begin(journal)
+        assert await add(journal, *enumerate(keys, 1), read=6) == []
+        tasks = {task.key: task for task in await journal.take(99)}
+        assert [task.key for task in tasks.values()] == keys
+        assert await journal.take(99) == []
+        for task in tasks.values():
+            if task.key != "read":
+                await journal.leave(task, 7.5)
+        await journal.record(tasks["done"], outcome_of(tasks["done"]))
+        await journal.record(tasks["failed"], outcome_of(tasks["failed"], "failed"))
+        await journal.record(tasks["unknown"], outcome_of(tasks["unknown"], "unknown"))
+        await journal.record(tasks["passing"], outcome_of(tasks["passing"], "failed", final=False))
+        await journal.end("stopped")
+    assert read_status(path).counts == Counts(succeeded=1, failed=2, unknown=1, settled_failed=1, pending=2)
+    async with SQLiteJournal(path) as journal:
+        opened = await begin(journal)
+        again = await journal.take(99)
+        assert (opened.read, opened.digest, opened.counts.all, opened.counts.settled) == (6, "d", 6, 2)
+        assert [(task.key, task.status, task.left) for task in again] == [
+            ("unknown", "unknown", True),
+            ("begun", None, True),
+            ("read", None, False),
+            ("passing", "failed", False),
+        ]
+        await journal.record(again[0], outcome_of(again[0]))
+        assert journal.counts == Counts(succeeded=2, failed=2, settled_failed=1, pending=2)
+
+    assert [outcome.key for outcome in read_outcomes(path)] == ["done", "failed", "unknown", "passing"]
+    assert list(read_outcomes(path, "failed"))[0] == outcome_of(tasks["failed"], "failed")  # noqa: RUF015 -- one of two
+    found = read_status(path)
+    assert (found.about, found.settled_to, found.total, found.running) == (ABOUT, 3, None, False)
+    assert [(run.run, run.how, run.quota, run.window) for run in found.runs] == [
+        (1, "stopped", 150, 60.0),
+        (2, None, 150, 60.0),
+    ]
+    assert list(read_items(path))[0] == (1, "done", "done")  # noqa: RUF015 -- one of six
+
+
+async def test_what_was_turned_away_has_not_left(journal: SQLiteJournal) -> None:
+    """A released task is as if nothing had been sent."""
+    await add(journal, (1, "a"))
+    (task,) = await journal.take(1)
+    await journal.leave(task, 1.0)
+    await journal.release(task)
+    await begin(journal)
+
+    assert [task.left for task in await journal.take(1)] == [False]
+
+
+async def test_an_item_that_left_elsewhere_is_marked(journal: SQLiteJournal) -> None:
+    """For those that another job may have sent."""
+    await journal.add([Entry(position=1, key="a", value="a", left=True)], read=1, digest="")
+
+    assert [task.left for task in await journal.take(1)] == [True]
+
+
+async def test_duplicates_come_back(journal: SQLiteJournal) -> None:
+    """An equal one is skipped; one with other values fails, since nobody knows which is meant."""
+    await add(journal, (1, "a"), (2, "b"))
+    entries = [
+        Entry(position=3, key="a", value="a"),
+        Entry(position=4, key="c", value="c"),
+        Entry(position=5, key="b", value={"other": 1}),
+        Entry(position=6, key="c", value="c"),
+    ]
+    equal, other, within = await journal.add(entries, read=6, digest="")
+
+    assert equal == Skipped(key="a", position=3, first=1)
+    assert within == Skipped(key="c", position=6, first=4)
+    assert isinstance(other, ItemOutcome)
+    assert (other.status, other.failure.outcome, other.failure.final) == ("failed", "not_sent", True)  # type: ignore[union-attr]
+    assert 'b stands at position 2 with other values: "b" there, {"other": 1} here' in other.failure.text  # type: ignore[union-attr]
+    assert [task.key for task in await journal.take(99)] == ["a", "b", "c"]
+    assert journal.counts == Counts(failed=1, settled_failed=1, duplicate=2, pending=3)
+    assert [outcome.position for outcome in read_outcomes(journal.path)] == [5]
+    assert read_figures(journal.path).duplicates == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_large_slices_are_taken_in(journal: SQLiteJournal) -> None:
+    """More rows than one statement takes."""
+    repeats = await add(journal, *((n, str(n % 400)) for n in range(1, 1001)))
+
+    assert len(repeats) == 600
+    assert len(await journal.take(1000)) == 400
+
+
+async def test_a_position_comes_once(journal: SQLiteJournal) -> None:
+    """Another item at the same place is a mistake of the caller."""
+    await add(journal, (1, "a"))
+    with pytest.raises(JournalError, match="position 1 of b is that of a"):
+        await add(journal, (1, "b"))
+
+
+async def test_an_item_must_be_json(journal: SQLiteJournal) -> None:
+    """Said before anything is written."""
+    with pytest.raises(JournalError, match=r"position 1 cannot be written as JSON .* its kind needs a dump"):
+        await journal.add([Entry(position=1, key="a", value={1})], read=1, digest="")
+    assert journal.counts == Counts()
+
+
+async def test_a_whole_input_is_kept(journal: SQLiteJournal) -> None:
+    """So that the next run needs none; what was not begun may be forgotten before that."""
+    await add(journal, (1, "a"), read=1)
+    await journal.clear()
+    assert journal.counts == Counts()
+    await add(journal, (1, "b"), read=1)
+    await journal.complete()
+    opened = await begin(journal)
+    assert (opened.complete, opened.read) == (True, 1)
+    assert read_status(journal.path).total == 1
+    (task,) = await journal.take(1)
+    await journal.leave(task, 1.0)
+    with pytest.raises(JournalMismatchError, match="whose input is read as it goes"):
+        await journal.clear()
+
+
+async def test_requests_are_counted_by_the_minute(journal: SQLiteJournal) -> None:
+    """With the next commit, whatever it is for; the quota is the last one told."""
+    for minute in (0, 0, 1):
+        journal.count(minute, 150.0)
+    await add(journal, (1, "a"))
+    journal.count(1, 100.0)
+    await add(journal, (2, "b"))
+
+    figures = read_figures(journal.path)
+    assert [(minute.minute, minute.requests, minute.quota) for minute in figures.minutes] == [
+        (0, 2, 150.0),
+        (1, 2, 100.0),
+    ]
+    assert figures.status.minutes == figures.minutes
+    assert figures.seconds == {}
+
+
+async def test_figures_of_many(journal: SQLiteJournal) -> None:
+    """Percentiles of how long items took; failures by reason, with examples."""
+    await add(journal, *((n, str(n)) for n in range(1, 201)))
+    for task in await journal.take(200):
+        status: Status = "failed" if task.position <= 20 else "unknown" if task.position <= 30 else "succeeded"
+        outcome = attrs.evolve(outcome_of(task, status), seconds=task.position / 100, repeated=task.position == 50)
+        await journal.record(task, outcome)
+    figures = read_figures(journal.path)
+
+    assert figures.seconds == {50: 1.0, 90: 1.8, 95: 1.9, 99: 1.98, 100: 2.0}
+    assert [(one.status, one.items, one.http_status, one.message, one.examples) for one in figures.reasons] == [
+        ("failed", 20, 404, "No.", ["1", "2", "3", "4", "5"]),
+        ("unknown", 10, 404, "No.", ["21", "22", "23", "24", "25"]),
+    ]
+    assert (figures.repeated, figures.more_reasons) == (1, 0)
 
 
 async def test_a_journal_of_another_job_is_refused(tmp_path: Path) -> None:
     """The message says what differs."""
     path = tmp_path / "a.journal"
-    async with Journal(path, ABOUT):
-        pass
-    with pytest.raises(JournalError, match="store is 'hash' there and 'other' here"):
-        async with Journal(path, {**ABOUT, "store": "other"}):
-            pass
+    async with SQLiteJournal(path) as journal:
+        await begin(journal)
+    async with SQLiteJournal(path) as journal:
+        with pytest.raises(JournalMismatchError, match="store is 'hash' there and 'other' here"):
+            await begin(journal, store="other")
+        await begin(journal)
 
 
 async def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    """The second is told; after the first is gone it may."""
+    """The second is told who has it; after the first is gone it may."""
     path = tmp_path / "a.journal"
-    async with Journal(path, ABOUT):
-        with pytest.raises(JournalError, match="another process is running this job"):
-            async with Journal(path, ABOUT):
+    async with SQLiteJournal(path) as journal:
+        with pytest.raises(JournalError, match="in use by another process; wait for it, or stop it"):
+            async with SQLiteJournal(path):
                 pass
-    async with Journal(path, ABOUT):
+        await begin(journal)
+        assert read_status(path).running
+        with pytest.raises(JournalError, match=rf"in use by process {os.getpid()} on .*, since 20\d\d-.*; wait"):
+            async with SQLiteJournal(path):
+                pass
+    async with SQLiteJournal(path):
         pass
+    assert not read_status(path).running
 
 
 async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     """Whether to write or to read."""
     path = tmp_path / "a.journal"
     path.write_text("This is not a database, but long enough to look at. " * 40)
-    with pytest.raises(JournalError, match=r"cannot be used: .* Is it a journal"):
-        async with Journal(path, ABOUT):
+    with pytest.raises(JournalError, match=r"cannot be used: .* It is no journal"):
+        async with SQLiteJournal(path):
             pass
     with pytest.raises(JournalError, match="cannot be read as a journal"):
         read_status(path)
     with pytest.raises(JournalError, match="there is no journal"):
         list(read_outcomes(tmp_path / "none"))
-    with pytest.raises(JournalError, match="cannot be written"):
-        async with Journal(tmp_path / "no" / "folder", ABOUT):
+    with pytest.raises(JournalError, match="its folder exists"):
+        async with SQLiteJournal(tmp_path / "no" / "folder"):
             pass
 
 
-async def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    """Not even a table is added."""
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("PRAGMA application_id = 7", "a database of another program"),
+        ("PRAGMA user_version = 99", "made by a newer b2b-async .its schema is 99, this one knows 2.; upgrade"),
+        ("PRAGMA user_version = 1", "made by an older b2b-async"),
+    ],
+)
+async def test_other_databases_are_left_alone(tmp_path: Path, sql: str, text: str) -> None:
+    """Not a byte is changed, and reading is refused with the same words."""
     path = tmp_path / "other.db"
+    async with SQLiteJournal(path):
+        pass
     database = sqlite3.connect(path)
-    database.execute("CREATE TABLE theirs (x)")
+    database.execute(sql)
+    database.execute("PRAGMA journal_mode = DELETE")
     database.close()
-    with pytest.raises(JournalError, match="a database of another program"):
-        async with Journal(path, ABOUT):
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=text):
+        async with SQLiteJournal(path):
             pass
-    database = sqlite3.connect(path)
-    assert database.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
-    database.close()
+    with pytest.raises(JournalError, match=text):
+        read_status(path)
+
+    assert path.read_bytes() == before
 
 
 async def test_a_link_to_a_journal_has_its_lock(tmp_path: Path) -> None:
     """One file, one job."""
     (tmp_path / "link").symlink_to(tmp_path / "a.journal")
-    async with Journal(tmp_path / "a.journal", ABOUT):
+    async with SQLiteJournal(tmp_path / "a.journal"):
         with pytest.raises(JournalError, match="another process"):
-            async with Journal(tmp_path / "link", ABOUT):
+            async with SQLiteJournal(tmp_path / "link"):
                 pass
 
 
-async def test_an_item_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
-    """Its neighbours in the batch are written."""
-    async with Journal(tmp_path / "a.journal", ABOUT) as journal:
-        claims = [journal.claim("\ud800", 1), journal.claim("b", 2), journal.claim("c", 2**70)]
-        results = await asyncio.gather(*claims, return_exceptions=True)
-
-    assert [type(result) for result in results] == [JournalError, str, JournalError]
-    assert "cannot hold this item" in str(results[0])
-
-
 async def test_a_journal_that_is_not_open_says_so(tmp_path: Path) -> None:
-    """Nothing is acknowledged."""
-    journal = Journal(tmp_path / "a.journal", ABOUT)
+    """Nothing is acknowledged, neither before nor after."""
+    journal = SQLiteJournal(tmp_path / "a.journal")
     with pytest.raises(JournalError, match="is not open"):
-        await journal.claim("a", 1)
-    await journal.close()
+        await journal.take(1)
+    async with journal:
+        pass
+    with pytest.raises(JournalError, match="is not open"):
+        await journal.take(1)
 
 
-async def test_an_unwritable_disk_fails_every_write_of_the_batch(tmp_path: Path) -> None:
-    """And acknowledges none."""
-    async with Journal(tmp_path / "a.journal", ABOUT) as journal:
-        await journal.claim("a", 1)
-        assert journal._database is not None
-        pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
-        journal._database.execute(f"PRAGMA max_page_count = {pages}")
-        writes = [journal.claim("x" * 3000 + str(n), n) for n in range(5)]
-        results = await asyncio.gather(*writes, return_exceptions=True)
+async def test_a_full_disk_fails_the_whole_batch(journal: SQLiteJournal) -> None:
+    """It acknowledges none, counts none, and goes on when there is room."""
+    await add(journal, (1, "a"), read=1)
+    assert journal._database is not None
+    pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    writes = [add(journal, (n, "x" * 5000 + str(n)), read=n) for n in range(2, 7)]
+    results = await asyncio.gather(*writes, return_exceptions=True)
 
-        assert all(isinstance(result, JournalError) for result in results)
-        assert "Free the disk" in str(results[0])
-        journal._database.execute("PRAGMA max_page_count = 100000")
-        assert await journal.claim("a", 1) == "duplicate"
-        assert await journal.claim("b", 2) == "new"
+    assert all(isinstance(result, JournalError) for result in results)
+    assert "Free some space and run the job again: what was written is safe" in str(results[0])
+    assert journal.counts == Counts(pending=1)
+    journal._database.execute("PRAGMA max_page_count = 100000")
+    await add(journal, (2, "b"), read=2)
+    assert [task.key for task in await journal.take(9)] == ["a", "b"]
+
+
+async def test_a_mistake_in_one_call_fails_the_batch_and_no_other(journal: SQLiteJournal) -> None:
+    """Even one that SQLite does not know of."""
+    with pytest.raises(ZeroDivisionError):
+        await journal._do(lambda: 1 // 0)
+    await add(journal, (1, "a"))
+
+    assert journal.counts == Counts(pending=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("SQLITE_READONLY", "writable"), ("SQLITE_IOERR_FSYNC", "disk fails"), ("SQLITE_BUSY", "Another program")],
+)
+def test_what_to_do_about_it(tmp_path: Path, name: str, advice: str) -> None:
+    """Each fault of the file has its own advice."""
+    error = sqlite3.OperationalError("oops")
+    error.sqlite_errorname = name
+
+    assert advice in SQLiteJournal(tmp_path / "a.journal")._explain(error)
+    assert "Run the job again" in SQLiteJournal(tmp_path / "a.journal")._explain(sqlite3.ProgrammingError("oops"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users and their rights are others there")
+def test_a_journal_that_may_not_be_written() -> None:
+    """It is said before anything is sent; reading it goes on."""
+
+    async def make() -> None:
+        async with SQLiteJournal(path) as journal:
+            await begin(journal)
+
+    async def open_it() -> None:
+        async with SQLiteJournal(path):
+            raise AssertionError
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.journal"
+        asyncio.run(make())
+        path.chmod(0o444)
+        Path(folder).chmod(0o755)
+        root = os.geteuid() == 0
+        if root:  # whom no right stops
+            os.seteuid(65534)
+        try:
+            with pytest.raises(JournalError, match="cannot be used: .* writable"):
+                asyncio.run(open_it())
+            assert read_status(path).about == ABOUT
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+async def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
+    """What can be read of it is not thrown away."""
+    path = tmp_path / "a.journal"
+    async with SQLiteJournal(path) as journal:
+        await begin(journal)
+        await add(journal, *((n, f"key {n}") for n in range(1, 2001)))
+    damaged = bytearray(path.read_bytes())
+    damaged[4096 * 6 : 4096 * 40] = b"\x55" * 4096 * 34
+    path.write_bytes(damaged)
+    with pytest.raises(JournalError, match=r"malformed\. The file is damaged: put a copy in its place"):
+        async with SQLiteJournal(path) as journal:
+            await begin(journal)
+            await journal.take(2000)
+    with pytest.raises(JournalError, match="cannot be read as a journal: database disk image is malformed"):
+        list(read_items(path))
 
 
 async def test_a_cancelled_writer_has_still_written(tmp_path: Path) -> None:
     """The outcome is known; losing it because somebody stopped waiting would be a pity."""
     path = tmp_path / "a.journal"
-    async with Journal(path, ABOUT) as journal:
-        await journal.claim("a", 1)
-        writing = asyncio.ensure_future(journal.record(outcome_of("a")))
+    async with SQLiteJournal(path) as journal:
+        await begin(journal)
+        await add(journal, (1, "a"), (2, "b"))
+        tasks = await journal.take(2)
+        writing = [asyncio.ensure_future(journal.record(task, outcome_of(task))) for task in tasks]
         await asyncio.sleep(0)
-        writing.cancel()
+        writing[0].cancel()
         with pytest.raises(asyncio.CancelledError):
-            await writing
+            await writing[0]
+        await writing[1]
+        writing = [asyncio.ensure_future(add(journal, (n, str(n)))) for n in (3, 4)]
+        await asyncio.sleep(0)
 
-    assert [outcome.key for outcome in read_outcomes(path)] == ["a"]
+    assert [outcome.key for outcome in read_outcomes(path)] == ["a", "b"]
+    assert [key for _, key, _ in read_items(path)] == ["a", "b", "3", "4"]
+    assert all(done.done() for done in writing)
 
 
 def _write_until_killed(path: str, acknowledged: Any) -> None:
     async def write() -> None:
-        async with Journal(path, ABOUT) as journal:
+        async with SQLiteJournal(path) as journal:
+            await begin(journal)
             for n in range(10**6):
-                await journal.claim(str(n), n)
-                await journal.record(outcome_of(str(n), n))
+                await add(journal, (n, str(n)), read=n + 1)
+                (task,) = await journal.take(1)
+                await journal.leave(task, 1.0)
+                await journal.record(task, outcome_of(task))
                 acknowledged.send(n)
 
     asyncio.run(write())
 
 
 def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """Kill -9 in the middle; the lock is free afterwards."""
+    """Kill -9 in the middle; the lock is free afterwards, and the counts are those of the rows."""
     path = str(tmp_path / "a.journal")
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -204,20 +468,24 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path) ->
             break
     receiver.close()
 
-    kept = {outcome.position for outcome in read_outcomes(path)}
-    assert set(acknowledged) <= kept
+    kept = [outcome.position for outcome in read_outcomes(path)]
+    assert set(acknowledged) <= set(kept)
+    assert read_status(path).counts.succeeded == len(kept)
+    assert not read_status(path).running
 
-    async def again() -> str:
-        async with Journal(path, ABOUT) as journal:
-            return await journal.claim("0", 0)
+    async def again() -> Opened:
+        async with SQLiteJournal(path) as journal:
+            return await begin(journal)
 
-    assert asyncio.run(again()) == "succeeded"
+    assert asyncio.run(again()).counts.succeeded == len(kept)
 
 
-KEYS = st.sampled_from("abc")
+KEYS = st.sampled_from("abcdef")
 STEPS = st.lists(
-    st.tuples(st.just("claim"), KEYS)
-    | st.tuples(st.just("record"), KEYS, st.sampled_from(["succeeded", "failed", "unknown"]))
+    st.tuples(st.just("add"), st.lists(KEYS, min_size=1, max_size=4))
+    | st.tuples(st.just("take"), st.integers(1, 3))
+    | st.tuples(st.just("leave"), st.integers(0, 5))
+    | st.tuples(st.just("record"), st.integers(0, 5), st.sampled_from(["succeeded", "failed", "unknown", "passing"]))
     | st.tuples(st.just("reopen")),
     max_size=20,
 )
@@ -225,43 +493,82 @@ STEPS = st.lists(
 
 @settings(max_examples=60)
 @given(steps=STEPS)
-async def test_the_journal_is_a_map_with_a_memory_of_runs(
+async def test_the_journal_is_a_list_with_a_memory(
     steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Against a model of two dictionaries."""
+    """Against a model of a few lists: what is given, to be done again, and counted."""
     path = tmp_path_factory.mktemp("model") / "a.journal"
-    run, seen, ended = 1, dict[str, int](), dict[str, str]()
-    journal = await Journal(path, ABOUT).__aenter__()
+    keys: list[str] = []  # by position, from 0
+    ended: dict[int, str] = {}
+    left, given_out = set[int](), set[int]()
+    taken: list[Task] = []
+    journal = await SQLiteJournal(path).__aenter__()
+    await begin(journal)
+
+    def first(position: int) -> bool:
+        return keys.index(keys[position]) == position
+
+    def open_positions() -> list[int]:
+        settled = {position for position, status in ended.items() if status in {"succeeded", "failed"}}
+        return [n for n in range(len(keys)) if first(n) and n not in settled]
+
     for step in steps:
         match step:
-            case ("claim", key):
-                settled = ended.get(key) if ended.get(key) != "unknown" else None
-                expected = "duplicate" if seen.get(key) == run else settled or "new"
-                assert await journal.claim(key, 1) == expected
-                seen[key] = run
-            case ("record", key, status):
-                await journal.record(outcome_of(key, status=status))
-                if key in seen:
-                    ended[key] = status
-            case _:
+            case ("add", new):
+                start = len(keys)
+                keys += new
+                repeats = await add(journal, *((n, keys[n]) for n in range(start, len(keys))), read=len(keys))
+                assert [repeat.position for repeat in repeats] == [n for n in range(start, len(keys)) if not first(n)]
+            case ("take", most):
+                after = max(given_out, default=-1)
+                expected = [n for n in open_positions() if n > after][:most]
+                tasks = await journal.take(most)
+                assert [(task.position, task.left) for task in tasks] == [(n, n in left) for n in expected]
+                given_out.update(expected)
+                taken += tasks
+            case ("leave", number) if number < len(taken):
+                await journal.leave(taken[number], 1.0)
+                left.add(taken[number].position)
+            case ("record", number, status) if number < len(taken):
+                task = taken.pop(number)
+                final = status == "failed"
+                await journal.record(task, outcome_of(task, "failed" if status == "passing" else status, final=final))
+                ended[task.position] = status
+                left.discard(task.position)
+                if status == "unknown":
+                    left.add(task.position)
+            case ("reopen",):
                 await journal.close()
-                run += 1
-                journal = await Journal(path, ABOUT).__aenter__()
+                taken, given_out = [], set()
+                journal = await SQLiteJournal(path).__aenter__()
+                opened = await begin(journal)
+                assert opened.read == len(keys)
+            case _:
+                pass
+        statuses = list(ended.values())
+        assert journal.counts == Counts(
+            succeeded=statuses.count("succeeded"),
+            failed=statuses.count("failed") + statuses.count("passing"),
+            unknown=statuses.count("unknown"),
+            settled_failed=statuses.count("failed"),
+            duplicate=sum(not first(n) for n in range(len(keys))),
+            pending=sum(first(n) and n not in ended for n in range(len(keys))),
+        )
     await journal.close()
 
-    assert {outcome.key: outcome.status for outcome in read_outcomes(path)} == ended
+    assert {outcome.position: outcome.status for outcome in read_outcomes(path)} == {
+        position: "failed" if status == "passing" else status for position, status in ended.items()
+    }
 
 
-def test_a_journal_is_an_ordinary_database(tmp_path: Path) -> None:
+async def test_a_journal_is_an_ordinary_database(journal: SQLiteJournal) -> None:
     """Any SQLite tool reads it."""
-    path = tmp_path / "a.journal"
-
-    async def write() -> None:
-        async with Journal(path, ABOUT) as journal:
-            await journal.claim("a", 1)
-            await journal.record(outcome_of("a"))
-
-    asyncio.run(write())
-    database = sqlite3.connect(path)
-    assert database.execute("SELECT key, status, result FROM items").fetchall() == [("a", "succeeded", '{"total": 3}')]
+    await add(journal, (1, "a"))
+    (task,) = await journal.take(1)
+    await journal.record(task, outcome_of(task))
+    await journal.close()
+    database = sqlite3.connect(journal.path)
+    (row,) = database.execute("SELECT key, status, result FROM items").fetchall()
     database.close()
+
+    assert (row[0], row[1], json.loads(row[2])) == ("a", "succeeded", {"total": 3})

@@ -65,6 +65,9 @@ def sandbox(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "customers.csv").write_text("customer_id\n1001\n1002\n9999\n")
+    store.add_order(Order("9002", 1095, Decimal(1)))
+    columns = "company_id,customer_id,order_id,total_inc_tax,po_number"
+    (tmp_path / "orders.csv").write_text(f"{columns}\n10,1095,9002,1.50,PO 7\n")
     return sandbox
 
 
@@ -75,8 +78,8 @@ def test_every_block_has_its_test() -> None:
         ("Two commands", "sh"),
         ("Two commands", "sh"),
         ("One call in an async service", "python"),
-        ("A bulk job from a CSV", "sh"),
-        ("A bulk job from a CSV", "python"),
+        ("A bulk job", "sh"),
+        ("A bulk job", "python"),
         ("Several processes, one quota", "python"),
         ("A middleware of your own", "python"),
         ("Errors to catch", "python"),
@@ -145,25 +148,28 @@ async def test_the_service(b2b_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     assert answers[2][1]["outcome"] == "not_sent"
 
 
-def test_the_bulk_commands(sandbox: Sandbox) -> None:
+def test_the_bulk_commands(sandbox: Sandbox, tmp_path: Path) -> None:
     """Line by line, as a user types them."""
     outputs = []
-    for line in code_under("A bulk job from a CSV", "sh").splitlines():
+    for line in code_under("A bulk job", "sh").splitlines():
         done = subprocess.run(line.split(), capture_output=True, text=True, check=False)
         outputs.append((done.returncode, done.stdout + done.stderr))
 
-    assert [status for status, _ in outputs] == [0, 0, 1, 0, 0]
+    assert [status for status, _ in outputs] == [0, 0, 1, 0, 0, 0, 1, 0, 0]
     assert "is accepted" in outputs[0][1]
     assert "rows 3; duplicates 0; sent 0" in outputs[1][1]
     assert "failed: 1" in outputs[3][1]
     assert "9999,4,failed" in outputs[4][1]
-    assert len(sandbox.requests) == 5
+    assert "9999" in (tmp_path / "report.html").read_text()
+    assert len(sandbox.requests) == 2 + 3 + 1 + 2 + 20 + 1
+    assert [entry.subject for entry in sandbox.ledger[5:6]] == ["customer 9999"]
+    assert next(iter(tmp_path.glob("customers.csv-failed-*.journal")))
 
 
 @pytest.mark.usefixtures("sandbox")
 def test_the_bulk_job_in_python(capsys: pytest.CaptureFixture[str]) -> None:
     """It prints each outcome and a summary."""
-    exec(code_under("A bulk job from a CSV"), {})  # noqa: S102 -- the README's own code
+    exec(code_under("A bulk job"), {})  # noqa: S102 -- the README's own code
 
     assert capsys.readouterr().out.endswith("2 succeeded, 1 failed, 0 unknown\n")
 

@@ -1,22 +1,42 @@
 """Many calls as one job: lazily pulled, bounded, journalled, resumable."""
 
-from b2b_async.bulk.job import ASSIGN, BulkJob, JobKind
-from b2b_async.bulk.journal import Journal, JournalError
+from b2b_async.bulk.job import BulkJob, JobProgress
+from b2b_async.bulk.journal import Counts, Entry, Journal, JournalError, JournalMismatchError, NoJournal, Opened, Task
+from b2b_async.bulk.kinds import ASSIGN, CREATE_ORDERS, JobKind, OrderRow
 from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary, Skipped
-from b2b_async.bulk.sources import Row, SourceError, read_customer_ids
+from b2b_async.bulk.page import write_page
+from b2b_async.bulk.results import JournalStatus, read_outcomes, read_status
+from b2b_async.bulk.sources import ORDER_COLUMNS, Row, SourceError, read_customer_ids, read_order_rows
+from b2b_async.bulk.sqlite import SQLiteJournal
 
 __all__ = [
     "ASSIGN",
+    "CREATE_ORDERS",
+    "ORDER_COLUMNS",
     "BulkJob",
+    "Counts",
+    "Entry",
     "Failure",
     "Item",
     "ItemOutcome",
     "JobKind",
+    "JobProgress",
     "JobSummary",
     "Journal",
     "JournalError",
+    "JournalMismatchError",
+    "JournalStatus",
+    "NoJournal",
+    "Opened",
+    "OrderRow",
     "Row",
+    "SQLiteJournal",
     "Skipped",
     "SourceError",
+    "Task",
     "read_customer_ids",
+    "read_order_rows",
+    "read_outcomes",
+    "read_status",
+    "write_page",
 ]

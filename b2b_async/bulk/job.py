@@ -1,89 +1,101 @@
-"""A bulk job: workers on one iterator, each item through one endpoint function, each outcome to the journal first."""
+"""A bulk job: items from anywhere, each through one endpoint function, each outcome to the journal first."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
 from collections import Counter
-from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary, Skipped
-from b2b_async.errors import (
-    AuthenticationError,
-    B2BError,
-    ConfigurationError,
-    InvalidArgumentError,
-    PermissionDeniedError,
-)
-from b2b_async.v3 import orders
+from b2b_async.bulk.journal import JournalError, NoJournal, Opened
+from b2b_async.bulk.kinds import ASSIGN
+from b2b_async.bulk.loader import Loader
+from b2b_async.bulk.outcome import JobSummary
+from b2b_async.bulk.runner import Runner
+from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 
-    from b2b_async._messages import Request, Response
-    from b2b_async._pipeline import Handler
     from b2b_async.bulk.journal import Journal
-    from b2b_async.bulk.outcome import Status
+    from b2b_async.bulk.kinds import JobKind
+    from b2b_async.bulk.outcome import ItemOutcome, Skipped
     from b2b_async.client import Client
+    from b2b_async.quota import QuotaSnapshot
 
 
-_TOO_MANY_REQUESTS = 429
-_PASSING = frozenset({_TOO_MANY_REQUESTS, 503})
-"""Statuses that say "not now", which another run may meet at a better time."""
+_ENOUGH, _LONG_ENOUGH = 10, 5.0
+"""Items and seconds from which on the rate so far says something."""
 
 
-@attrs.frozen
-class JobKind:
-    """What a job does with each item."""
+@attrs.frozen(kw_only=True)
+class JobProgress:
+    """How far a job is at one moment."""
 
-    name: str
-    """Its name, in the journal and on the command line."""
-    run: Callable[[Client, Any], Awaitable[Mapping[str, Any]]]
-    """Does one item and gives its result as plain values."""
-    key: Callable[[Any], str] = str
-    """What an item is known by; two items with the same key are one."""
-
-
-async def _assign(client: Client, customer_id: int) -> Mapping[str, Any]:
-    assigned = await orders.assign_customer_orders(client, customer_id)
-    return {"total": assigned.total}
-
-
-ASSIGN = JobKind("assign", _assign)
-"""v3 Assign Customer Orders to Company, for each customer id."""
+    done: int
+    """Items that this run has done, or need not do."""
+    total: int | None
+    """How many there are, if that is known."""
+    failures: int
+    """Items that failed in this run, or are unknown."""
+    under_way: int
+    """Items that have left for the server and have no outcome yet."""
+    seconds: float
+    """How long this run has taken so far."""
+    left: float | None
+    """How many seconds it will still take: as the quota allows, or as the items went so far, if that is slower."""
 
 
 class BulkJob:
     """One run over many items.
 
-    Items are pulled one by one as workers get free, so memory does not grow with their number.
-    The calls wait for quota as long as it takes, and behind the client's interactive calls.
+    Items are pulled as they are needed, so memory does not grow with their number. The calls wait for quota as long
+    as it takes, and behind the client's interactive calls.
 
     Args:
         client: The client; its limiter decides the speed.
-        items: What to do, from any iterable or async iterable: customer ids, or ``Item`` to keep a position.
-        journal: Where outcomes are kept, opened; what it has as settled is skipped.
+        items: What to do, from any iterable or async iterable: what the kind takes, or ``Item`` to say where in the
+            input it stood. Another run of the job must get the same items from the beginning, or more of them;
+            None for those that the journal has.
+        journal: Where items and outcomes are kept, opened; None for nowhere.
         kind: What to do with each.
-        concurrency: Items under way at once, at most; no more than the client has connections.
+        concurrency: Items under way at once, at most; None for as many as the client has connections.
+            Within that, the job takes as many as keep the quota busy.
+        preload: Read all items into the journal before the first is done, for an input that does not come twice:
+            another run then needs none.
+        total: How many items there will be, for those who watch; None if nobody knows.
+        about: What else makes this job what it is; a journal of a job with other facts is refused. No secrets.
+        max_failures: Stop once so many items of this run have failed or are unknown; None for any number.
+        resend_if_absent: What to do with an item of a kind that must not be done twice, if an earlier run sent it and
+            did not learn its end, and look-ups more than a minute apart do not show it: send it again, or leave
+            it unknown.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used.
     """
 
     def __init__(
         self,
         client: Client,
-        items: Iterable[Any] | AsyncIterable[Any],
+        items: Iterable[Any] | AsyncIterable[Any] | None,
         *,
-        journal: Journal,
+        journal: Journal | None,
         kind: JobKind = ASSIGN,
-        concurrency: int = 32,
+        concurrency: int | None = None,
+        preload: bool = False,
+        total: int | None = None,
+        about: Mapping[str, str] | None = None,
+        max_failures: int | None = None,
+        resend_if_absent: bool = False,
     ) -> None:
         """Check the arguments without pulling anything."""
-        if isinstance(concurrency, bool) or concurrency < 1:
-            message = f"concurrency must be at least 1, not {concurrency!r}"
-            raise InvalidArgumentError(message)
-        if concurrency > client.connections:
+        for name, number in (("concurrency", concurrency), ("max_failures", max_failures)):
+            if number is not None and (isinstance(number, bool) or number < 1):
+                message = f"{name} must be at least 1, not {number!r}"
+                raise InvalidArgumentError(message)
+        if concurrency is not None and concurrency > client.connections:
             message = (
                 f"concurrency {concurrency} is more than the {client.connections} connections of the client: "
                 "calls would wait for a connection while they hold a slot of the quota; pass Client(connections=...)"
@@ -91,166 +103,145 @@ class BulkJob:
             raise InvalidArgumentError(message)
         self._client = client
         self._items = items
-        self._journal = journal
+        self._journal = NoJournal() if journal is None else journal
         self._kind = kind
-        self._concurrency = concurrency
-        self._pulling = asyncio.Lock()
-        self._workers: list[_Worker] = []
-        self._counts: Counter[str] = Counter()
-        self._stopping = self._ended = False
-        self._open = 0  # items that were taken and have no outcome yet
-        self._fatal: B2BError | None = None
+        self._concurrency = concurrency or client.connections
+        self._preload = preload
+        self._total = total
+        self._facts = dict(about or {})
+        self._max_failures = max_failures
+        self._resend_if_absent = resend_if_absent
+        self._runner: Runner | None = None
+        self._stopped: str | None = None
+        self._started: float | None = None
+        self._opened = Opened()
+        self._loader: Loader | None = None
 
-    def stop(self) -> None:
-        """Take no more items; what has left for the server finishes, what still waits for quota is given up."""
-        self._stopping = True
-        for worker in self._workers:
-            worker.stop()
-
-    async def run(self, on_outcome: Callable[[ItemOutcome | Skipped], None] | None = None) -> JobSummary:
-        """Do all items.
+    def stop(self, reason: str = "stop() was called") -> None:
+        """Take no more items; what has left for the server finishes, what still waits for quota is given up.
 
         Args:
-            on_outcome: Called with each outcome once it is in the journal, and with a ``Skipped`` for each
-                item that needs nothing: a duplicate, or one that an earlier run settled.
+            reason: Why, for the summary and the journal.
+        """
+        self._stopped = self._stopped or reason
+        if self._runner is not None:
+            self._runner.stop(reason)
+
+    @property
+    def progress(self) -> JobProgress:
+        """How far the job is. Must be read inside the running event loop."""
+        counts = Counter[str]() if self._runner is None else self._runner.counts
+        seconds = 0.0 if self._started is None else asyncio.get_running_loop().time() - self._started
+        before, conflicts = self._opened.counts, 0 if self._loader is None else self._loader.conflicts
+        sent = counts["succeeded"] + counts["failed"] + counts["unknown"]
+        done = before.succeeded + before.settled_failed + self._journal.counts.duplicate + conflicts + sent
+        return JobProgress(
+            done=done,
+            total=self._total,
+            failures=counts["failed"] + counts["unknown"] + conflicts,
+            under_way=0 if self._runner is None else self._runner.under_way,
+            seconds=seconds,
+            left=None if self._total is None else seconds_left(self._total - done, sent, seconds, self._client.quota),
+        )
+
+    async def run(self, on_outcome: Callable[[ItemOutcome | Skipped], None] | None = None) -> JobSummary:
+        """Do all items that are not done yet.
+
+        Args:
+            on_outcome: Called with each outcome once it is in the journal, and with a ``Skipped`` for each duplicate.
+                If it raises, the job stops and raises that.
 
         Returns:
-            What became of the run. ``stopped`` and ``fatal`` say whether it ended early.
+            What became of the run. ``stopped``, ``reason`` and ``fatal`` say whether it ended early.
 
         Raises:
+            JournalMismatchError: the journal is that of another job or input; nothing was sent.
             JournalError: the journal cannot be written; what was acknowledged is safe.
+            InvalidArgumentError: an item cannot be written down, or stands at no greater position than the one before.
         """
-        loop = asyncio.get_running_loop()
-        started, before = loop.time(), self._client.quota
         report = on_outcome or _ignore
-        source = self._numbered()
+        self._loader = loader = Loader(self._items, self._kind, self._journal, report)
+        books = self._client.quota
+        self._started = asyncio.get_running_loop().time()
+        how = "broken off"
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._concurrency):
-                    worker = _Worker(self._client)
-                    self._workers.append(worker)
-                    worker.task = group.create_task(self._work(worker, source, report))
-        except ExceptionGroup as failures:
-            # Workers fail together and for one reason: the disk is full, the callback is broken.
-            raise failures.exceptions[0] from None
+            opened = await self._journal.begin(self._about(), total=self._total, quota=(books.limit, books.window))
+            self._opened = opened = await self._load(loader, opened)
+            self._runner = Runner(
+                self._client,
+                self._kind,
+                self._journal,
+                fetch=loader.next,
+                report=report,
+                concurrency=self._concurrency,
+                max_failures=self._max_failures,
+                resend_if_absent=self._resend_if_absent,
+            )
+            if self._stopped is None:
+                await self._runner.run()
+            how = "finished" if self._runner.finished else self._runner.reason or self._stopped or how
+        except asyncio.CancelledError:
+            how = "cancelled"
+            raise
         finally:
-            await source.aclose()
-        after = self._client.quota
+            await loader.aclose()
+            with contextlib.suppress(JournalError):  # a run without an end is told as one; no outcome hangs on it
+                await self._journal.end(how)
+        return self._summary(self._runner, loader, opened, books)
+
+    def _about(self) -> dict[str, str]:
+        return {"job": self._kind.name, **identity(self._client), **self._facts}
+
+    async def _load(self, loader: Loader, opened: Opened) -> Opened:
+        """Bring the input to where the journal is, or all of it into the journal; give what the journal holds then."""
+        if not self._preload or opened.complete or loader.exhausted:
+            await loader.skip(opened)
+            return opened
+        await self._journal.clear()  # what an earlier run had read of an input that does not come twice
+        while await loader.load():
+            await asyncio.sleep(0)  # others may call meanwhile
+            if self._stopped is not None:
+                return Opened()
+        await self._journal.complete()
+        self._total = loader.read
+        return Opened()
+
+    def _summary(self, runner: Runner, loader: Loader, opened: Opened, before: QuotaSnapshot) -> JobSummary:
+        after, ended = self._client.quota, self._journal.counts
         return JobSummary(
-            succeeded=self._counts["succeeded"],
-            failed=self._counts["failed"],
-            unknown=self._counts["unknown"],
-            skipped=self._counts["skipped succeeded"] + self._counts["skipped failed"],
-            skipped_failed=self._counts["skipped failed"],
-            duplicates=self._counts["skipped duplicate"],
+            succeeded=runner.counts["succeeded"],
+            failed=runner.counts["failed"] + loader.conflicts,
+            unknown=runner.counts["unknown"],
+            skipped=opened.counts.succeeded + opened.counts.settled_failed,
+            skipped_failed=opened.counts.settled_failed,
+            duplicates=ended.duplicate,
+            repeated=runner.counts["repeated"],
+            reconciled=runner.counts["reconciled"],
+            pending=ended.pending,
             requests=after.requests - before.requests,
             refused=after.refused - before.refused,
-            seconds=loop.time() - started,
-            stopped=not self._ended or self._open > 0,
-            fatal=None if self._fatal is None else str(self._fatal),
+            seconds=asyncio.get_running_loop().time() - cast("float", self._started),
+            stopped=not runner.finished,
+            reason=None if runner.finished else runner.reason or self._stopped,
+            fatal=None if runner.fatal is None else str(runner.fatal),
         )
 
-    async def _numbered(self) -> AsyncGenerator[Item]:
-        position = 0
-        if isinstance(self._items, AsyncIterable):
-            async for value in self._items:
-                position += 1
-                yield value if isinstance(value, Item) else Item(position, value)
-        else:
-            for value in self._items:
-                position += 1
-                yield value if isinstance(value, Item) else Item(position, value)
-        self._ended = True
 
-    async def _work(
-        self, worker: _Worker, source: AsyncGenerator[Item], report: Callable[[ItemOutcome | Skipped], None]
-    ) -> None:
-        while not self._stopping:
-            async with self._pulling:
-                item = await anext(source, None)
-                if item is None:
-                    return
-                key = self._kind.key(item.value)
-                claim = await self._journal.claim(key, item.position)
-            if claim != "new":
-                self._counts[f"skipped {claim}"] += 1
-                report(Skipped(key=key, position=item.position, reason=claim))
-                continue
-            self._open += 1
-            outcome = await worker.do(key, item, self._kind)
-            if isinstance(outcome, B2BError):
-                self._fatal = self._fatal or outcome
-                self.stop()
-                return
-            # Into the journal before anybody hears of it.
-            await self._journal.record(outcome)
-            worker.sent = False
-            self._open -= 1
-            self._counts[outcome.status] += 1
-            report(outcome)
+def identity(client: Client) -> dict[str, str]:
+    """Say which store of which server a client works on."""
+    store = client.credentials.store_hash or f"of legacy token {client.credentials.fingerprint()}"
+    return {"server": client.base_url, "store": store}
 
 
-class _Worker:
-    """Does one item at a time, and knows whether it has left for the server."""
+def seconds_left(items: int, done: int, seconds: float, quota: QuotaSnapshot) -> float:
+    """Estimate how long *items* take, of which *done* took *seconds*.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client.with_options(lane="bulk", per_attempt=[self._leave])
-        self.sent = False
-        self.attempts = 0
-        self.task: asyncio.Task[None] | None = None
-
-    def stop(self) -> None:
-        """Give up waiting, unless an item is under way or its outcome is being written."""
-        if self.task is not None and not self.sent:
-            self.task.cancel()
-
-    async def do(self, key: str, item: Item, kind: JobKind) -> ItemOutcome | B2BError:
-        """Do one item; an error that no other item can escape comes back as itself."""
-        started, self.attempts = time.time(), 0
-        result: Mapping[str, Any] | None = None
-        failure: Failure | None = None
-        status: Status = "succeeded"
-        try:
-            result = await kind.run(self._client, item.value)
-        except InvalidArgumentError as error:
-            status, failure = "failed", _failure(error)
-        except (AuthenticationError, PermissionDeniedError, ConfigurationError) as error:
-            return error
-        except B2BError as error:
-            status = "failed" if error.outcome in {"not_sent", "rejected"} else "unknown"
-            failure = _failure(error)
-        self.sent = True  # it may have been refused before it left; either way it is now to be written down
-        return ItemOutcome(
-            key=key,
-            position=item.position,
-            status=status,
-            result=result,
-            failure=failure,
-            attempts=self.attempts,
-            started=started,
-            finished=time.time(),
-        )
-
-    async def _leave(self, request: Request, handler: Handler) -> Response:
-        """Note, as the last middleware before the wire, that an attempt leaves."""
-        self.sent = True
-        self.attempts += 1
-        response = await handler(request)
-        # A refused request is not under way any more; it waits for quota like one that never left.
-        self.sent = response.status != _TOO_MANY_REQUESTS
-        return response
-
-
-def _failure(error: B2BError) -> Failure:
-    return Failure(
-        error=type(error).__name__,
-        text=str(error),
-        outcome=error.outcome,
-        status=error.status,
-        code=error.code,
-        message=error.message,
-        request_id=error.request_id,
-        final=isinstance(error, InvalidArgumentError) or (error.outcome == "rejected" and error.status not in _PASSING),
+    A job begins with what the quota has free and is soon held back by it, so its rate so far says little.
+    """
+    return max(
+        max(0, items - quota.left) * quota.window / max(1, quota.limit - quota.foreign),
+        *(max(0, items - books.limit + books.used) * books.window / books.limit for books in quota.endpoints),
+        items * seconds / done if done >= _ENOUGH and seconds >= _LONG_ENOUGH else 0.0,
     )
 
 

@@ -18,9 +18,11 @@ class Item:
     """One thing to do, and where in the input it stood."""
 
     position: int
-    """Its line in a file, or its number in an iterable, counted from 1."""
+    """Its line in a file, or its number in an iterable, counted from 1; each is greater than the one before."""
     value: Any
     """What the job's kind takes: for an assignment, a customer id."""
+    left: bool = False
+    """Another job may have sent it: where doing it twice matters, it is looked up before it is sent."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,28 +57,39 @@ class ItemOutcome:
     """Where in the input it stood."""
     status: Status
     """How it ended."""
+    value: Any = None
+    """The item itself, as plain JSON values."""
     result: Mapping[str, Any] | None = None
     """What the endpoint answered, if it succeeded."""
     failure: Failure | None = None
     """Why it did not succeed."""
     attempts: int = 1
-    """How many attempts it took."""
-    started: float
-    """Unix time in seconds at which it was taken."""
+    """How many attempts this run made, look-ups not counted."""
+    repeated: bool = False
+    """An earlier run may have done it already, and this one sent it again."""
+    sent: float | None = None
+    """Unix time in seconds at which this run first tried to send it; None if it did not."""
+    seconds: float | None = None
+    """How long it took from then on, on a clock that nobody sets."""
     finished: float
     """Unix time in seconds at which its outcome was known."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether no run does it again: it succeeded, or failed for good."""
+        return self.failure is None or (self.status == "failed" and self.failure.final)
 
 
 @attrs.frozen(kw_only=True)
 class Skipped:
-    """An item that needed nothing."""
+    """A duplicate: it needs nothing, because the item that it repeats is done."""
 
     key: str
     """What the item is known by."""
     position: int
     """Where in the input it stood."""
-    reason: Literal["succeeded", "failed", "duplicate"]
-    """An earlier run had settled it so, or it stood in the input before."""
+    first: int
+    """Where the item that it repeats stood."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,11 +103,17 @@ class JobSummary:
     unknown: int
     """Items of which nobody knows whether they were done."""
     skipped: int
-    """Items that an earlier run had settled, those that it could not do included."""
+    """Items that earlier runs had settled, those that they could not do included."""
     skipped_failed: int
     """Those of them that the server had refused for good."""
     duplicates: int
     """Items that stood in the input before, and were done once."""
+    repeated: int
+    """Items of this run that an earlier one may have done already, and that were sent again."""
+    reconciled: int
+    """Items of this run that were not sent, or not again, because a look-up showed them done."""
+    pending: int
+    """Items that were read and have no outcome: the next run does them."""
     requests: int
     """Requests that left during this run, all those of the client's limiter."""
     refused: int
@@ -103,10 +122,12 @@ class JobSummary:
     """How long the run took."""
     stopped: bool
     """It ended before the input did."""
+    reason: str | None
+    """Why, if it did."""
     fatal: str | None
     """The error that no other item could have escaped: credentials, configuration."""
 
     @property
     def total(self) -> int:
-        """Items that were looked at."""
+        """Items that have an outcome or need none."""
         return self.succeeded + self.failed + self.unknown + self.skipped + self.duplicates

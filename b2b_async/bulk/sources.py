@@ -6,20 +6,38 @@ import contextlib
 import csv
 import itertools
 import json
+import re
 import reprlib
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 import attrs
 
+from b2b_async import _arguments as arguments
+from b2b_async.bulk.kinds import OrderRow
 from b2b_async.bulk.outcome import Item
+from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+ORDER_COLUMNS = ("company_id", "customer_id", "order_id", "total_inc_tax", "po_number")
+"""What a row of orders has."""
+_OPTIONAL = "po_number"
+_AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 _LONGEST_LINE = 1_000_000
+_NOWHERE = _LONGEST_LINE
 _MOST_DIGITS = 18
 _SHOWN = 500
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Python's parser takes NaN and Infinity; JSON does not have them."""
+    raise ValueError(name)
+
+
+_decode = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant).decode
 
 
 class SourceError(Exception):
@@ -31,7 +49,7 @@ class Row:
     """One line of the input: an item, or what is wrong with it."""
 
     item: Item | None
-    """The customer id and its line."""
+    """What was read, and its line."""
     problem: str | None = None
     """File, line and cause."""
 
@@ -54,6 +72,71 @@ def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: st
         SourceError: the file cannot be read, is empty, or lacks the column.
     """
     name = name or str(path)
+    for line, (value,) in _read(path, name, [column]):
+        number = _customer_id(value)
+        if number is None:
+            shown = reprlib.repr(value)
+            yield Row(None, f"{name}, line {line}: {shown} is not a customer id (a positive whole number)")
+        else:
+            yield Row(Item(line, number))
+
+
+def read_order_rows(
+    path: Path | str, columns: Mapping[str, str] | None = None, *, name: str | None = None
+) -> Iterator[Row]:
+    """Read orders to register lazily from a CSV or JSONL file.
+
+    CSV has a header line, JSONL an object on each line, with company_id, customer_id, order_id, total_inc_tax and,
+    if there is one, po_number. Amounts have digits and a point only. Blank lines are passed over.
+
+    Args:
+        path: The file.
+        columns: Other names of the columns, by the names above.
+        name: What to call the file in messages; its path if None.
+
+    Yields:
+        A row for each line, good or bad; its item holds an ``OrderRow``.
+
+    Raises:
+        SourceError: the file cannot be read, is empty, or lacks a column.
+    """
+    name = name or str(path)
+    names = {column: (columns or {}).get(column, column) for column in ORDER_COLUMNS}
+    required = [names[column] for column in ORDER_COLUMNS if column != _OPTIONAL]
+    for line, values in _read(path, name, list(names.values()), required):
+        try:
+            yield Row(Item(line, _order_row(dict(zip(names, values, strict=True)))))
+        except InvalidArgumentError as error:
+            yield Row(None, f"{name}, line {line}: {error}")
+
+
+def _order_row(values: dict[str, object]) -> OrderRow:
+    """Check the values of one row as the call itself would."""
+    for column in ("company_id", "customer_id"):
+        arguments.path_id(values[column], column)
+    order_id, po_number = values["order_id"], values[_OPTIONAL]
+    if isinstance(order_id, int) and not isinstance(order_id, bool):
+        order_id = str(order_id)
+    arguments.path_id(order_id, "order_id")  # a look-up has it in its path
+    amount = values["total_inc_tax"]
+    if isinstance(amount, str):
+        if not _AMOUNT.fullmatch(amount):
+            message = f"total_inc_tax must be digits with a point, such as 259.99, not {reprlib.repr(amount)}"
+            raise InvalidArgumentError(message)
+        amount = Decimal(amount)
+    return OrderRow(
+        company_id=str(values["company_id"]),
+        customer_id=str(values["customer_id"]),
+        order_id=str(order_id),
+        total_inc_tax=arguments.money(amount, "total_inc_tax"),
+        po_number=None if po_number in {None, ""} else arguments.text(po_number, _OPTIONAL),
+    )
+
+
+def _read(
+    path: Path | str, name: str, columns: Sequence[str], required: Sequence[str] | None = None
+) -> Iterator[tuple[int, Sequence[object]]]:
+    """Give the line and the values of *columns* of each record; None for those that are not there."""
     with contextlib.ExitStack() as stack:
         try:
             # utf-8-sig drops the mark that spreadsheets put at the start.
@@ -63,14 +146,10 @@ def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: st
             raise SourceError(message) from None
         lines = _Lines(file, name)
         first = lines.first()
-        values = _jsonl(lines, first, column) if first.lstrip()[:1] in {"{", "["} else _csv(lines, first, column)
-        for line, value in values:
-            number = _customer_id(value)
-            if number is None:
-                shown = reprlib.repr(value)
-                yield Row(None, f"{name}, line {line}: {shown} is not a customer id (a positive whole number)")
-            else:
-                yield Row(Item(line, number))
+        if first.lstrip()[:1] in {"{", "["}:
+            yield from _jsonl(lines, first, columns)
+        else:
+            yield from _csv(lines, first, columns, columns if required is None else required)
 
 
 class _Lines:
@@ -108,21 +187,25 @@ class _Lines:
         return line
 
 
-def _csv(lines: _Lines, first: str, column: str) -> Iterator[tuple[int, object]]:
+def _csv(
+    lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str]
+) -> Iterator[tuple[int, Sequence[object]]]:
     # csv takes any iterator of lines, quoted line breaks included; strict, it refuses a quote that is never closed.
     records = _records(lines, csv.reader(itertools.chain([first], lines), strict=True))
     line, header = next(records)
-    if column in header:
-        place = header.index(column)
-    elif len(header) == 1 and _customer_id(header[0]) is not None:
-        place = 0
-        yield line, header[0]
+    missing = [column for column in required if column not in header]
+    if not missing:
+        places = [header.index(column) if column in header else _NOWHERE for column in columns]
+    elif len(columns) == 1 and len(header) == 1 and _customer_id(header[0]) is not None:
+        places = [0]
+        yield line, header
     else:
-        message = f"{lines.name}, line {line}: there is no column {column!r}; there are {', '.join(header)[:_SHOWN]}"
+        there = f"there are {', '.join(header)[:_SHOWN]}"
+        message = f"{lines.name}, line {line}: there is no column {' and no column '.join(map(repr, missing))}; {there}"
         raise SourceError(message)
     for line, record in records:
         if any(record):
-            yield line, record[place] if place < len(record) else None
+            yield line, [record[place] if place < len(record) else None for place in places]
 
 
 def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -140,20 +223,29 @@ def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[tuple[int, 
         begun = lines.number + 1
 
 
-def _jsonl(lines: _Lines, first: str, column: str) -> Iterator[tuple[int, object]]:
+def _jsonl(lines: _Lines, first: str, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[object]]]:
     line: str | None = first
     while line is not None:
         if line.strip():
-            yield lines.number, _json_value(line, column)
+            yield lines.number, _json_values(line, columns)
         line = next(lines, None)
 
 
-def _json_value(line: str, column: str) -> object:
+def _json_values(line: str, columns: Sequence[str]) -> Sequence[object]:
+    value = _json_value(line)
+    if isinstance(value, dict):
+        record = cast("dict[str, object]", value)
+        if len(columns) > 1 or columns[0] in record:
+            return [record.get(column) for column in columns]
+    whole: list[object] = [value]
+    return whole * len(columns)  # is then told to be none of what was looked for
+
+
+def _json_value(line: str) -> object:
     try:
-        value: object = json.loads(line)
-    except (ValueError, RecursionError):
+        return cast("object", _decode(line))
+    except (ValueError, RecursionError, ArithmeticError):
         return line.strip()
-    return cast("dict[str, Any]", value).get(column, value) if isinstance(value, dict) else value
 
 
 def _customer_id(value: object) -> int | None:

@@ -12,8 +12,9 @@ from b2b_async import __version__
 from b2b_async.cli.assign import assign
 from b2b_async.cli.check import check
 from b2b_async.cli.common import Exit
+from b2b_async.cli.create_orders import create_orders
 from b2b_async.cli.demo import demo
-from b2b_async.cli.journals import export, status
+from b2b_async.cli.journals import export, report, status
 from b2b_async.cli.sandbox import sandbox
 
 
@@ -42,5 +43,5 @@ def commands() -> None:
     """
 
 
-for command in (demo, assign, check, status, export, sandbox):
+for command in (demo, assign, create_orders, check, status, export, report, sandbox):
     commands.add_command(command)

@@ -16,10 +16,9 @@ from rich.console import Console
 
 from b2b_async._config import Credentials
 from b2b_async._limiter import RateLimiter
-from b2b_async.bulk import BulkJob, Journal
-from b2b_async.bulk.journal import read_outcomes
+from b2b_async.bulk import BulkJob, SQLiteJournal, read_outcomes
 from b2b_async.cli.common import Exit, finish, json_option
-from b2b_async.cli.screen import JobProgress, summary_table
+from b2b_async.cli.screen import Screen, summary_table
 from b2b_async.client import Client
 from b2b_async.quota import Quota
 from b2b_async.sandbox import Sandbox, Store
@@ -71,10 +70,10 @@ async def _run() -> tuple[JobSummary, list[ItemOutcome], Store]:
                 base_url=sandbox.url,
                 limiter=RateLimiter(_QUOTA),
             ) as client,
-            Journal(Path(folder) / "demo.journal", {"job": "demo"}) as journal,
+            SQLiteJournal(Path(folder) / "demo.journal") as journal,
         ):
-            job = BulkJob(client, store.users, journal=journal)
-            with JobProgress(client, len(store.users)) as progress:
-                summary = await job.run(progress)
+            job = BulkJob(client, store.users, journal=journal, total=len(store.users))
+            async with Screen(client, job) as screen:
+                summary = await job.run(screen)
             outcomes = list(read_outcomes(journal.path))
     return summary, outcomes, store

@@ -1,20 +1,30 @@
-"""``b2b-async status`` and ``export``: what a journal holds."""
+"""``b2b-async status``, ``export`` and ``report``: what a journal holds."""
 
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import attrs
 import click
 
-from b2b_async.bulk import JournalError
-from b2b_async.bulk.journal import read_outcomes, read_status
+from b2b_async.bulk import JournalError, read_outcomes, read_status
+from b2b_async.bulk.page import write_page
 from b2b_async.bulk.report import write_csv, write_jsonl
 from b2b_async.cli.common import Exit, finish, json_option, refuse
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from b2b_async.bulk import JournalStatus
+
+_JOURNAL = click.argument("journal", type=click.Path(path_type=Path))
+
 
 @click.command()
-@click.argument("journal", type=click.Path(path_type=Path))
+@_JOURNAL
 @json_option
 def status(*, journal: Path, as_json: bool) -> None:
     """Say what JOURNAL holds, also while its job runs."""
@@ -23,20 +33,49 @@ def status(*, journal: Path, as_json: bool) -> None:
     except JournalError as error:
         refuse("status", Exit.USAGE, [str(error)], as_json=as_json)
     if not as_json:
-        for name, value in {**found.about, **found.counts}.items():
-            click.echo(f"{name}: {value}")
-    finish("status", Exit.DONE, {"about": found.about, "counts": found.counts}, as_json=as_json)
+        for line in _lines(found):
+            click.echo(line)
+    finish("status", Exit.DONE, attrs.asdict(found), as_json=as_json)
+
+
+def _lines(found: JournalStatus) -> Iterator[str]:
+    counts = found.counts
+    yield from (f"{name}: {value}" for name, value in found.about.items())
+    yield f"read: {counts.all:,}" + ("" if found.total is None else f" of {found.total:,}")
+    for name in ("succeeded", "failed", "unknown", "duplicate", "pending"):
+        yield f"{name}: {getattr(counts, name):,}"
+    yield f"all settled up to position: {found.settled_to:,}"
+    if found.runs:
+        run = found.runs[-1]
+        began = datetime.fromtimestamp(run.started, UTC).isoformat(" ", "seconds")
+        state = "running" if found.running else run.how or "ended without a word"
+        yield f"run {run.run}: {state}, {run.process}, since {began}"
+    if found.minutes:
+        requests = ", ".join(f"{minute.requests:,}" for minute in found.minutes)
+        yield f"requests in its last minutes: {requests} (the quota: {found.minutes[-1].quota:,.4g})"
 
 
 @click.command()
-@click.argument("journal", type=click.Path(path_type=Path))
+@_JOURNAL
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 @click.option("--only", type=click.Choice(["succeeded", "failed", "unknown"]), help="Only items that ended so.")
 def export(*, journal: Path, form: str, only: str | None) -> None:
     """Print the outcomes in JOURNAL to stdout."""
     try:
-        read_status(journal)  # a journal that cannot be read is refused before the first line is printed
+        job = read_status(journal).about.get("job", "")  # refused, if it must be, before the first line is printed
         write = write_csv if form == "csv" else write_jsonl
-        write(read_outcomes(journal, only), sys.stdout)
+        write(read_outcomes(journal, only), sys.stdout, job)
     except JournalError as error:
         refuse("export", Exit.USAGE, [str(error)], as_json=False)
+
+
+@click.command()
+@_JOURNAL
+@click.option("--html", "page", type=click.Path(path_type=Path), required=True, help="The page to write.")
+def report(*, journal: Path, page: Path) -> None:
+    """Write a report of JOURNAL as one HTML page, also while its job runs."""
+    try:
+        write_page(journal, page)
+    except (JournalError, OSError) as error:
+        refuse("report", Exit.USAGE, [str(error)], as_json=False)
+    click.echo(f"{page} is written.", err=True)

@@ -1,40 +1,48 @@
-"""What a running job looks like: the bar, and the table at its end."""
+"""What a running job looks like: the bar or a line a minute, and the table at its end."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from b2b_async.bulk.outcome import ItemOutcome
+from b2b_async.bulk.outcome import Skipped
 from b2b_async.cli.common import errors_console
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from b2b_async.bulk.outcome import JobSummary, Skipped
+    from b2b_async.bulk import BulkJob
+    from b2b_async.bulk.outcome import ItemOutcome, JobSummary
     from b2b_async.client import Client
     from b2b_async.quota import EndpointSnapshot, QuotaSnapshot
 
 _MINUTE = 60.0
 _SHOWN_DUPLICATES = 5
+_TICK = 0.5
+"""Seconds between two looks at a bar."""
 
 
-class JobProgress:
-    """A bar on stderr with done/total, rate, quota, failures and time left. Use it as a context manager.
+class Screen:
+    """Shows on stderr how far a job is: a bar on a terminal, elsewhere a line a minute.
+
+    Use it as an async context manager, and hand it to ``BulkJob.run``.
 
     Args:
         client: Its limiter knows the quota.
-        total: How many items there are.
+        job: What is watched.
     """
 
-    def __init__(self, client: Client, total: int) -> None:
+    def __init__(self, client: Client, job: BulkJob) -> None:
         """Prepare the bar without showing it."""
         self._client = client
-        self._total = total
-        self._done = self._called = self._failures = self._duplicates = 0
+        self._job = job
+        self._duplicates = 0
+        self._console = errors_console()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -44,45 +52,89 @@ class JobProgress:
             TextColumn("quota {task.fields[quota]:.0%}"),
             TextColumn("failures {task.fields[failures]},"),
             TextColumn("{task.fields[left]}"),
-            console=errors_console(),
+            console=self._console,
+            disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("assigning", total=total, rate=0.0, quota=0.0, failures=0, left="")
-        self._started = 0.0
+        self._task = self._bar.add_task("working", total=None, rate=0.0, quota=0.0, failures=0, left="")
+        # When how many requests had left: the rate is that of the last minute.
+        self._requests: deque[tuple[float, int]] = deque()
+        self._ticker: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> Self:
-        """Show the bar."""
-        self._started = asyncio.get_running_loop().time()
+    async def __aenter__(self) -> Self:
+        """Show it."""
         self._bar.start()
+        self._ticker = asyncio.create_task(self._tick())
         return self
 
-    def __exit__(self, *_exc_info: object) -> None:
+    async def __aexit__(self, *_exc_info: object) -> None:
         """Leave the bar as it is."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+        self._update()
         self._bar.stop()
 
     def __call__(self, outcome: ItemOutcome | Skipped) -> None:
-        """Count one outcome, and tell of the first duplicates."""
-        self._done += 1
-        if isinstance(outcome, ItemOutcome):
-            self._called += 1
-            self._failures += outcome.status != "succeeded"
-        elif outcome.reason == "duplicate" and (room := _SHOWN_DUPLICATES - self._duplicates) > 0:
+        """Tell of the first duplicates."""
+        if isinstance(outcome, Skipped) and (room := _SHOWN_DUPLICATES - self._duplicates) > 0:
             self._duplicates += 1
             more = " (further ones are only counted)" if room == 1 else ""
-            self._bar.console.print(f"line {outcome.position}: {outcome.key} was met before and is done once{more}")
+            self._console.print(
+                f"line {outcome.position}: {outcome.key} was met on line {outcome.first} and is done once{more}",
+                soft_wrap=True,
+            )
+
+    async def _tick(self) -> None:
+        while True:
+            if self._console.is_terminal:
+                self._update()
+                await asyncio.sleep(_TICK)
+            else:
+                await asyncio.sleep(_MINUTE)
+                self._print_line()
+
+    def _update(self) -> None:
+        progress = self._job.progress
         store = self._client.quota
         quotas: list[QuotaSnapshot | EndpointSnapshot] = [store, *store.endpoints]
-        books = min(quotas, key=lambda quota: quota.limit / quota.window)
-        elapsed = max(1e-3, asyncio.get_running_loop().time() - self._started)
-        # What the quota allows, or what was seen, whichever is slower.
-        seconds = (self._total - self._done) * max(books.window / books.limit, elapsed / max(1, self._done))
+        narrowest = min(quotas, key=lambda books: books.limit / books.window)
         self._bar.update(
             self._task,
-            completed=self._done,
-            rate=self._called / elapsed * _MINUTE,
-            quota=books.used / books.limit,
-            failures=self._failures,
-            left=f"{seconds:.0f} s left" if seconds < 2 * _MINUTE else f"{seconds / _MINUTE:.0f} min left",
+            completed=progress.done,
+            total=progress.total,
+            rate=self._rate(),
+            quota=narrowest.used / narrowest.limit,
+            failures=progress.failures,
+            left="" if progress.left is None else f"{_span(progress.left)} left",
         )
+
+    def _print_line(self) -> None:
+        progress = self._job.progress
+        books = self._client.quota
+        of = "" if progress.total is None else f" of {progress.total:,}"
+        left = "" if progress.left is None else f", about {_span(progress.left)} left"
+        self._console.print(
+            f"{time.strftime('%H:%M:%S')} {progress.done:,}{of} done, {progress.failures:,} failures, "
+            f"{self._rate():.0f} requests a minute (the quota: {books.limit / books.window * _MINUTE:.0f}){left}",
+            soft_wrap=True,
+        )
+
+    def _rate(self) -> float:
+        """Requests a minute, over the last minute."""
+        now, requests = asyncio.get_running_loop().time(), self._client.quota.requests
+        self._requests.append((now, requests))
+        while len(self._requests) > 2 and self._requests[1][0] <= now - _MINUTE:
+            self._requests.popleft()
+        since, before = self._requests[0]
+        return (requests - before) * _MINUTE / (now - since) if now > since else 0.0
+
+
+def _span(seconds: float) -> str:
+    """Say how long, as people do."""
+    minutes, hours = round(seconds / _MINUTE), round(seconds / 3600)
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{hours} h"
 
 
 def summary_table(summary: JobSummary) -> Table:
@@ -94,6 +146,8 @@ def summary_table(summary: JobSummary) -> Table:
         "unknown": summary.unknown,
         "settled by an earlier run": summary.skipped,
         "duplicates": summary.duplicates,
+        "found done by a look-up": summary.reconciled,
+        "without an outcome yet": summary.pending,
         "requests": summary.requests,
         "refused by the server (429)": summary.refused,
     }

@@ -24,6 +24,12 @@ def envelope(status: int, data: dict[str, str], message: str) -> web.Response:
     return with_json(status, {"code": status, "data": data, "meta": {"message": message}})
 
 
+def page_of(items: list[dict[str, Any]], total: int, limit: int, offset: int) -> web.Response:
+    """Answer with one page of a v3 list."""
+    meta = {"message": "SUCCESS", "pagination": {"totalCount": total, "limit": limit, "offset": offset}}
+    return with_json(200, {"code": 200, "data": items, "meta": meta})
+
+
 def throttled(headers: dict[str, str], wait: float) -> web.Response:
     """Refuse a request in the words of the framework beneath."""
     text = f"Request was throttled. Expected available in {wait:.0f} seconds."

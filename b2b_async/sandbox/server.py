@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from b2b_async.sandbox.store import Order
 
+_LARGEST_PAGE_OF_USERS = 250
 _ENTRY: ContextVar[Entry] = ContextVar("_ENTRY")
 """The ledger's entry of the request that this task is about."""
 
@@ -77,6 +78,7 @@ class Sandbox:
         app = web.Application(middlewares=[self._identify, self._fail, self._authenticate, self._throttle])
         app.router.add_put("/api/v3/io/customers/{customerId}/orders/b2b", self._assign_customer_orders)
         app.router.add_get("/api/v3/io/companies", self._list_companies)
+        app.router.add_get("/api/v3/io/users", self._list_users)
         app.router.add_post("/api/v2/io/companies/{companyId}/user/{customerId}/orders", self._create_order)
         app.router.add_get("/api/v2/io/users/{customerId}/companies", self._list_user_companies)
         app.router.add_get("/api/v2/io/orders/{orderBCId}/companyIdBCId", self._get_company_of_order)
@@ -172,8 +174,30 @@ class Sandbox:
             return answers.envelope(422, {"limit": "limit and offset must be integers"}, "Unprocessable Entity")
         found = list(self.store.companies.values())
         page = [{"companyId": int(company.id), "companyName": company.name} for company in found[offset:][:limit]]
-        meta = {"message": "SUCCESS", "pagination": {"totalCount": len(found), "limit": limit, "offset": offset}}
-        return answers.with_json(200, {"code": 200, "data": page, "meta": meta})
+        return answers.page_of(page, len(found), limit, offset)
+
+    async def _list_users(self, request: web.Request) -> web.Response:
+        try:
+            limit, offset = (int(request.query.get(name, default)) for name, default in (("limit", 10), ("offset", 0)))
+        except ValueError:
+            limit = 0
+            offset = 0
+        if not 1 <= limit <= _LARGEST_PAGE_OF_USERS or offset < 0:
+            return answers.envelope(422, {"limit": "limit must be 1 to 250, offset from 0 on"}, "Parameter Error")
+        company = request.query.get("companyId")
+        found = [user for user in self.store.users.values() if user.company_id and company in {None, user.company_id}]
+        page = [
+            {
+                "id": user.id,
+                "customerId": user.customer_id,
+                "companyId": int(user.company_id or 0),
+                "email": f"buyer{user.customer_id}@example.com",
+                "firstName": "Buyer",
+                "lastName": str(user.customer_id),
+            }
+            for user in found[offset:][:limit]
+        ]
+        return answers.page_of(page, len(found), limit, offset)
 
     async def _create_order(self, request: web.Request) -> web.Response:
         body = await _object(request)

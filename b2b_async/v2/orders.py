@@ -10,13 +10,20 @@ import attrs
 from b2b_async import _arguments as arguments
 from b2b_async._envelope import Envelope
 from b2b_async._messages import LookUp, Operation, Reconciliation
-from b2b_async.errors import Answer, ConflictError, InvalidArgumentError, ResponseValidationError
+from b2b_async.errors import (
+    Answer,
+    APIStatusError,
+    ConflictError,
+    InvalidArgumentError,
+    ResponseValidationError,
+)
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from b2b_async._messages import Response
     from b2b_async.client import Client
+    from b2b_async.errors import B2BError
 
 CREATE_ORDER = Operation("Create An Order", "v2", "POST", "/companies/{companyId}/user/{customerId}/orders")
 
@@ -100,6 +107,45 @@ async def create_order(
     return CreatedOrder(registered.order_id, reconciled=lookup is not None and lookup.found)
 
 
+async def find_created_order(client: Client, company_id: str | int, *, order_id: str) -> CreatedOrder | None:
+    """Look whether an order is registered with a company, as ``create_order`` does when an answer is lost.
+
+    Source: v3 Orders, "Get an Order" (GET /orders/{bcOrderId}), or v2 Order, "Get Company of an Order"
+    (GET /orders/{orderBCId}/companyIdBCId), whichever the credentials allow.
+
+    Args:
+        client: The client.
+        company_id: The B2B company id.
+        order_id: The BigCommerce order id.
+
+    Returns:
+        The order, ``reconciled``; None if it is not there, which is no proof that it will not be: records may
+        appear late, and a request may still be under way.
+
+    Raises:
+        InvalidArgumentError: an id is empty or would change the path; nothing was sent.
+        ConflictError: the order is registered with another company.
+        ResponseValidationError: the answer shows neither.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    company = unquote(arguments.path_id(company_id, "company_id"))
+    lookup = _LookUp(client, company, arguments.text(order_id, "order_id"))
+    segment = arguments.path_id(order_id, "order_id")
+    failure: B2BError | None = None
+    for way in lookup.reconciliation(resend_if_absent=False).lookups:
+        try:
+            found = way.read(await client.send(way.operation, segment))
+        except (APIStatusError, ResponseValidationError) as error:
+            if isinstance(error, ConflictError) and error.outcome == "unknown":  # what was read, not the look itself
+                raise
+            if error.code in way.absent:
+                return None
+            failure = error
+        else:
+            return None if found is None else CreatedOrder(order_id, reconciled=True)
+    raise cast("B2BError", failure)
+
+
 @attrs.frozen
 class _Registered:
     order_id: str
@@ -131,7 +177,7 @@ class _LookUp:
             return None
         if not _same(company, self._company_id):
             message = (
-                f"{CREATE_ORDER.name}: the answer was lost, and a look-up shows order {self._order_id} registered "
+                f"{CREATE_ORDER.name}: a look-up shows order {self._order_id} registered "
                 f"with company {self._credentials.redact(company)}, not with company {self._company_id}"
             )
             request_id = self._credentials.redact(response.request_id or "") or None

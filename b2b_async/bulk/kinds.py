@@ -1,0 +1,111 @@
+"""What a job can do with each of its items: a kind is an endpoint function and what a job must know of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from b2b_async import v2, v3
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from b2b_async.client import Client
+
+
+def _as_it_is(value: Any) -> Any:  # noqa: ANN401 -- whatever a kind takes
+    return value
+
+
+@attrs.frozen(kw_only=True)
+class JobKind:
+    """What a job does with each item."""
+
+    name: str
+    """Its name, in the journal and on the command line."""
+    run: Callable[[Client, Any], Awaitable[Mapping[str, Any]]]
+    """Does one item and gives its result as plain values; ``reconciled`` if it is known from a look-up."""
+    find: Callable[[Client, Any], Awaitable[Mapping[str, Any] | None]] | None = None
+    """Looks whether an item was done, and gives its result if it was; changes nothing.
+
+    Needed where doing an item twice is not the same as doing it once: without it, an item whose end an earlier run
+    did not learn is done again."""
+    key: Callable[[Any], str] = str
+    """What an item is known by; two items with the same key are one."""
+    dump: Callable[[Any], Any] = _as_it_is
+    """Gives an item as plain JSON values, which the journal keeps."""
+    load: Callable[[Any], Any] = _as_it_is
+    """Makes an item of what ``dump`` gave."""
+    columns: tuple[str, ...] = ()
+    """What an export shows of an item and of its result, by the names that ``dump`` and ``run`` give."""
+
+
+@attrs.frozen(kw_only=True)
+class OrderRow:
+    """An order to register: what v2 "Create An Order" takes."""
+
+    company_id: str
+    """The B2B company id."""
+    customer_id: str
+    """The buyer's BigCommerce customer id."""
+    order_id: str
+    """The BigCommerce order id."""
+    total_inc_tax: Decimal
+    """The order's total with tax, in the order's currency."""
+    po_number: str | None = None
+    """The purchase order number."""
+
+
+async def _assign(client: Client, customer_id: int) -> Mapping[str, Any]:
+    assigned = await v3.orders.assign_customer_orders(client, customer_id)
+    return {"total": assigned.total}
+
+
+async def _create(client: Client, row: OrderRow) -> Mapping[str, Any]:
+    created = await v2.orders.create_order(
+        client,
+        row.company_id,
+        row.customer_id,
+        order_id=row.order_id,
+        total_inc_tax=row.total_inc_tax,
+        po_number=row.po_number,
+    )
+    return {"reconciled": created.reconciled}
+
+
+async def _find(client: Client, row: OrderRow) -> Mapping[str, Any] | None:
+    found = await v2.orders.find_created_order(client, row.company_id, order_id=row.order_id)
+    return None if found is None else {"reconciled": True}
+
+
+def _order_id(row: OrderRow) -> str:
+    return row.order_id
+
+
+def _dump(row: OrderRow) -> dict[str, Any]:
+    return {**attrs.asdict(row), "total_inc_tax": format(row.total_inc_tax, "f")}
+
+
+def _load(value: Mapping[str, Any]) -> OrderRow:
+    changed: dict[str, Any] = {**value, "total_inc_tax": Decimal(value["total_inc_tax"])}
+    return OrderRow(**changed)
+
+
+ASSIGN = JobKind(name="assign", run=_assign, columns=("total",))
+"""v3 "Assign Customer Orders to Company", for each customer id."""
+
+CREATE_ORDERS = JobKind(
+    name="create-orders",
+    run=_create,
+    find=_find,
+    key=_order_id,
+    dump=_dump,
+    load=_load,
+    columns=("company_id", "customer_id", "total_inc_tax", "po_number", "reconciled"),
+)
+"""v2 "Create An Order", for each ``OrderRow``."""
+
+KINDS: Mapping[str, JobKind] = {kind.name: kind for kind in (ASSIGN, CREATE_ORDERS)}
+"""The kinds by name."""

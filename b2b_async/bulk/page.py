@@ -1,0 +1,261 @@
+"""The report of a job as one HTML page that needs nothing else: no script, no font, no network."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from b2b_async.bulk.results import read_figures, read_outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from b2b_async.bulk.results import JournalFigures, JournalStatus, Minute, Reason
+
+_MOST_UNKNOWNS = 1000
+_COLUMNS = 600
+"""Bars of the chart at most; longer jobs have the mean of some minutes in one."""
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1000, 260, 46, 24, 12
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2733; --dim: #5d6b7a; --line: #d9e0e7; --card: #f6f8fa; --paper: #fff;
+  --good: #1a7f4b; --bad: #b3261e; --odd: #9a6700; --bar: #4a7fb5; --quota: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --dim: #9aa7b4; --line: #313b46; --card: #1b222a;
+  --paper: #12171d; --good: #5bc08a; --bad: #ff8a80; --odd: #e0b050; --bar: #6fa3d8; --quota: #ff8a80; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; font-variant-numeric: tabular-nums; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+p { margin: .3rem 0; } .dim { color: var(--dim); }
+.badge { font-size: .85rem; font-weight: 600; padding: .15rem .6rem; border-radius: 1rem; border: 1px solid;
+  vertical-align: middle; margin-left: .6rem; }
+.good { color: var(--good); } .bad { color: var(--bad); } .odd { color: var(--odd); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem; margin-top: 1.4rem; }
+.tile { background: var(--card); border-radius: .6rem; padding: .7rem .9rem; }
+.tile b { display: block; font-size: 1.45rem; line-height: 1.25; }
+table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--dim); font-weight: 500; } td.n, th.n { text-align: right; }
+td.words { overflow-wrap: anywhere; min-width: 16rem; }
+svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); font-size: 12px; }
+.bar { fill: var(--bar); } .grid { stroke: var(--line); }
+.quota { stroke: var(--quota); stroke-width: 1.5; fill: none; }
+.run { stroke: var(--dim); stroke-dasharray: 3 3; }
+"""
+
+
+def write_page(journal: Path | str, page: Path | str) -> None:
+    """Write the report of a journal, also while its job runs.
+
+    Args:
+        journal: The journal.
+        page: The HTML file; replaced if it exists.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+        OSError: the page cannot be written.
+    """
+    figures = read_figures(journal)
+    body = "".join(_body(figures, journal))
+    title = escape(f"{figures.status.about.get('job', 'job')}: report")
+    Path(page).write_text(
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
+        f"<body>{body}</body></html>\n",
+        encoding="utf-8",
+    )
+
+
+def _body(figures: JournalFigures, journal: Path | str) -> Iterator[str]:
+    status, counts = figures.status, figures.status.counts
+    state, colour = _state(status)
+    about = status.about
+    yield f'<h1>{escape(about.get("job", "job"))}<span class="badge {colour}">{escape(state)}</span></h1>'
+    yield f'<p class="dim">Store {escape(about.get("store", "?"))} at {escape(about.get("server", "?"))}. '
+    yield f"Journal {escape(str(journal))}, as of {_time(datetime.now(UTC).timestamp())}.</p>"
+    requests = sum(minute.requests for minute in figures.minutes)
+    tiles = [
+        ("succeeded", counts.succeeded, "good"),
+        ("failed", counts.failed, "bad" if counts.failed else ""),
+        ("unknown", counts.unknown, "odd" if counts.unknown else ""),
+        ("duplicates", counts.duplicate, ""),
+        ("without an outcome", counts.pending, "odd" if counts.pending else ""),
+        ("requests", requests, ""),
+        ("sent again", figures.repeated, "odd" if figures.repeated else ""),
+    ]
+    yield '<div class="tiles">'
+    yield "".join(f'<div class="tile {css}"><b>{number:,}</b>{name}</div>' for name, number, css in tiles)
+    yield "</div>"
+    read = f"{counts.all:,} items were read" + (f" of {status.total:,}" if status.total is not None else "")
+    yield f'<p class="dim">{read}; all up to position {status.settled_to:,} are settled. '
+    yield "“Sent again”: by a run after one that ended before it learned what became of the item.</p>"
+    yield "<h2>Requests a minute against the quota</h2>"
+    yield _chart(figures.minutes)
+    yield "<h2>How long an item takes, from its departure on</h2>"
+    yield _latency(figures)
+    yield "<h2>Why items failed or are unknown</h2>"
+    yield _reasons(figures.reasons, figures.more_reasons)
+    if counts.unknown:
+        yield "<h2>Items of which nobody knows whether they were done</h2>"
+        yield _unknowns(journal, counts.unknown)
+    if figures.duplicates:
+        yield "<h2>Duplicates</h2>"
+        rows = ((escape(key), f"{number:,}") for key, number in figures.duplicates.items())
+        yield _table(("item", "further times in the input"), rows, numbers={1})
+    yield "<h2>Runs</h2>"
+    yield _runs(status)
+
+
+def _state(status: JournalStatus) -> tuple[str, str]:
+    counts = status.counts
+    if status.running:
+        return "running", "odd"
+    if not status.runs or status.runs[-1].how != "finished":
+        return "stopped early", "bad"
+    return ("finished", "good") if not counts.failed + counts.unknown else ("finished, not all succeeded", "odd")
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = (), words: int = -1) -> str:
+    """Make a table of cells that are HTML already."""
+    css = {**dict.fromkeys(numbers, ' class="n"'), words: ' class="words"'}
+    head = "".join(f"<th{css.get(place, '')}>{text}</th>" for place, text in enumerate(heads))
+    body = "".join(
+        "<tr>" + "".join(f"<td{css.get(place, '')}>{text}</td>" for place, text in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _latency(figures: JournalFigures) -> str:
+    if not figures.seconds:
+        return '<p class="dim">Nothing has left.</p>'
+    names = {50: "median", 100: "longest"}
+    heads = [names.get(percent, f"{percent} %") for percent in figures.seconds]
+    return _table(heads, [[f"{seconds:.3f} s" for seconds in figures.seconds.values()]], numbers=range(len(heads)))
+
+
+def _reasons(reasons: Sequence[Reason], more: int) -> str:
+    if not reasons:
+        return '<p class="dim">None did.</p>'
+    rows = (
+        (
+            f"{reason.items:,}",
+            f'<span class="{"bad" if reason.status == "failed" else "odd"}">{reason.status}</span>',
+            escape(reason.error),
+            "" if reason.http_status is None else str(reason.http_status),
+            "" if reason.code is None else str(reason.code),
+            escape(reason.message),
+            escape(", ".join(reason.examples)) + (" …" if reason.items > len(reason.examples) else ""),
+        )
+        for reason in reasons
+    )
+    table = _table(("items", "", "error", "HTTP", "code", "in words", "for example"), rows, numbers={0, 3, 4}, words=5)
+    return table + (f'<p class="dim">And {more:,} further reasons.</p>' if more else "")
+
+
+def _unknowns(journal: Path | str, number: int) -> str:
+    rows = (
+        (
+            escape(outcome.key),
+            f"{outcome.position:,}",
+            _time(outcome.sent),
+            escape(outcome.failure.text if outcome.failure else ""),
+        )
+        for outcome in itertools.islice(read_outcomes(journal, "unknown"), _MOST_UNKNOWNS)
+    )
+    more = ""
+    if number > _MOST_UNKNOWNS:
+        command = f"b2b-async export {journal} --only unknown"
+        more = f'<p class="dim">And {number - _MOST_UNKNOWNS:,} more: {escape(command)}</p>'
+    return _table(("item", "position", "sent", "what is known"), rows, numbers={1}, words=3) + more
+
+
+def _runs(status: JournalStatus) -> str:
+    rows = (
+        (
+            str(run.run),
+            _time(run.started),
+            _time(run.finished),
+            escape(run.how or ("running" if status.running and run is status.runs[-1] else "ended without a word")),
+            escape(run.process),
+        )
+        for run in status.runs
+    )
+    return _table(("run", "began", "ended", "how", "process"), rows, numbers={0}, words=3)
+
+
+# -- the chart -------------------------------------------------------------------------------------------------------
+
+
+def _chart(minutes: Sequence[Minute]) -> str:
+    """Draw bars of requests a minute, run after run, and the quota as a line."""
+    bars = list(_bars(minutes))
+    if not bars:
+        return '<p class="dim">Nothing has left.</p>'
+    size = -(-len(bars) // _COLUMNS)
+    bins = [bars[start : start + size] for start in range(0, len(bars), size)]
+    highest = max(max(requests, quota) for _, _, requests, quota in bars) * 1.08
+    width = (_WIDTH - _LEFT) / len(bins)
+
+    def x(place: float) -> str:
+        return f"{_LEFT + place * width:.1f}"
+
+    def y(value: float) -> str:
+        return f"{_TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / highest):.1f}"
+
+    parts = [f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y(0)}" y2="{y(0)}"/>']
+    quota_line: list[str] = []
+    run_before = bins[0][0][0]
+    for place, one in enumerate(bins):
+        run, minute, *_ = one[0]
+        mean = sum(requests for *_, requests, _ in one) / len(one)
+        allowed = min(quota for *_, quota in one)
+        text = f"run {run}, minute {minute}" + (f" to {one[-1][1]}" if size > 1 else "")
+        parts.append(
+            f'<rect class="bar" x="{x(place + 0.1)}" y="{y(mean)}" width="{max(0.5, width * 0.8):.1f}" '
+            f'height="{float(y(0)) - float(y(mean)):.1f}"><title>{text}: {mean:,.4g} of {allowed:,.4g}</title></rect>'
+        )
+        quota_line += [f"{x(place)},{y(allowed)}", f"{x(place + 1)},{y(allowed)}"]
+        if run != run_before:
+            parts.append(f'<line class="run" x1="{x(place)}" x2="{x(place)}" y1="{_TOP}" y2="{y(0)}"/>')
+            run_before = run
+    parts.append(f'<polyline class="quota" points="{" ".join(quota_line)}"/>')
+    quota = bars[-1][3]
+    parts += [
+        f'<text x="{_LEFT - 6}" y="{float(y(value)) + 4:.1f}" text-anchor="end">{value:,.4g}</text>'
+        for value in (0.0, quota / 2, quota)
+    ]
+    for place in sorted({0, len(bins) // 2, len(bins) - 1}):
+        run, minute, *_ = bins[place][0]
+        anchor = "start" if place == 0 else "end"
+        parts.append(
+            f'<text x="{x(place if place == 0 else place + 1)}" y="{_HEIGHT - 6}" text-anchor="{anchor}">'
+            f"run {run}, minute {minute}</text>"
+        )
+    note = "Bars: requests that left in each minute of a run, look-ups included. Line: what the quota allows a minute."
+    if size > 1:
+        note += f" A bar is the mean of {size} minutes."
+    if any(one[0][0] != bins[0][0][0] for one in bins):
+        note += " Dashed: another run begins."
+    label = f"Requests a minute: at most {max(requests for _, _, requests, _ in bars):,} of {quota:,.4g}"
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+        f'<p class="dim">{note}</p>'
+    )
+
+
+def _bars(minutes: Sequence[Minute]) -> Iterator[tuple[int, int, int, float]]:
+    """Give run, minute, requests and quota of every minute; nothing was written of those in which nothing left."""
+    for run, some in itertools.groupby(minutes, key=lambda minute: minute.run):
+        place = 0
+        for minute in some:
+            for empty in range(place, minute.minute):
+                yield run, empty, 0, minute.quota
+            yield run, minute.minute, minute.requests, minute.quota
+            place = minute.minute + 1

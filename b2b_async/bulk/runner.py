@@ -1,0 +1,255 @@
+"""The code that works items: it takes tasks, does each through one endpoint function, and has each outcome written.
+
+It knows nothing of where tasks come from and where outcomes live. A feeder keeps a few tasks ready; workers do one
+each at a time. How many workers there are settles by itself: as many as keep the quota busy at the time that an item
+takes (Little's law), with room for some being slow, and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from b2b_async.bulk.journal import JournalError
+from b2b_async.bulk.worker import Worker, is_fatal
+from b2b_async.errors import B2BError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from b2b_async.bulk.journal import Journal, Task
+    from b2b_async.bulk.kinds import JobKind
+    from b2b_async.bulk.outcome import ItemOutcome
+    from b2b_async.client import Client
+    from b2b_async.quota import EndpointSnapshot, QuotaSnapshot
+
+logger = logging.getLogger("b2b_async")
+
+LOOK_AGAIN = 60.0
+"""Seconds between two look-ups that must both find nothing before an item is sent again: records appear late."""
+_FIRST_WORKERS = 4
+"""Workers until it is known how long an item takes."""
+_SPARE = 2.0
+"""Times as many workers as would do if every item took the same time."""
+_NEWEST = 0.1
+"""The weight of the newest item in the mean time that an item takes."""
+_OUTAGE = 100
+"""So many items in a row that fail without the server having refused them mean that it is away."""
+_MOST_LATER = 1000
+"""Items at most that wait for their second look-up at the same time."""
+_RATE_FOR = 1.0
+"""Seconds for which the rate that the quota allows is taken for the same."""
+
+
+class Runner:
+    """Works what *fetch* gives until there is no more.
+
+    Args:
+        client: Makes the calls.
+        kind: What is done with each item.
+        journal: Where outcomes are written.
+        fetch: Gives some tasks, at most as many as it is asked for; none if there are no more.
+        report: Told of each outcome once it is written.
+        concurrency: Workers at most.
+        max_failures: Stop once so many items have failed or are unknown; None for any number.
+        resend_if_absent: Whether an item is sent again that an earlier run may have done, if look-ups find nothing.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        kind: JobKind,
+        journal: Journal,
+        *,
+        fetch: Callable[[int], Awaitable[Sequence[Task]]],
+        report: Callable[[ItemOutcome], None],
+        concurrency: int,
+        max_failures: int | None,
+        resend_if_absent: bool,
+    ) -> None:
+        """Start nothing yet."""
+        self.counts: Counter[str] = Counter()
+        """Outcomes of this run by status, and among them those "repeated" and "reconciled"."""
+        self.reason: str | None = None
+        """Why it stopped, if it did."""
+        self.fatal: B2BError | None = None
+        """The error that no other item could have escaped, if there was one."""
+        self._broken: Exception | None = None
+        self._client = client
+        self._kind = kind
+        self._journal = journal
+        self._fetch = fetch
+        self._report = report
+        self._concurrency = concurrency
+        self._max_failures = max_failures
+        self._resend_if_absent = resend_if_absent
+        self._ready: deque[Task] = deque()
+        self._later: deque[tuple[float, Task]] = deque()
+        self._fed, self._hungry = asyncio.Event(), asyncio.Event()
+        self._ended = False  # there are no more tasks to come
+        self._open = 0  # tasks that have come and have no outcome yet
+        self._feeder: asyncio.Task[None] | None = None
+        self._workers: set[Worker] = set()
+        self._mean: float | None = None  # seconds that an item takes from its departure on
+        self._in_a_row = 0  # items that failed in passing since the server has given its word on one
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._rate, self._rate_until = 0.0, -math.inf
+
+    @property
+    def rate(self) -> float:
+        """Requests a second that the quota allows."""
+        now = self._loop.time()
+        if now >= self._rate_until:
+            store = self._client.quota
+            quotas: list[QuotaSnapshot | EndpointSnapshot] = [store, *store.endpoints]
+            self._rate = min(books.limit / books.window for books in quotas)
+            self._rate_until = now + _RATE_FOR
+        return self._rate
+
+    @property
+    def wanted(self) -> int:
+        """How many workers keep the quota busy."""
+        enough = _FIRST_WORKERS if self._mean is None else math.ceil(_SPARE * self.rate * self._mean) + 2
+        return min(self._concurrency, enough)
+
+    @property
+    def finished(self) -> bool:
+        """Everything has an outcome."""
+        return self._ended and not self._open
+
+    @property
+    def under_way(self) -> int:
+        """How many items have left for the server and have no outcome yet."""
+        return sum(worker.sent for worker in self._workers)
+
+    async def run(self) -> None:
+        """Work until all is done or ``stop`` is called.
+
+        Raises:
+            Exception: what the input, the journal or the report raised, once what was under way has finished.
+        """
+        async with asyncio.TaskGroup() as group:
+            self._feeder = group.create_task(self._feed())
+            self._hire(group)
+        if self._broken is not None:
+            raise self._broken
+
+    def stop(self, reason: str) -> None:
+        """Take no more items; what has left for the server finishes, what still waits for quota is given up."""
+        self.reason = self.reason or reason
+        if self._feeder is not None:
+            self._feeder.cancel()
+        for worker in self._workers:
+            worker.stop()
+
+    # -- supply ----------------------------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        """Keep about as many tasks ready as half of the workers."""
+        try:
+            while tasks := await self._fetch(self.wanted):
+                self._ready.extend(tasks)
+                self._open += len(tasks)
+                self._fed.set()
+                while len(self._ready) > self.wanted // 2:
+                    self._hungry.clear()
+                    await self._hungry.wait()
+        except Exception as error:  # noqa: BLE001 -- whatever the caller's iterable raises; run() raises it at its end
+            self._break(error)
+        self._ended = True
+        self._fed.set()
+
+    async def _next(self) -> tuple[Task, bool] | None:
+        """Give the next task, and whether it was absent at a look-up long enough ago; None if there are no more."""
+        if self._later and (self._later[0][0] <= self._loop.time() or len(self._later) >= _MOST_LATER):
+            return await self._wait_for_later()
+        while not self._ready and not self._ended:
+            self._fed.clear()
+            await self._fed.wait()
+        if self._ready:
+            self._hungry.set()
+            return self._ready.popleft(), False
+        return await self._wait_for_later() if self._later else None
+
+    async def _wait_for_later(self) -> tuple[Task, bool]:
+        due, task = self._later.popleft()
+        await asyncio.sleep(due - self._loop.time())
+        return task, True
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    def _hire(self, group: asyncio.TaskGroup) -> None:
+        """Start workers until there are as many as are wanted."""
+        while self.reason is None and (self._ready or not self._ended) and len(self._workers) < self.wanted:
+            worker = Worker(
+                self._client,
+                self._kind,
+                self._journal,
+                count=self._count,
+                resend_if_absent=self._resend_if_absent,
+            )
+            self._workers.add(worker)
+            worker.job = group.create_task(self._work(worker, group))
+
+    async def _work(self, worker: Worker, group: asyncio.TaskGroup) -> None:
+        try:
+            while self.reason is None and len(self._workers) <= self.wanted:
+                item = await self._next()
+                if item is None:
+                    return
+                await self._do(worker, *item)
+                self._hire(group)
+        finally:
+            self._workers.discard(worker)
+
+    async def _do(self, worker: Worker, task: Task, absent: bool) -> None:  # noqa: FBT001 -- as _next gives them
+        outcome: ItemOutcome | None = None
+        try:
+            outcome = await worker.do(task, absent=absent)
+            if outcome is None:
+                self._later.append((self._loop.time() + LOOK_AGAIN, task))
+                return
+            # Into the journal before anybody hears of it.
+            await self._journal.record(task, outcome)
+            self._open -= 1
+            self._learn(outcome)
+            self._report(outcome)
+        except Exception as error:  # noqa: BLE001 -- whatever the caller's functions raise; run() raises it at its end
+            if outcome is not None and isinstance(error, JournalError):
+                logger.error("not in the journal, so the next run does it again: %r", outcome)  # noqa: TRY400 -- run() raises it
+            if isinstance(error, B2BError) and is_fatal(error):
+                self.fatal = self.fatal or error
+                self.stop(str(error))
+            else:
+                self._break(error)
+        finally:
+            worker.sent = False
+
+    def _break(self, error: Exception) -> None:
+        self._broken = self._broken or error
+        self.stop(str(error))
+
+    def _learn(self, outcome: ItemOutcome) -> None:
+        self.counts[outcome.status] += 1
+        self.counts["repeated"] += outcome.repeated
+        self.counts["reconciled"] += bool(outcome.result and outcome.result.get("reconciled"))
+        if outcome.seconds is not None:
+            mean = outcome.seconds if self._mean is None else self._mean
+            self._mean = mean + _NEWEST * (outcome.seconds - mean)
+        if outcome.settled:
+            self._in_a_row = 0
+        else:
+            self._in_a_row += 1
+        failures = self.counts["failed"] + self.counts["unknown"]
+        if self._max_failures is not None and failures >= self._max_failures:
+            self.stop(f"{failures:,} items failed or are unknown, as many as were allowed")
+        elif self._in_a_row >= _OUTAGE and outcome.failure is not None:
+            self.stop(f"{self._in_a_row:,} items in a row failed, the last one so: {outcome.failure.text}")
+
+    def _count(self) -> None:
+        minute = int((self._loop.time() - self._started) // 60)
+        self._journal.count(minute, self.rate * 60)

@@ -1,0 +1,581 @@
+"""The journal as one SQLite file, which any SQLite tool reads.
+
+All SQL runs in one thread. What is asked for while that thread is busy is committed together with what else waits
+(group commit): one sync to the disk serves all of it. Who asks goes on only after that sync.
+
+Resuming and telling how far a job is cost what is open and not what is done: open items have an index of their own,
+whose first entry is the low-water mark, and the counts are kept in the transaction that changes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import sqlite3
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import attrs
+
+from b2b_async.bulk.journal import Counts, JournalError, JournalMismatchError, Opened, Task
+from b2b_async.bulk.outcome import Failure, ItemOutcome, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Self
+
+    from b2b_async.bulk.journal import Entry
+
+T = TypeVar("T")
+
+SCHEMA = 2
+"""The version of the tables below, in SQLite's user_version."""
+APPLICATION = 0x62326261
+"""Marks the file as ours in SQLite's header: "b2ba"."""
+_TABLES = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    position INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,          -- the item, as JSON
+    duplicate_of INTEGER,         -- the position of the item that it repeats
+    status TEXT,                  -- NULL: no outcome yet; succeeded, failed, unknown, duplicate
+    settled INTEGER NOT NULL DEFAULT 0,
+    departed REAL,                -- when a request left of which the end is not known, Unix time
+    repeated INTEGER NOT NULL DEFAULT 0,
+    result TEXT,
+    failure TEXT,
+    attempts INTEGER,
+    sent REAL,
+    seconds REAL,
+    finished REAL
+);
+CREATE UNIQUE INDEX items_by_key ON items (key) WHERE duplicate_of IS NULL;
+CREATE INDEX items_open ON items (position) WHERE NOT settled;
+CREATE TABLE progress (
+    read INTEGER NOT NULL, digest TEXT NOT NULL, complete INTEGER NOT NULL, total INTEGER,
+    succeeded INTEGER NOT NULL, failed INTEGER NOT NULL, unknown INTEGER NOT NULL, duplicate INTEGER NOT NULL,
+    settled_failed INTEGER NOT NULL, pending INTEGER NOT NULL
+);
+INSERT INTO progress VALUES (0, '', 0, NULL, 0, 0, 0, 0, 0, 0);
+CREATE TABLE runs (
+    run INTEGER PRIMARY KEY, process TEXT NOT NULL, started REAL NOT NULL, quota INTEGER NOT NULL, window REAL NOT NULL,
+    finished REAL, how TEXT
+);
+CREATE TABLE minutes (
+    run INTEGER NOT NULL, minute INTEGER NOT NULL, requests INTEGER NOT NULL, quota REAL NOT NULL,
+    PRIMARY KEY (run, minute)
+) WITHOUT ROWID;
+"""
+# Each of these is one statement for a whole batch, because every step of a statement gives the interpreter away and
+# has to wait until it comes back.
+_ADD = "INSERT OR IGNORE INTO items (position, key, value, departed) VALUES {}"
+_FIRST = "SELECT position, value FROM items WHERE key = ? AND duplicate_of IS NULL"
+_ADD_REPEAT = """
+INSERT INTO items (position, key, value, duplicate_of, status, settled, failure, attempts, finished)
+VALUES (?, ?, ?, ?, ?, 1, ?, 0, ?)
+"""
+_TAKE = """
+SELECT json_group_array(json_array(position, key, json(value), status, departed IS NOT NULL)) FROM (
+    SELECT * FROM items WHERE NOT settled AND position > ? ORDER BY position LIMIT ?
+)
+"""
+_LEAVE = "UPDATE items SET departed = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
+_RECORD = """
+UPDATE items SET status = new.column2, settled = new.column3, departed = new.column4, repeated = new.column5,
+    result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9, seconds = new.column10,
+    finished = new.column11
+FROM (VALUES {}) AS new WHERE position = new.column1
+"""
+_SAVE = """
+UPDATE progress SET read = :read, digest = :digest, complete = :complete, succeeded = :succeeded, failed = :failed,
+unknown = :unknown, duplicate = :duplicate, settled_failed = :settled_failed, pending = :pending
+"""
+_COUNT = """
+INSERT INTO minutes VALUES {}
+ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, quota = excluded.quota
+"""
+_encode = json.JSONEncoder(default=str).encode
+_MOST_ROWS = 80
+"""Rows in one statement: older SQLite takes 999 parameters."""
+_EFFECTIVE = os.access in os.supports_effective_ids
+_PATIENCE = 30.0
+"""Seconds to wait for another program, such as a database browser, that holds the file."""
+
+
+@attrs.define
+class _Batch:
+    """What is written together."""
+
+    calls: list[Callable[[], Any]] = attrs.field(factory=list[Any])
+    """Run in the thread, inside the transaction."""
+    departed: list[tuple[int, float | None]] = attrs.field(factory=list[Any])
+    """Positions, and when their requests left."""
+    outcomes: list[tuple[Any, ...]] = attrs.field(factory=list[Any])
+    """Rows for _RECORD."""
+    changes: Counter[str] = attrs.field(factory=Counter[str])
+    """Of the counts, because of the outcomes."""
+    requests: Counter[int] = attrs.field(factory=Counter[int])
+    """By minute."""
+    quotas: dict[int, float] = attrs.field(factory=dict[int, float])
+    """By minute."""
+    waiting: list[asyncio.Future[list[Any]]] = attrs.field(factory=list[Any])
+    """Who waits for it."""
+
+
+class SQLiteJournal:
+    """The memory of one job in one SQLite file. Use it as an async context manager.
+
+    Args:
+        path: The file; made if it does not exist.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Do not touch the file yet."""
+        # Resolved, so that a link to a journal has the journal's lock.
+        self.path = Path(path).resolve()
+        self._thread: ThreadPoolExecutor | None = None
+        self._database: sqlite3.Connection | None = None
+        self._lock: sqlite3.Connection | None = None
+        self._run = 0
+        self._taken = -1  # the position that was given last in this run
+        self._state: dict[str, Any] = {}
+        self._batch = _Batch()
+        self._committing: asyncio.Future[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            JournalError: it is in use by another process, cannot be written, or is no journal.
+        """
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="b2b-async-journal")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        """Close the file."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish what was asked for and close the file; a second time does nothing."""
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            thread.shutdown(wait=False)
+
+    # -- the journal ---------------------------------------------------------------------------------------------
+
+    async def begin(self, about: Mapping[str, str], *, total: int | None, quota: tuple[int, float]) -> Opened:
+        """Begin a run.
+
+        Args:
+            about: What the job is: a journal of another one is refused. Shown to people, so no secrets.
+            total: How many items there will be, if that is known.
+            quota: Requests and seconds of the quota.
+
+        Raises:
+            JournalMismatchError: the journal is that of another job.
+            JournalError: it cannot be written.
+        """
+
+        def work() -> Opened:
+            self._compare(about)
+            self._sql.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", about.items())
+            self._sql.execute("UPDATE progress SET total = coalesce(?, total)", (total,))
+            row = ("process " + _process(), time.time(), *quota)
+            cursor = self._sql.execute("INSERT INTO runs (process, started, quota, window) VALUES (?, ?, ?, ?)", row)
+            self._run = cast("int", cursor.lastrowid)
+            self._taken = -1
+            state = self._state
+            return Opened(
+                counts=self.counts, read=state["read"], digest=state["digest"], complete=bool(state["complete"])
+            )
+
+        return await self._do(work)
+
+    async def add(self, entries: Sequence[Entry], *, read: int, digest: str) -> Sequence[Skipped | ItemOutcome]:
+        """Take items in; returns once all are on the disk.
+
+        One that has the key of an earlier one is noted and comes back: skipped if it is equal to it, and else failed,
+        since nobody can say which of the two is meant.
+
+        Raises:
+            JournalError: a position is not greater than those before, or the journal cannot be written.
+        """
+        now = time.time()
+        rows = [(entry.position, entry.key, _json(entry), now if entry.left else None) for entry in entries]
+
+        def work() -> Sequence[Skipped | ItemOutcome]:
+            new = sum(self._execute_for(_ADD, rows))
+            self._state["pending"] += new
+            repeats = [] if new == len(rows) else list(self._add_repeats(entries, rows))
+            self._state.update(read=read, digest=digest)
+            return repeats
+
+        return await self._do(work)
+
+    async def complete(self) -> None:
+        """Note that the whole input has been read."""
+
+        def work() -> None:
+            self._state["complete"] = 1
+            self._sql.execute("UPDATE progress SET total = ?", (self._state["read"],))
+
+        await self._do(work)
+
+    async def clear(self) -> None:
+        """Forget all items, of which none has been begun.
+
+        Raises:
+            JournalMismatchError: one has.
+        """
+
+        def work() -> None:
+            begun = "SELECT 1 FROM items WHERE departed IS NOT NULL OR status IN ('succeeded', 'unknown') LIMIT 1"
+            if self._sql.execute(begun).fetchone():
+                message = f"the journal {self.path} is that of a job whose input is read as it goes; name another one"
+                raise JournalMismatchError(message)
+            self._sql.execute("DELETE FROM items")
+            self._state.update(dict.fromkeys(self._state, 0), digest="")
+
+        await self._do(work)
+
+    async def take(self, most: int) -> Sequence[Task]:
+        """Give at most *most* items that are to be done and were not given before in this run."""
+        after = self._taken
+        (rows,) = await self._do(lambda: self._sql.execute(_TAKE, (after, most)).fetchone())
+        tasks = [
+            Task(position=position, key=key, value=value, status=status, left=bool(left))
+            for position, key, value, status, left in json.loads(rows)
+        ]
+        if tasks:
+            self._taken = tasks[-1].position
+        return tasks
+
+    async def leave(self, task: Task, when: float) -> None:
+        """Note that a request for *task* is about to leave; returns once that is on the disk."""
+        self._batch.departed.append((task.position, when))
+        await self._commit()
+
+    async def release(self, task: Task) -> None:
+        """Note that *task* is certainly not done though its request has left."""
+        self._batch.departed.append((task.position, None))
+        await self._commit()
+
+    def count(self, minute: int, quota: float) -> None:
+        """Count a request; it is written with the next commit."""
+        self._batch.requests[minute] += 1
+        self._batch.quotas[minute] = quota
+
+    async def record(self, task: Task, outcome: ItemOutcome) -> None:
+        """Write down what became of *task*; returns once it is on the disk."""
+        failure = outcome.failure
+        row = (
+            outcome.position,
+            outcome.status,
+            outcome.settled,
+            outcome.sent or outcome.finished if outcome.status == "unknown" else None,
+            outcome.repeated,
+            None if outcome.result is None else _encode(outcome.result),
+            None if failure is None else _encode(attrs.asdict(failure)),
+            outcome.attempts,
+            outcome.sent,
+            outcome.seconds,
+            outcome.finished,
+        )
+        changes = self._batch.changes
+        changes[task.status or "pending"] -= 1
+        changes[outcome.status] += 1
+        changes["settled_failed"] += outcome.settled and outcome.status == "failed"
+        self._batch.outcomes.append(row)
+        await self._commit()
+
+    async def end(self, how: str) -> None:
+        """End the run."""
+        row = (time.time(), how, self._run)
+        await self._do(lambda: self._sql.execute("UPDATE runs SET finished = ?, how = ? WHERE run = ?", row))
+
+    @property
+    def counts(self) -> Counts:
+        """How many items ended how, as far as it is on the disk, or just about to be."""
+        return Counts(**{field.name: self._state.get(field.name, 0) for field in attrs.fields(Counts)})
+
+    # -- in the thread -------------------------------------------------------------------------------------------
+
+    @property
+    def _sql(self) -> sqlite3.Connection:
+        return cast("sqlite3.Connection", self._database)
+
+    def _open(self) -> None:
+        try:
+            # A lock that any platform has, and that the system frees when the process dies in any way.
+            # Whoever asks whether it is held has it for a moment, so this is worth a second.
+            self._lock = sqlite3.connect(f"{self.path}-lock", timeout=1, isolation_level=None, check_same_thread=False)
+            self._lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.DatabaseError as error:
+            locked = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            message = f"the journal {self.path} is in use by {self._holder()}" if locked else self._explain(error)
+            raise JournalError(message) from None
+        try:
+            self._database = sqlite3.connect(
+                self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            self._prepare(self._database)
+        except sqlite3.DatabaseError as error:
+            raise JournalError(self._explain(error)) from None
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables:
+            check_schema(database, self.path)
+        database.execute("PRAGMA journal_mode = WAL")
+        # Anything less loses outcomes that were acknowledged when the power goes.
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("BEGIN IMMEDIATE")
+        if not tables:
+            for statement in _TABLES.split(";\n"):
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {APPLICATION}")
+            database.execute(f"PRAGMA user_version = {SCHEMA}")
+        # Written even if nothing is new: whether it can be written is better known before anything is sent.
+        database.execute("UPDATE progress SET read = read")
+        database.execute("COMMIT")
+        self._state = read_progress(database)
+
+    def _holder(self) -> str:
+        """Say who has the lock; the journal of another process can be read all the time."""
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_to_read(self.path)) as database:
+            newest = "SELECT process, started FROM runs ORDER BY run DESC LIMIT 1"
+            if (row := database.execute(newest).fetchone()) is not None:
+                since = datetime.fromtimestamp(row[1], UTC).isoformat(" ", "seconds")
+                return f"{row[0]}, since {since}; wait for it, or stop it"
+        return "another process; wait for it, or stop it"
+
+    def _compare(self, about: Mapping[str, str]) -> None:
+        known = dict(self._sql.execute("SELECT name, value FROM about"))
+        differing = [
+            f"{name} is {known[name]!r} there and {value!r} here"
+            for name, value in about.items()
+            if known.get(name, value) != value
+        ]
+        if differing:
+            message = f"the journal {self.path} belongs to another job: {'; '.join(differing)}. Name another journal"
+            raise JournalMismatchError(message)
+
+    def _execute_for(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[int]:
+        """Execute *sql* for all *rows* in as few steps as SQLite's limit of parameters allows."""
+        for start in range(0, len(rows), _MOST_ROWS):
+            some = rows[start : start + _MOST_ROWS]
+            places = f"({', '.join('?' * len(some[0]))})"
+            values = ", ".join([places] * len(some))
+            yield self._sql.execute(sql.format(values), [value for row in some for value in row]).rowcount
+
+    def _add_repeats(
+        self, entries: Sequence[Entry], rows: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Skipped | ItemOutcome]:
+        """Write down those of *entries* that were not added, because their key was there."""
+        for entry, (position, key, value, _) in zip(entries, rows, strict=True):
+            added = self._sql.execute("SELECT key FROM items WHERE position = ?", (position,)).fetchone()
+            if added is None:
+                yield self._add_repeat(entry, value)
+            elif added[0] != key:
+                message = f"position {position} of {key} is that of {added[0]}: each must be greater than those before"
+                raise JournalError(message)
+
+    def _add_repeat(self, entry: Entry, value: str) -> Skipped | ItemOutcome:
+        first, its_value = self._sql.execute(_FIRST, (entry.key,)).fetchone()
+        now = time.time()
+        row = (entry.position, entry.key, value, first)
+        if its_value == value:
+            self._sql.execute(_ADD_REPEAT, (*row, "duplicate", None, now))
+            self._state["duplicate"] += 1
+            return Skipped(key=entry.key, position=entry.position, first=first)
+        text = (
+            f"{entry.key} stands at position {first} with other values: {its_value} there, {value} here. "
+            "Nothing was sent for this one; leave one of the two in the input"
+        )
+        failure = Failure(error="ConflictingDuplicate", text=text, outcome="not_sent", final=True)
+        self._sql.execute(_ADD_REPEAT, (*row, "failed", json.dumps(attrs.asdict(failure)), now))
+        self._state["failed"] += 1
+        self._state["settled_failed"] += 1
+        return ItemOutcome(
+            key=entry.key,
+            position=entry.position,
+            status="failed",
+            value=entry.value,
+            failure=failure,
+            attempts=0,
+            finished=now,
+        )
+
+    def _close(self) -> None:
+        for connection in (self._database, self._lock):
+            if connection is not None:
+                connection.close()
+        # The lock's file stays: if it were removed, two processes could lock two files of that name.
+        self._database = self._lock = None
+
+    # -- group commit --------------------------------------------------------------------------------------------
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        """Run *work* in the thread, in one transaction with all that waits there."""
+        place = len(self._batch.calls)
+        self._batch.calls.append(work)
+        result: T | JournalError = (await self._commit())[place]
+        if isinstance(result, JournalError):
+            raise result
+        return result
+
+    async def _commit(self) -> list[Any]:
+        """Wait until the batch is on the disk; give what its calls gave."""
+        if self._database is None:
+            message = f"the journal {self.path} is not open: use it in 'async with'"
+            raise JournalError(message)
+        done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._batch.waiting.append(done)
+        if self._committing is None:
+            self._send_batch()
+        # Who is cancelled while waiting here cancels nothing but the waiting.
+        return await done
+
+    def _send_batch(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        self._committing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+        self._committing.add_done_callback(lambda written: self._written(batch, written))
+
+    def _written(self, batch: _Batch, written: asyncio.Future[list[Any]]) -> None:
+        self._committing = None
+        if self._batch.waiting:
+            self._send_batch()
+        error = written.exception()
+        for done in batch.waiting:
+            if done.done():  # its asker has gone
+                continue
+            if error is None:
+                done.set_result(written.result())
+            else:
+                done.set_exception(error)
+
+    def _write(self, batch: _Batch) -> list[Any]:
+        """Write the whole batch in one transaction, or nothing of it."""
+        before = dict(self._state)
+        minutes = [(self._run, minute, number, batch.quotas[minute]) for minute, number in batch.requests.items()]
+        try:
+            self._sql.execute("BEGIN IMMEDIATE")
+            results = [_attempt(call) for call in batch.calls]
+            for sql, rows in ((_LEAVE, batch.departed), (_RECORD, batch.outcomes), (_COUNT, minutes)):
+                for _ in self._execute_for(sql, rows):
+                    pass
+            for name, change in batch.changes.items():
+                self._state[name] += change
+            if self._state != before:
+                self._sql.execute(_SAVE, self._state)
+            self._sql.execute("COMMIT")
+        except BaseException as error:
+            self._state = before
+            with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself after the worst of errors
+                self._sql.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise JournalError(self._explain(error)) from None
+            raise
+        return results
+
+    def _explain(self, error: sqlite3.Error) -> str:
+        """Say what is wrong with the file and what to do."""
+        name = getattr(error, "sqlite_errorname", "")
+        advice = next((text for start, text in _ADVICE.items() if name.startswith(start)), "Run the job again")
+        return f"the journal {self.path} cannot be used: {error}. {advice}"
+
+
+_ADVICE = {
+    "SQLITE_FULL": "Free some space and run the job again: what was written is safe",
+    "SQLITE_READONLY": "Make the file and its folder writable and run the job again",
+    "SQLITE_PERM": "Make the file and its folder writable and run the job again",
+    "SQLITE_CANTOPEN": "Make sure that its folder exists, and that it and the folder are writable",
+    "SQLITE_NOTADB": "It is no journal; name another file",
+    "SQLITE_CORRUPT": (
+        "The file is damaged: put a copy in its place, or save what can be read of it with 'b2b-async export' "
+        "(or the sqlite3 tool's .recover) before you begin another journal, which would do everything again"
+    ),
+    "SQLITE_IOERR": "The disk fails; what was written is safe as far as the disk is",
+    "SQLITE_BUSY": "Another program holds the file: close it and run the job again",
+}
+
+
+def check_schema(database: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is no journal of this version.
+
+    Raises:
+        JournalError: the file is another program's, or a journal of another version.
+    """
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (schema,) = database.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION:
+        message = f"{path} is a database of another program; name another journal"
+    elif schema > SCHEMA:
+        message = f"{path} was made by a newer b2b-async (its schema is {schema}, this one knows {SCHEMA}); upgrade"
+    elif schema < SCHEMA:
+        message = f"{path} was made by an older b2b-async (its schema is {schema}, this one knows {SCHEMA}); use that"
+    else:
+        return
+    raise JournalError(message)
+
+
+def read_progress(database: sqlite3.Connection) -> dict[str, Any]:
+    """Read how far a job is."""
+    names = "read, digest, complete, succeeded, failed, unknown, duplicate, settled_failed, pending"
+    row = database.execute(f"SELECT {names} FROM progress").fetchone()  # noqa: S608 -- the names above
+    return dict(zip(names.split(", "), row, strict=True))
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a journal to read it, also while its job runs."""
+    # Even readers write beside the file, but for one that nobody can be writing to.
+    alone = not os.access(path.parent, os.W_OK, effective_ids=_EFFECTIVE) and not Path(f"{path}-wal").exists()
+    how = "immutable=1" if alone else "mode=ro"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_PATIENCE)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has the lock of a journal."""
+    lock = path.resolve().with_name(f"{path.resolve().name}-lock")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{lock.as_uri()}?mode=ro", uri=True, timeout=0)) as database:
+            database.execute("SELECT count(*) FROM sqlite_schema")
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    return False
+
+
+def _json(entry: Entry) -> str:
+    try:
+        return json.dumps(entry.value)
+    except (TypeError, ValueError) as error:
+        message = f"the item at position {entry.position} cannot be written as JSON ({error}): its kind needs a dump"
+        raise JournalError(message) from None
+
+
+def _process() -> str:
+    return f"{os.getpid()} on {platform.node() or 'this host'}"
+
+
+def _attempt(work: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the work gives
+    """Do one piece of a batch; what is wrong with that piece alone fails it alone."""
+    try:
+        return work()
+    except JournalError as error:
+        return error

@@ -1,0 +1,205 @@
+"""What the commands that run a job share: options, signals, what is shown meanwhile, and what is said at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+import attrs
+import click
+from rich.console import Console
+
+from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceError, SQLiteJournal
+from b2b_async.bulk.job import identity
+from b2b_async.cli.common import Exit, finish, limiter_of, refuse, start_logging
+from b2b_async.cli.inputs import whole
+from b2b_async.cli.screen import Screen, summary_table
+from b2b_async.client import Client
+from b2b_async.errors import B2BError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+    from b2b_async.bulk import JobKind, JobSummary
+    from b2b_async.cli.inputs import Input
+    from b2b_async.quota import Quota
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_CONNECTIONS = 100
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """The options of every command that runs a job."""
+
+    journal: Path | None
+    concurrency: int | None
+    max_failures: int | None
+    dry_run: bool
+    base_url: str | None
+    quota: Quota
+    redis_url: str | None
+    as_json: bool
+    verbose: bool
+
+
+def job_options(function: F) -> F:
+    """Add the options of every command that runs a job, but for those that other commands have too."""
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Check all of the input and change nothing."),
+        click.option("--max-failures", type=click.IntRange(1), help="Stop once so many items failed or are unknown."),
+        click.option("--limit", type=click.IntRange(1), help="Only the first N items."),
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 1000),
+            help=f"Calls at once, at most; else as many as the quota needs, up to {_CONNECTIONS}.",
+        ),
+        click.option("--journal", type=path, help="Where outcomes are kept; else FILE.journal."),
+        click.option("--only", type=click.Choice(["failed", "unknown"]), help="With --from: items that ended so."),
+        click.option(
+            "--from", "origin", type=path, metavar="JOURNAL", help="Do items of JOURNAL that did not succeed."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@contextlib.contextmanager
+def bad_input_refused(command: str, *, as_json: bool) -> Generator[None]:
+    """End with the exit status of bad input, or of bad configuration."""
+    try:
+        yield
+    except (SourceError, JournalError) as error:
+        refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
+    except ConfigurationError as error:
+        refuse(command, Exit.FATAL, [str(error)], as_json=as_json)
+
+
+def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent: bool = False) -> NoReturn:
+    """Check the input, run the job, and end the command."""
+    start_logging(verbose=options.verbose)
+    command, as_json = kind.name, options.as_json
+    journal = options.journal or source.journal
+    with bad_input_refused(command, as_json=as_json):
+        held = whole(journal) if source.once else None
+        checked = source.check() if held is None else None
+    if checked is not None and checked.problems:
+        refuse(command, Exit.USAGE, checked.problems, as_json=as_json)
+    if options.dry_run and checked is not None:
+        _tell_dry_run(command, checked.rows, checked.duplicates, as_json=as_json)
+    with bad_input_refused(command, as_json=as_json):
+        client = Client.from_env(
+            base_url=options.base_url,
+            limiter=limiter_of(options.quota, options.redis_url),
+            connections=options.concurrency or _CONNECTIONS,
+        )
+        source.compare(identity(client))
+    if options.dry_run:
+        _tell_dry_run(command, *asyncio.run(_count(client, source)), as_json=as_json)
+    if checked is not None and not checked.rows:
+        click.echo(f"{source.name} has no items: there is nothing to do", err=True)
+    job = BulkJob(
+        client,
+        None if held is not None else source.items(client),
+        journal=(opened := SQLiteJournal(journal)),
+        kind=kind,
+        preload=source.once,
+        total=checked.rows if checked is not None else held.total if held is not None else None,
+        about=source.about,
+        concurrency=options.concurrency,
+        max_failures=options.max_failures,
+        resend_if_absent=resend_if_absent,
+    )
+    try:
+        summary, reason = asyncio.run(_run(client, opened, job))
+    except JournalMismatchError as error:
+        problems = [str(error), *source.differences(journal)]
+        refuse(command, Exit.USAGE, problems, as_json=as_json)
+    except JournalError as error:
+        refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
+    _conclude(command, summary, reason, journal, as_json=as_json)
+
+
+def _tell_dry_run(command: str, rows: int, duplicates: int, *, as_json: bool) -> NoReturn:
+    facts = {"rows": rows, "duplicates": duplicates, "sent": 0}
+    click.echo("; ".join(f"{name} {value}" for name, value in facts.items()), err=True)
+    finish(command, Exit.DONE, facts, as_json=as_json)
+
+
+async def _count(client: Client, source: Input) -> tuple[int, int]:
+    """Ask the server for the items, and count them."""
+    seen = set[int]()
+    rows = 0
+    async with client.limiter, client:
+        async for item in cast("AsyncGenerator[int]", source.items(client)):
+            rows += 1
+            seen.add(item)
+    return rows, rows - len(seen)
+
+
+async def _run(client: Client, journal: SQLiteJournal, job: BulkJob) -> tuple[JobSummary | None, str | None]:
+    """Run the job; give its summary, or why there is none: it could not stop in good order."""
+    stop: str | None = None
+    async with client.limiter, client, journal:
+        screen = Screen(client, job)
+        running = asyncio.ensure_future(job.run(screen))
+
+        def on_signal(name: str) -> None:
+            nonlocal stop
+            if stop is not None:
+                running.cancel()
+                return
+            stop = name
+            click.echo(f"\n{name}: finishing what is under way; once more to stop at once", err=True)
+            job.stop(name)
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Windows has no signal handlers in its loop; there Ctrl-C is a KeyboardInterrupt.
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, on_signal, number.name)
+        async with screen:
+            try:
+                return await running, None
+            except JournalMismatchError:
+                raise
+            except (JournalError, SourceError, B2BError) as error:  # something has been sent by now: no wrong usage
+                return None, str(error)
+            except asyncio.CancelledError:
+                if stop is None:
+                    raise
+                return None, f"{stop} twice"
+
+
+def _conclude(
+    command: str, summary: JobSummary | None, reason: str | None, journal: Path, *, as_json: bool
+) -> NoReturn:
+    again = f"To go on, run the same command again with --journal {journal}"
+    if summary is None:
+        click.echo(f"Stopped at once by {reason}. {again}", err=True)
+        finish(command, Exit.STOPPED, {"stopped": True, "reason": reason, "journal": str(journal)}, as_json=as_json)
+    if not as_json:
+        Console(highlight=False).print(summary_table(summary))
+    if summary.repeated:
+        click.echo(f"{summary.repeated:,} items were sent again that an earlier run may have done already.", err=True)
+    if summary.fatal is not None:
+        status = Exit.FATAL
+        click.echo(
+            f"b2b-async {command}: stopped by an error that no other item could escape: {summary.fatal}", err=True
+        )
+        click.echo(f"Run 'b2b-async check', then: {again}", err=True)
+    elif summary.stopped:
+        status = Exit.STOPPED
+        click.echo(f"Stopped: {summary.reason}. {again}", err=True)
+    elif summary.failed or summary.unknown or summary.skipped_failed:
+        status = Exit.INCOMPLETE
+        click.echo(f"See why: b2b-async report {journal} --html report.html, or b2b-async export {journal}", err=True)
+    else:
+        status = Exit.DONE
+    facts: dict[str, Any] = {**attrs.asdict(summary), "total": summary.total, "journal": str(journal)}
+    finish(command, status, facts, as_json=as_json)
