@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -13,6 +14,8 @@ def main() -> None:
         if error.name not in {"click", "rich"}:
             raise
         sys.exit("b2b-async: the command line needs two more packages: pip install 'b2b-async[cli]'")
+    # Until a job takes its signals over, the end that a supervisor asks for is that which Ctrl-C asks for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     commands.main(prog_name="b2b-async")
 
 

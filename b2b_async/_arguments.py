@@ -23,7 +23,7 @@ def customer_number(value: object, name: str) -> int:
         InvalidArgumentError: it is not, or is a bool.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_ID:
-        message = f"{name} must be a positive integer (a BigCommerce id), not {_shown(value)}"
+        message = f"{name} must be a positive integer (a BigCommerce id), not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -36,7 +36,7 @@ def within(value: object, name: str, least: int, most: int = _LARGEST_ID) -> int
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         bounds = f"from {least} to {most}" if most < _LARGEST_ID else f"of at least {least}"
-        message = f"{name} must be a whole number {bounds}, not {_shown(value)}"
+        message = f"{name} must be a whole number {bounds}, not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -49,7 +49,7 @@ def path_id(value: object, name: str) -> str:
     """
     text = str(customer_number(value, name)) if isinstance(value, int) else value
     if not isinstance(text, str) or text in {"", ".", ".."} or not text.isprintable() or text != text.strip():
-        message = f"{name} must be an id: a non-empty printable string without blanks around it, not {_shown(value)}"
+        message = f"{name} must be an id: a non-empty printable string without blanks around it, not {shown(value)}"
         raise InvalidArgumentError(message)
     return quote(text, safe="")
 
@@ -61,7 +61,7 @@ def text(value: object, name: str) -> str:
         InvalidArgumentError: it is empty, not a string, or cannot be written as UTF-8.
     """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        message = f"{name} must be a non-empty printable string, not {_shown(value)}"
+        message = f"{name} must be a non-empty printable string, not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -73,7 +73,7 @@ def flag(value: object, name: str) -> bool:
         InvalidArgumentError: it is neither True nor False.
     """
     if not isinstance(value, bool):
-        message = f"{name} must be True or False, not {_shown(value)}"
+        message = f"{name} must be True or False, not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -85,10 +85,10 @@ def money(value: object, name: str) -> Decimal:
         InvalidArgumentError: it is negative, not finite, no number, or a float that is not what it looks like.
     """
     if isinstance(value, bool) or not isinstance(value, Decimal | int | float):
-        message = f"{name} must be a Decimal, for example Decimal('259.99'), not {_shown(value)}"
+        message = f"{name} must be a Decimal, for example Decimal('259.99'), not {shown(value)}"
         raise InvalidArgumentError(message)
     if isinstance(value, int) and abs(value) > _LARGEST_ID:
-        message = f"{name} must be an amount of money, not {_shown(value)}"
+        message = f"{name} must be an amount of money, not {shown(value)}"
         raise InvalidArgumentError(message)
     amount = (
         Decimal.from_float(value)  # noqa: FURB164 -- a caller's decimal context may forbid Decimal(0.5)
@@ -96,18 +96,18 @@ def money(value: object, name: str) -> Decimal:
         else Decimal(value)
     )
     if not amount.is_finite() or (amount.is_signed() and amount):
-        message = f"{name} must be a finite amount of at least 0, not {_shown(value)}"
+        message = f"{name} must be a finite amount of at least 0, not {shown(value)}"
         raise InvalidArgumentError(message)
     if isinstance(value, float) and amount != Decimal(repr(value)):
         message = f"{name} is the float {value!r}, which is not exactly that amount; pass Decimal('{value!r}')"
         raise InvalidArgumentError(message)
     if amount.adjusted() > _LARGEST_EXPONENT or cast("int", amount.as_tuple().exponent) < -_LARGEST_EXPONENT:
-        message = f"{name} must be an amount of money, not {_shown(value)}"
+        message = f"{name} must be an amount of money, not {shown(value)}"
         raise InvalidArgumentError(message)
     return amount.copy_abs()  # abs() would round to the precision of the caller's decimal context
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Show what came, cut to a line; Python refuses to print integers of thousands of digits."""
     huge = isinstance(value, int) and abs(value) > _LARGEST_ID
     return "an integer that is too large" if huge else reprlib.repr(value)

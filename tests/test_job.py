@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from helpers import client_of
+from helpers import client_of, http, raw_server
 
 from b2b_async import (
     B2BError,
@@ -160,14 +160,17 @@ async def test_another_input_is_refused(journal: SQLiteJournal, items: list[Any]
         summary = await BulkJob(client, [1001, 1002, 1003], journal=journal).run()
 
     assert (summary.succeeded, summary.skipped) == (1, 2)
-    assert [run.how for run in read_status(journal.path).runs] == ["finished", "broken off", "finished"]
+    assert [run.how for run in read_status(journal.path).runs] == ["finished", "finished"]
 
 
 async def test_another_job_is_refused(journal: SQLiteJournal) -> None:
     """Another store, server or kind, or what else the caller says; before anything is sent."""
     async with Sandbox() as sandbox, fast(sandbox) as client:
         await BulkJob(client, [1001], journal=journal, about={"input": "x"}).run()
-        with pytest.raises(JournalMismatchError, match="job is 'assign' there and 'create-orders' here; input is"):
+        with pytest.raises(
+            JournalMismatchError,
+            match="input is 'x' there and 'y' here; job is 'assign' there and 'create-orders' here",
+        ):
             await BulkJob(client, [], journal=journal, kind=CREATE_ORDERS, about={"input": "y"}).run()
         async with Client(Credentials("token", "other"), base_url=sandbox.url) as other:
             with pytest.raises(JournalMismatchError, match="store is 'sandbox-store' there and 'other' here"):
@@ -179,7 +182,10 @@ async def test_another_job_is_refused(journal: SQLiteJournal) -> None:
 @pytest.mark.parametrize(
     ("items", "text"),
     [
-        ([Item(2, 1001), Item(2, 1002)], "position of each item must be greater than that before, not 2 after 2"),
+        (
+            [Item(2, 1001), Item(2, 1002)],
+            "position of each item must be a whole number and greater than that before, not 2 after 2",
+        ),
         ([Item(2**70, 1001)], "position of each item"),
         (["\ud800"], "the item at position 1 has a key that cannot be written down"),
         ([""], "has a key that cannot"),
@@ -452,6 +458,35 @@ async def test_a_report_that_breaks_loses_nothing(journal: SQLiteJournal) -> Non
     assert read_status(journal.path).counts.succeeded == len(sandbox.requests) == 4
 
 
+@pytest.mark.parametrize("where", ["kind", "report", "source"])
+async def test_a_cancellation_by_somebody_else_ends_the_job(journal: SQLiteJournal, where: str) -> None:
+    """It is no stop, and it must not leave the job without workers."""
+
+    async def run(client: Client, item: int) -> Mapping[str, Any]:
+        if where == "kind" and item == 1003:
+            raise asyncio.CancelledError
+        return {"total": (await v3.orders.assign_customer_orders(client, item)).total}
+
+    def report(outcome: ItemOutcome | Skipped) -> None:
+        if where == "report" and outcome.key == "1003":
+            raise asyncio.CancelledError
+
+    def source() -> Iterator[int]:
+        for number in range(1001, 1011):
+            if where == "source" and number == 1005:
+                raise asyncio.CancelledError
+            yield number
+
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, source(), journal=journal, kind=JobKind(name="mine", run=run), concurrency=1)
+        with pytest.raises(RuntimeError, match="was cancelled by somebody else"):
+            await asyncio.wait_for(job.run(), 1000)
+
+    counts = read_status(journal.path).counts
+    assert 2 <= counts.succeeded <= 4
+    assert counts.all == counts.succeeded + counts.pending
+
+
 @pytest.mark.parametrize("name", ["concurrency", "max_failures"])
 @pytest.mark.parametrize("number", [0, True])
 async def test_numbers_must_be_sound(journal: SQLiteJournal, name: str, number: int) -> None:
@@ -561,7 +596,8 @@ async def test_the_journal_that_is_none() -> None:
     await journal.release(task)
     assert journal.counts.pending == 2
     await journal.clear()
-    await journal.complete()
+    await journal.expect(2, complete=True)
+    await journal.end("finished")
 
     assert await journal.take(1) == []
     assert journal.counts == Counts()
@@ -589,10 +625,10 @@ async def test_an_input_that_comes_once_is_kept(tmp_path: Path) -> None:
 
 
 async def test_an_input_that_broke_off_is_read_anew(journal: SQLiteJournal) -> None:
-    """Nothing of it was done, so nothing is lost; and it can be stopped meanwhile."""
+    """Nothing of it was done, so nothing is lost, even if another job may have done some of it."""
 
-    def broken() -> Iterator[int]:
-        yield from range(1001, 3003)
+    def broken() -> Iterator[Item]:
+        yield from (Item(number, number, left=True) for number in range(1001, 3003))
         message = "the line is dead"
         raise OSError(message)
 
@@ -601,13 +637,50 @@ async def test_an_input_that_broke_off_is_read_anew(journal: SQLiteJournal) -> N
             await BulkJob(client, broken(), journal=journal, preload=True).run()
         assert read_status(journal.path).counts.pending == 2000
         assert sandbox.requests == []
-        job = BulkJob(client, range(1001, 9999), journal=journal, preload=True)
-        asyncio.get_running_loop().call_later(0, job.stop)
-        stopped = await job.run()
-        assert (stopped.stopped, stopped.total, sandbox.requests) == (True, 0, [])
         summary = await BulkJob(client, [1002, 1001], journal=journal, preload=True).run()
+        with pytest.raises(JournalMismatchError, match="the input has changed"):
+            await BulkJob(client, [1001, 1002], journal=journal, preload=True).run()
+        more = await BulkJob(client, [1002, 1001, 1003], journal=journal, preload=True).run()
+        none = await BulkJob(client, None, journal=journal, preload=True).run()
 
     assert (summary.succeeded, summary.total) == (2, 2)
+    assert (more.succeeded, more.total, none.succeeded, none.total) == (1, 3, 0, 3)
+
+
+async def test_a_preload_is_stopped_at_once(journal: SQLiteJournal) -> None:
+    """Whatever the input waits for; or cancelled."""
+
+    async def waits() -> AsyncIterator[int]:
+        try:
+            yield 1001
+            await asyncio.sleep(5000)
+        finally:
+            closed.append(asyncio.get_running_loop().time())
+
+    closed: list[float] = []
+    loop = asyncio.get_running_loop()
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, waits(), journal=journal, preload=True)
+        loop.call_later(10, job.stop)
+        summary = await job.run()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(BulkJob(client, waits(), journal=journal, preload=True).run(), 10)
+
+    assert (summary.stopped, summary.total, summary.reason) == (True, 0, "stop() was called")
+    assert closed == pytest.approx([10, 20], abs=1)
+    assert sandbox.requests == []
+    assert [run.how for run in read_status(journal.path).runs] == ["stop() was called", "cancelled"]
+
+
+async def test_what_was_done_is_not_cleared(journal: SQLiteJournal) -> None:
+    """A journal that is read as it goes is not that of an input that comes once."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        await BulkJob(client, [9998, 9999], journal=journal).run()
+        with pytest.raises(JournalMismatchError, match="whose input is read as it goes"):
+            await BulkJob(client, [1001], journal=journal, preload=True).run()
+
+    assert [outcome.key for outcome in read_outcomes(journal.path)] == ["9998", "9999"]
+    assert len(sandbox.requests) == 2
 
 
 async def test_the_customers_of_companies(journal: SQLiteJournal, caplog: pytest.LogCaptureFixture) -> None:
@@ -832,6 +905,65 @@ async def test_a_job_that_is_stopped_while_it_waits_to_look_again(journal: SQLit
         last = await stage.again(client, resend_if_absent=True)
 
     assert (last.succeeded, last.repeated) == (1, 1)
+
+
+async def test_a_slow_source_does_not_keep_a_second_look_waiting(journal: SQLiteJournal) -> None:
+    """It comes a minute after the first, whenever the next item does."""
+    store = Store()
+    rows = rows_of(store, 2)
+    done: list[tuple[str, float]] = []
+    loop = asyncio.get_running_loop()
+
+    async def slow() -> AsyncIterator[Item]:
+        yield Item(1, rows[0], left=True)
+        await asyncio.sleep(36_000)
+        yield Item(2, rows[1])
+
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, slow(), journal=journal, kind=CREATE_ORDERS, resend_if_absent=True)
+        running = asyncio.ensure_future(job.run(lambda outcome: done.append((outcome.key, loop.time()))))
+        await asyncio.sleep(30)
+        looking = job.progress.looking
+        await running
+
+    assert looking == 1
+    assert done == [(rows[0].order_id, pytest.approx(60, abs=1)), (rows[1].order_id, pytest.approx(36_000, abs=1))]
+
+
+async def test_a_duplicate_that_may_have_been_sent_marks_the_first(journal: SQLiteJournal) -> None:
+    """They are one item."""
+    store = Store()
+    (row,) = rows_of(store, 1)
+    store.orders[row.order_id].company_id = row.company_id
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        items = [Item(1, row), Item(2, row, left=True)]
+        summary = await BulkJob(client, items, journal=journal, kind=CREATE_ORDERS).run()
+
+    assert (summary.succeeded, summary.reconciled, summary.duplicates) == (1, 1, 1)
+    assert [entry.method for entry in sandbox.ledger] == ["GET"]
+
+
+async def test_a_creation_needs_a_journal() -> None:
+    """Without one, nobody knows what was sent when something breaks."""
+    with pytest.raises(InvalidArgumentError, match="create-orders needs a journal"):
+        BulkJob(Client(Credentials(legacy_token="x")), [], journal=None, kind=CREATE_ORDERS)
+
+
+async def test_a_look_up_that_is_answered_409_shows_nothing(journal: SQLiteJournal) -> None:
+    """That is the look's own conflict, and no word on the order."""
+    stage = Suspects(journal, applied=True)
+    busy = http(409, '{"code": 409, "data": {}, "meta": {"message": "busy"}}')
+    async with stage.sandbox as sandbox, fast(sandbox) as client, raw_server(busy) as (url, _):
+        await stage.first_run(client)
+        async with Client(client.credentials, base_url=url, retry=RetryPolicy(attempts=1)) as refused:
+            refused.base_url = sandbox.url
+            items = [Item(1, stage.rows[0])]
+            summary = await BulkJob(refused, items, journal=journal, kind=CREATE_ORDERS).run()
+        last = await stage.again(client, resend_if_absent=True)
+
+    assert (summary.unknown, summary.failed) == (1, 0)
+    assert (last.succeeded, last.reconciled) == (3, 1)
+    assert stage.posts == 3
 
 
 async def test_an_item_that_another_job_may_have_sent_is_looked_up(journal: SQLiteJournal) -> None:

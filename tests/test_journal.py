@@ -47,7 +47,13 @@ FAILURE = Failure(
 
 async def begin(journal: SQLiteJournal, **about: str) -> Opened:
     """Begin a run."""
-    return await journal.begin({**ABOUT, **about}, total=None, quota=(150, 60.0))
+    return await journal.begin({**ABOUT, **about}, quota=(150, 60.0))
+
+
+async def again(journal: SQLiteJournal) -> Opened:
+    """End a run and begin the next."""
+    await journal.end("finished")
+    return await begin(journal)
 
 
 async def add(journal: SQLiteJournal, *entries: tuple[int, str], read: int = 0) -> Any:
@@ -131,7 +137,7 @@ async def test_what_was_turned_away_has_not_left(journal: SQLiteJournal) -> None
     (task,) = await journal.take(1)
     await journal.leave(task, 1.0)
     await journal.release(task)
-    await begin(journal)
+    await again(journal)
 
     assert [task.left for task in await journal.take(1)] == [False]
 
@@ -193,8 +199,8 @@ async def test_a_whole_input_is_kept(journal: SQLiteJournal) -> None:
     await journal.clear()
     assert journal.counts == Counts()
     await add(journal, (1, "b"), read=1)
-    await journal.complete()
-    opened = await begin(journal)
+    await journal.expect(1, complete=True)
+    opened = await again(journal)
     assert (opened.complete, opened.read) == (True, 1)
     assert read_status(journal.path).total == 1
     (task,) = await journal.take(1)
@@ -243,8 +249,10 @@ async def test_a_journal_of_another_job_is_refused(tmp_path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await begin(journal)
     async with SQLiteJournal(path) as journal:
-        with pytest.raises(JournalMismatchError, match="store is 'hash' there and 'other' here"):
-            await begin(journal, store="other")
+        with pytest.raises(
+            JournalMismatchError, match="store is 'hash' there and 'other' here; more is 'nothing' there and 'x' here"
+        ):
+            await begin(journal, store="other", more="x")
         await begin(journal)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from b2b_async.bulk.journal import JournalError, NoJournal, Opened
+from b2b_async.bulk.journal import JournalError, JournalMismatchError, NoJournal, Opened
 from b2b_async.bulk.kinds import ASSIGN
 from b2b_async.bulk.loader import Loader
-from b2b_async.bulk.outcome import JobSummary
+from b2b_async.bulk.outcome import ItemOutcome, JobSummary
 from b2b_async.bulk.runner import Runner
 from b2b_async.errors import InvalidArgumentError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.journal import Journal
     from b2b_async.bulk.kinds import JobKind
-    from b2b_async.bulk.outcome import ItemOutcome, Skipped
+    from b2b_async.bulk.outcome import Skipped
     from b2b_async.client import Client
     from b2b_async.quota import QuotaSnapshot
 
@@ -42,6 +42,8 @@ class JobProgress:
     """Items that failed in this run, or are unknown."""
     under_way: int
     """Items that have left for the server and have no outcome yet."""
+    looking: int
+    """Items that an earlier run sent, are absent, and wait to be looked up a second time."""
     seconds: float
     """How long this run has taken so far."""
     left: float | None
@@ -101,6 +103,9 @@ class BulkJob:
                 "calls would wait for a connection while they hold a slot of the quota; pass Client(connections=...)"
             )
             raise InvalidArgumentError(message)
+        if journal is None and kind.find is not None:
+            message = f"{kind.name} needs a journal: without one, nobody knows what was sent when something breaks"
+            raise InvalidArgumentError(message)
         self._client = client
         self._items = items
         self._journal = NoJournal() if journal is None else journal
@@ -115,7 +120,7 @@ class BulkJob:
         self._stopped: str | None = None
         self._started: float | None = None
         self._opened = Opened()
-        self._loader: Loader | None = None
+        self._loading: asyncio.Future[None] | None = None
 
     def stop(self, reason: str = "stop() was called") -> None:
         """Take no more items; what has left for the server finishes, what still waits for quota is given up.
@@ -126,20 +131,23 @@ class BulkJob:
         self._stopped = self._stopped or reason
         if self._runner is not None:
             self._runner.stop(reason)
+        if self._loading is not None:
+            self._loading.cancel()
 
     @property
     def progress(self) -> JobProgress:
         """How far the job is. Must be read inside the running event loop."""
         counts = Counter[str]() if self._runner is None else self._runner.counts
         seconds = 0.0 if self._started is None else asyncio.get_running_loop().time() - self._started
-        before, conflicts = self._opened.counts, 0 if self._loader is None else self._loader.conflicts
+        before = self._opened.counts
         sent = counts["succeeded"] + counts["failed"] + counts["unknown"]
-        done = before.succeeded + before.settled_failed + self._journal.counts.duplicate + conflicts + sent
+        done = before.succeeded + before.settled_failed + self._journal.counts.duplicate + sent
         return JobProgress(
             done=done,
             total=self._total,
-            failures=counts["failed"] + counts["unknown"] + conflicts,
+            failures=counts["failed"] + counts["unknown"],
             under_way=0 if self._runner is None else self._runner.under_way,
+            looking=0 if self._runner is None else self._runner.looking,
             seconds=seconds,
             left=None if self._total is None else seconds_left(self._total - done, sent, seconds, self._client.quota),
         )
@@ -160,71 +168,93 @@ class BulkJob:
             InvalidArgumentError: an item cannot be written down, or stands at no greater position than the one before.
         """
         report = on_outcome or _ignore
-        self._loader = loader = Loader(self._items, self._kind, self._journal, report)
+
+        def report_repeat(repeat: ItemOutcome | Skipped) -> None:
+            if isinstance(repeat, ItemOutcome):
+                runner.learn(repeat)
+            report(repeat)
+
+        loader = Loader(self._items, self._kind, self._journal, report_repeat)
+        self._runner = runner = Runner(
+            self._client,
+            self._kind,
+            self._journal,
+            fetch=loader.next,
+            report=report,
+            concurrency=self._concurrency,
+            max_failures=self._max_failures,
+            resend_if_absent=self._resend_if_absent,
+        )
+        if self._stopped is not None:
+            runner.stop(self._stopped)
         books = self._client.quota
         self._started = asyncio.get_running_loop().time()
-        how = "broken off"
+        self._opened = await self._journal.begin(self._about(), quota=(books.limit, books.window))
         try:
-            opened = await self._journal.begin(self._about(), total=self._total, quota=(books.limit, books.window))
-            self._opened = opened = await self._load(loader, opened)
-            self._runner = Runner(
-                self._client,
-                self._kind,
-                self._journal,
-                fetch=loader.next,
-                report=report,
-                concurrency=self._concurrency,
-                max_failures=self._max_failures,
-                resend_if_absent=self._resend_if_absent,
-            )
-            if self._stopped is None:
-                await self._runner.run()
-            how = "finished" if self._runner.finished else self._runner.reason or self._stopped or how
-        except asyncio.CancelledError:
-            how = "cancelled"
+            if runner.reason is None:
+                await self._load(loader)
+            if runner.reason is None:
+                await runner.run()
+        except BaseException as error:
+            how = "cancelled" if isinstance(error, asyncio.CancelledError) else "broken off"
+            with contextlib.suppress(JournalError):  # what is wrong is said already, and no outcome hangs on it
+                await self._journal.end(None if isinstance(error, JournalMismatchError) else how)
             raise
         finally:
             await loader.aclose()
-            with contextlib.suppress(JournalError):  # a run without an end is told as one; no outcome hangs on it
-                await self._journal.end(how)
-        return self._summary(self._runner, loader, opened, books)
+        await self._journal.end("finished" if runner.finished else runner.reason)
+        return self._summary(runner, books)
 
     def _about(self) -> dict[str, str]:
         return {"job": self._kind.name, **identity(self._client), **self._facts}
 
-    async def _load(self, loader: Loader, opened: Opened) -> Opened:
-        """Bring the input to where the journal is, or all of it into the journal; give what the journal holds then."""
-        if not self._preload or opened.complete or loader.exhausted:
-            await loader.skip(opened)
-            return opened
-        await self._journal.clear()  # what an earlier run had read of an input that does not come twice
-        while await loader.load():
-            await asyncio.sleep(0)  # others may call meanwhile
-            if self._stopped is not None:
-                return Opened()
-        await self._journal.complete()
-        self._total = loader.read
-        return Opened()
+    async def _load(self, loader: Loader) -> None:
+        """Bring the input to where the journal is, or all of it into the journal, unless ``stop`` is called."""
+        self._loading = asyncio.ensure_future(self._preload_all(loader) if self._preload else self._skip(loader))
+        try:
+            await self._loading
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._stopped is None or (task is not None and task.cancelling()):
+                raise
 
-    def _summary(self, runner: Runner, loader: Loader, opened: Opened, before: QuotaSnapshot) -> JobSummary:
-        after, ended = self._client.quota, self._journal.counts
-        return JobSummary(
+    async def _skip(self, loader: Loader) -> None:
+        await loader.skip(self._opened)
+        await self._journal.expect(self._total, complete=self._opened.complete)
+
+    async def _preload_all(self, loader: Loader) -> None:
+        if self._items is None:
+            return
+        if self._opened.complete:
+            await loader.skip(self._opened)
+        else:
+            await self._journal.clear()  # what an earlier run had read of an input that does not come twice
+            self._opened = Opened()
+        while await loader.load():
+            pass
+        self._total = self._journal.counts.all
+        await self._journal.expect(self._total, complete=True)
+
+    def _summary(self, runner: Runner, before: QuotaSnapshot) -> JobSummary:
+        after, ended, opened = self._client.quota, self._journal.counts, self._opened.counts
+        summary = JobSummary(
             succeeded=runner.counts["succeeded"],
-            failed=runner.counts["failed"] + loader.conflicts,
+            failed=runner.counts["failed"],
             unknown=runner.counts["unknown"],
-            skipped=opened.counts.succeeded + opened.counts.settled_failed,
-            skipped_failed=opened.counts.settled_failed,
+            skipped=opened.succeeded + opened.settled_failed,
+            skipped_failed=opened.settled_failed,
             duplicates=ended.duplicate,
             repeated=runner.counts["repeated"],
             reconciled=runner.counts["reconciled"],
-            pending=ended.pending,
+            pending=0,
             requests=after.requests - before.requests,
             refused=after.refused - before.refused,
             seconds=asyncio.get_running_loop().time() - cast("float", self._started),
             stopped=not runner.finished,
-            reason=None if runner.finished else runner.reason or self._stopped,
+            reason=None if runner.finished else runner.reason,
             fatal=None if runner.fatal is None else str(runner.fatal),
         )
+        return attrs.evolve(summary, pending=ended.all - summary.total)
 
 
 def identity(client: Client) -> dict[str, str]:

@@ -90,16 +90,16 @@ class Opened:
 class Journal(Protocol):
     """Where items and outcomes live."""
 
-    async def begin(self, about: Mapping[str, str], *, total: int | None, quota: tuple[int, float]) -> Opened:
+    async def begin(self, about: Mapping[str, str], *, quota: tuple[int, float]) -> Opened:
         """Begin a run.
 
         Args:
             about: What the job is, for people and to refuse another one.
-            total: How many items there will be, if that is known.
             quota: Requests and seconds of the quota, for the report.
 
         Raises:
             JournalMismatchError: the journal is that of another job.
+            JournalError: a run of it is going on.
         """
         ...
 
@@ -115,8 +115,8 @@ class Journal(Protocol):
         """
         ...
 
-    async def complete(self) -> None:
-        """Note that the whole input has been read."""
+    async def expect(self, total: int | None, *, complete: bool = False) -> None:
+        """Note how many items there will be, if that is known, and whether all of them have been added."""
         ...
 
     async def clear(self) -> None:
@@ -147,8 +147,8 @@ class Journal(Protocol):
         """Write down what became of *task*."""
         ...
 
-    async def end(self, how: str) -> None:
-        """End the run that ``begin`` began."""
+    async def end(self, how: str | None) -> None:
+        """End the run that ``begin`` began; None if it has done nothing and shall leave no trace."""
         ...
 
     @property
@@ -166,9 +166,9 @@ class NoJournal:
         self.counts = Counts()
         """How many items ended how."""
 
-    async def begin(self, about: Mapping[str, str], *, total: int | None, quota: tuple[int, float]) -> Opened:
+    async def begin(self, about: Mapping[str, str], *, quota: tuple[int, float]) -> Opened:
         """Begin anew."""
-        del about, total, quota
+        del about, quota
         self._tasks.clear()
         self.counts = Counts()
         return Opened()
@@ -182,7 +182,7 @@ class NoJournal:
         self.counts = attrs.evolve(self.counts, pending=self.counts.pending + len(entries))
         return ()
 
-    async def complete(self) -> None:
+    async def expect(self, total: int | None, *, complete: bool = False) -> None:
         """Do nothing."""
 
     async def clear(self) -> None:
@@ -214,5 +214,5 @@ class NoJournal:
             **{status: getattr(counts, status) + 1},
         )
 
-    async def end(self, how: str) -> None:
+    async def end(self, how: str | None) -> None:
         """Do nothing."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import reprlib
-from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import TYPE_CHECKING, Any, cast
 
+from b2b_async._arguments import shown
 from b2b_async.bulk.journal import Entry, JournalMismatchError
-from b2b_async.bulk.outcome import Item, ItemOutcome
+from b2b_async.bulk.outcome import Item
 from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from b2b_async.bulk.journal import Journal, Opened, Task
     from b2b_async.bulk.kinds import JobKind
-    from b2b_async.bulk.outcome import Skipped
+    from b2b_async.bulk.outcome import ItemOutcome, Skipped
 
 _SLICE = 1000
 """Items that are read at once where nobody waits for the first of them."""
@@ -52,8 +52,6 @@ class Loader:
         """Items of the input that have been read."""
         self._digest = hashlib.blake2b(digest_size=16)
         self._last = -1
-        self.conflicts = 0
-        """Items that have the key of an earlier one and are not equal to it."""
         self.exhausted = items is None
         """The input has no more items."""
 
@@ -67,8 +65,7 @@ class Loader:
         Raises:
             JournalMismatchError: the input is another one.
         """
-        if self.exhausted or opened.complete:
-            self.exhausted = True
+        if self.exhausted:  # there is no input but what the journal has
             return
         while self.read < opened.read:
             if not await self._pull(min(_SLICE, opened.read - self.read)):
@@ -101,7 +98,6 @@ class Loader:
         entries = [] if self.exhausted else await self._pull(most)
         if entries:
             for repeat in await self._journal.add(entries, read=self.read, digest=self._digest.hexdigest()):
-                self.conflicts += isinstance(repeat, ItemOutcome)
                 self._report(repeat)
         return bool(entries)
 
@@ -119,17 +115,21 @@ class Loader:
 
     def _entry(self, item: Item) -> Entry:
         position, value = item.position, item.value
-        if not self._last < position <= _LARGEST_POSITION:
-            message = f"the position of each item must be greater than that before, not {position} after {self._last}"
+        whole = isinstance(cast("object", position), int)
+        if not whole or not self._last < position <= _LARGEST_POSITION:
+            message = (
+                "the position of each item must be a whole number and greater than that before, "
+                f"not {shown(position)} after {self._last}"
+            )
             raise InvalidArgumentError(message)
         self._last = position
         try:
             key, plain = self._kind.key(value), self._kind.dump(value)
         except (TypeError, ValueError, AttributeError) as error:
-            message = f"the item at position {position} is none for {self._kind.name}: {reprlib.repr(value)} ({error})"
+            message = f"the item at position {position} is none for {self._kind.name}: {shown(value)} ({error})"
             raise InvalidArgumentError(message) from None
         if not key or not key.isprintable():
-            message = f"the item at position {position} has a key that cannot be written down: {reprlib.repr(key)}"
+            message = f"the item at position {position} has a key that cannot be written down: {shown(key)}"
             raise InvalidArgumentError(message)
         return Entry(position=position, key=key, value=plain, left=item.left)
 
@@ -137,9 +137,14 @@ class Loader:
 async def _numbered(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Item]:
     position = 0
     if isinstance(items, AsyncIterable):
-        async for value in items:
-            position += 1
-            yield value if isinstance(value, Item) else Item(position, value)
+        source = aiter(items)
+        try:
+            async for value in source:
+                position += 1
+                yield value if isinstance(value, Item) else Item(position, value)
+        finally:
+            if isinstance(source, AsyncGenerator):  # it may hold a connection
+                await source.aclose()
     else:
         for value in items:
             position += 1

@@ -113,7 +113,7 @@ class JobSummary:
     reconciled: int
     """Items of this run that were not sent, or not again, because a look-up showed them done."""
     pending: int
-    """Items that were read and have no outcome: the next run does them."""
+    """Items that were read and that this run did not come to: the next one does them."""
     requests: int
     """Requests that left during this run, all those of the client's limiter."""
     refused: int

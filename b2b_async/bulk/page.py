@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from b2b_async.bulk.journal import JournalError
 from b2b_async.bulk.results import read_figures, read_outcomes
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.results import JournalFigures, JournalStatus, Minute, Reason
 
+_DATABASE = b"SQLite format 3"
+"""How such a file begins."""
 _MOST_UNKNOWNS = 1000
 _COLUMNS = 600
 """Bars of the chart at most; longer jobs have the mean of some minutes in one."""
@@ -54,13 +57,17 @@ def write_page(journal: Path | str, page: Path | str) -> None:
         page: The HTML file; replaced if it exists.
 
     Raises:
-        JournalError: there is no such journal, or it cannot be read.
+        JournalError: there is no such journal, it cannot be read, or the page would take the place of a journal.
         OSError: the page cannot be written.
     """
+    page = Path(page)
+    if page.exists() and page.read_bytes()[: len(_DATABASE)] == _DATABASE:
+        message = f"{page} is a journal, or another database: give the page another name"
+        raise JournalError(message)
     figures = read_figures(journal)
     body = "".join(_body(figures, journal))
     title = escape(f"{figures.status.about.get('job', 'job')}: report")
-    Path(page).write_text(
+    page.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body>{body}</body></html>\n",

@@ -279,6 +279,6 @@ def _reading(path: Path | str) -> Generator[sqlite3.Connection]:
         with contextlib.closing(connect_to_read(path)) as database:
             check_schema(database, path)
             yield database
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two of JSON that is damaged
         message = f"{path} cannot be read as a journal: {error}"
         raise JournalError(message) from None

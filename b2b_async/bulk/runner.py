@@ -122,6 +122,11 @@ class Runner:
         return self._ended and not self._open
 
     @property
+    def looking(self) -> int:
+        """How many items wait to be looked up a second time."""
+        return len(self._later)
+
+    @property
     def under_way(self) -> int:
         """How many items have left for the server and have no outcome yet."""
         return sum(worker.sent for worker in self._workers)
@@ -158,6 +163,10 @@ class Runner:
                 while len(self._ready) > self.wanted // 2:
                     self._hungry.clear()
                     await self._hungry.wait()
+        except asyncio.CancelledError:
+            if _is_ours():
+                raise
+            self._break(RuntimeError("the input was cancelled by somebody else"))
         except Exception as error:  # noqa: BLE001 -- whatever the caller's iterable raises; run() raises it at its end
             self._break(error)
         self._ended = True
@@ -169,7 +178,12 @@ class Runner:
             return await self._wait_for_later()
         while not self._ready and not self._ended:
             self._fed.clear()
-            await self._fed.wait()
+            try:
+                # Where the input is slow, a second look-up may come before it.
+                async with asyncio.timeout_at(self._later[0][0] if self._later else None):
+                    await self._fed.wait()
+            except TimeoutError:
+                return await self._wait_for_later() if self._later else await self._next()
         if self._ready:
             self._hungry.set()
             return self._ready.popleft(), False
@@ -216,8 +230,12 @@ class Runner:
             # Into the journal before anybody hears of it.
             await self._journal.record(task, outcome)
             self._open -= 1
-            self._learn(outcome)
+            self.learn(outcome)
             self._report(outcome)
+        except asyncio.CancelledError:
+            if _is_ours():
+                raise
+            self._break(RuntimeError(f"item {task.key} was cancelled by somebody else"))
         except Exception as error:  # noqa: BLE001 -- whatever the caller's functions raise; run() raises it at its end
             if outcome is not None and isinstance(error, JournalError):
                 logger.error("not in the journal, so the next run does it again: %r", outcome)  # noqa: TRY400 -- run() raises it
@@ -233,7 +251,8 @@ class Runner:
         self._broken = self._broken or error
         self.stop(str(error))
 
-    def _learn(self, outcome: ItemOutcome) -> None:
+    def learn(self, outcome: ItemOutcome) -> None:
+        """Count *outcome*, and stop if there are too many like it."""
         self.counts[outcome.status] += 1
         self.counts["repeated"] += outcome.repeated
         self.counts["reconciled"] += bool(outcome.result and outcome.result.get("reconciled"))
@@ -253,3 +272,9 @@ class Runner:
     def _count(self) -> None:
         minute = int((self._loop.time() - self._started) // 60)
         self._journal.count(minute, self.rate * 60)
+
+
+def _is_ours() -> bool:
+    """Whether it was this task that was cancelled, and not something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

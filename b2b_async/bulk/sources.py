@@ -26,6 +26,8 @@ ORDER_COLUMNS = ("company_id", "customer_id", "order_id", "total_inc_tax", "po_n
 """What a row of orders has."""
 _OPTIONAL = "po_number"
 _AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""What the bytes become that no UTF-8 text has."""
 _LONGEST_LINE = 1_000_000
 _NOWHERE = _LONGEST_LINE
 _MOST_DIGITS = 18
@@ -72,7 +74,11 @@ def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: st
         SourceError: the file cannot be read, is empty, or lacks the column.
     """
     name = name or str(path)
-    for line, (value,) in _read(path, name, [column]):
+    for line, values in _read(path, name, [column]):
+        if isinstance(values, _Surplus):
+            yield Row(None, f"{name}, line {line}: {values}")
+            continue
+        value = values[0]
         number = _customer_id(value)
         if number is None:
             shown = reprlib.repr(value)
@@ -102,8 +108,12 @@ def read_order_rows(
     """
     name = name or str(path)
     names = {column: (columns or {}).get(column, column) for column in ORDER_COLUMNS}
-    required = [names[column] for column in ORDER_COLUMNS if column != _OPTIONAL]
+    # A column that is named must be there, even one that need not be.
+    required = [names[column] for column in ORDER_COLUMNS if column != _OPTIONAL or column in (columns or {})]
     for line, values in _read(path, name, list(names.values()), required):
+        if isinstance(values, _Surplus):
+            yield Row(None, f"{name}, line {line}: {values}")
+            continue
         try:
             yield Row(Item(line, _order_row(dict(zip(names, values, strict=True)))))
         except InvalidArgumentError as error:
@@ -119,9 +129,10 @@ def _order_row(values: dict[str, object]) -> OrderRow:
         order_id = str(order_id)
     arguments.path_id(order_id, "order_id")  # a look-up has it in its path
     amount = values["total_inc_tax"]
-    if isinstance(amount, str):
-        if not _AMOUNT.fullmatch(amount):
-            message = f"total_inc_tax must be digits with a point, such as 259.99, not {reprlib.repr(amount)}"
+    if amount is None or isinstance(amount, str):
+        if amount is None or not _AMOUNT.fullmatch(amount):
+            is_not = "nothing" if amount is None else reprlib.repr(amount)
+            message = f"total_inc_tax must be digits with a point, such as 259.99, not {is_not}"
             raise InvalidArgumentError(message)
         amount = Decimal(amount)
     return OrderRow(
@@ -129,18 +140,18 @@ def _order_row(values: dict[str, object]) -> OrderRow:
         customer_id=str(values["customer_id"]),
         order_id=str(order_id),
         total_inc_tax=arguments.money(amount, "total_inc_tax"),
-        po_number=None if po_number in {None, ""} else arguments.text(po_number, _OPTIONAL),
+        po_number=None if po_number is None or po_number == "" else arguments.text(po_number, _OPTIONAL),
     )
 
 
 def _read(
     path: Path | str, name: str, columns: Sequence[str], required: Sequence[str] | None = None
-) -> Iterator[tuple[int, Sequence[object]]]:
+) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
     """Give the line and the values of *columns* of each record; None for those that are not there."""
     with contextlib.ExitStack() as stack:
         try:
             # utf-8-sig drops the mark that spreadsheets put at the start.
-            file = stack.enter_context(Path(path).open(encoding="utf-8-sig", newline=""))
+            file = stack.enter_context(Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline=""))
         except OSError as error:
             message = f"{name}: {error.strerror}"
             raise SourceError(message) from None
@@ -150,6 +161,17 @@ def _read(
             yield from _jsonl(lines, first, columns)
         else:
             yield from _csv(lines, first, columns, columns if required is None else required)
+
+
+@attrs.frozen
+class _Surplus:
+    """A record that has more cells than the header."""
+
+    cells: int
+    header: int
+
+    def __str__(self) -> str:
+        return f"there are {self.cells} cells, but {self.header} in the header; put a cell with a comma in quotes"
 
 
 class _Lines:
@@ -174,13 +196,15 @@ class _Lines:
     def __next__(self) -> str:
         try:
             line = self._file.readline(_LONGEST_LINE)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-            message = f"{self.name}, after line {self.number}: {reason}"
+        except OSError as error:
+            message = f"{self.name}, after line {self.number}: {error.strerror}"
             raise SourceError(message) from None
         if not line:
             raise StopIteration
         self.number += 1
+        if (not line.isascii() and _NOT_UTF8.search(line) is not None) or "\0" in line:
+            message = f"{self.name}, line {self.number}: it is not UTF-8 text; save the file as UTF-8"
+            raise SourceError(message)
         if len(line) == _LONGEST_LINE:
             message = f"{self.name}, line {self.number}: the line is longer than {_LONGEST_LINE:,} characters"
             raise SourceError(message)
@@ -189,10 +213,13 @@ class _Lines:
 
 def _csv(
     lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str]
-) -> Iterator[tuple[int, Sequence[object]]]:
+) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
     # csv takes any iterator of lines, quoted line breaks included; strict, it refuses a quote that is never closed.
     records = _records(lines, csv.reader(itertools.chain([first], lines), strict=True))
     line, header = next(records)
+    if twice := [column for column in columns if header.count(column) > 1]:
+        message = f"{lines.name}, line {line}: the column {twice[0]!r} is there {header.count(twice[0])} times"
+        raise SourceError(message)
     missing = [column for column in required if column not in header]
     if not missing:
         places = [header.index(column) if column in header else _NOWHERE for column in columns]
@@ -203,8 +230,12 @@ def _csv(
         there = f"there are {', '.join(header)[:_SHOWN]}"
         message = f"{lines.name}, line {line}: there is no column {' and no column '.join(map(repr, missing))}; {there}"
         raise SourceError(message)
+    width = len(header)
     for line, record in records:
-        if any(record):
+        if len(record) > width and any(record[width:]):
+            # An amount with a comma that is not quoted would move all that follows.
+            yield line, _Surplus(len(record), width)
+        elif any(record):
             yield line, [record[place] if place < len(record) else None for place in places]
 
 

@@ -62,9 +62,10 @@ CREATE INDEX items_open ON items (position) WHERE NOT settled;
 CREATE TABLE progress (
     read INTEGER NOT NULL, digest TEXT NOT NULL, complete INTEGER NOT NULL, total INTEGER,
     succeeded INTEGER NOT NULL, failed INTEGER NOT NULL, unknown INTEGER NOT NULL, duplicate INTEGER NOT NULL,
-    settled_failed INTEGER NOT NULL, pending INTEGER NOT NULL
+    settled_failed INTEGER NOT NULL, pending INTEGER NOT NULL,
+    begun INTEGER NOT NULL        -- whether a request has left, or an outcome was written
 );
-INSERT INTO progress VALUES (0, '', 0, NULL, 0, 0, 0, 0, 0, 0);
+INSERT INTO progress VALUES (0, '', 0, NULL, 0, 0, 0, 0, 0, 0, 0);
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, process TEXT NOT NULL, started REAL NOT NULL, quota INTEGER NOT NULL, window REAL NOT NULL,
     finished REAL, how TEXT
@@ -87,7 +88,12 @@ SELECT json_group_array(json_array(position, key, json(value), status, departed 
     SELECT * FROM items WHERE NOT settled AND position > ? ORDER BY position LIMIT ?
 )
 """
-_LEAVE = "UPDATE items SET departed = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
+# Whoever departs has no outcome any more: if it dies now, nobody must take the last one for true.
+_LEAVE = """
+UPDATE items SET departed = new.column2, status = nullif(status, 'failed'),
+    failure = CASE status WHEN 'failed' THEN NULL ELSE failure END
+FROM (VALUES {}) AS new WHERE position = new.column1
+"""
 _RECORD = """
 UPDATE items SET status = new.column2, settled = new.column3, departed = new.column4, repeated = new.column5,
     result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9, seconds = new.column10,
@@ -96,13 +102,15 @@ FROM (VALUES {}) AS new WHERE position = new.column1
 """
 _SAVE = """
 UPDATE progress SET read = :read, digest = :digest, complete = :complete, succeeded = :succeeded, failed = :failed,
-unknown = :unknown, duplicate = :duplicate, settled_failed = :settled_failed, pending = :pending
+unknown = :unknown, duplicate = :duplicate, settled_failed = :settled_failed, pending = :pending, begun = :begun
 """
 _COUNT = """
 INSERT INTO minutes VALUES {}
-ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, quota = excluded.quota
+ON CONFLICT (run, minute) DO UPDATE SET requests = requests + excluded.requests, quota = excluded.quota
 """
-_encode = json.JSONEncoder(default=str).encode
+_encode = json.JSONEncoder(default=str, allow_nan=False).encode
+_BEGINNING = -1
+"""The number of a run that has none yet."""
 _MOST_ROWS = 80
 """Rows in one statement: older SQLite takes 999 parameters."""
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -116,16 +124,16 @@ class _Batch:
 
     calls: list[Callable[[], Any]] = attrs.field(factory=list[Any])
     """Run in the thread, inside the transaction."""
-    departed: list[tuple[int, float | None]] = attrs.field(factory=list[Any])
-    """Positions, and when their requests left."""
+    departed: dict[int, float | None] = attrs.field(factory=dict[int, Any])
+    """Positions, and when their requests left; None for those that were released."""
     outcomes: list[tuple[Any, ...]] = attrs.field(factory=list[Any])
     """Rows for _RECORD."""
     changes: Counter[str] = attrs.field(factory=Counter[str])
     """Of the counts, because of the outcomes."""
-    requests: Counter[int] = attrs.field(factory=Counter[int])
-    """By minute."""
-    quotas: dict[int, float] = attrs.field(factory=dict[int, float])
-    """By minute."""
+    requests: Counter[tuple[int, int]] = attrs.field(factory=Counter[Any])
+    """By run and minute."""
+    quotas: dict[tuple[int, int], float] = attrs.field(factory=dict[Any, float])
+    """By run and minute."""
     waiting: list[asyncio.Future[list[Any]]] = attrs.field(factory=list[Any])
     """Who waits for it."""
 
@@ -144,11 +152,13 @@ class SQLiteJournal:
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
         self._lock: sqlite3.Connection | None = None
-        self._run = 0
+        self._run = 0  # the run that is going on
         self._taken = -1  # the position that was given last in this run
         self._state: dict[str, Any] = {}
         self._batch = _Batch()
         self._committing: asyncio.Future[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         """Open the file.
@@ -156,9 +166,14 @@ class SQLiteJournal:
         Raises:
             JournalError: it is in use by another process, cannot be written, or is no journal.
         """
+        if self._thread is not None:
+            message = f"the journal {self.path} is open already"
+            raise JournalError(message)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="b2b-async-journal")
+        self._batch, self._committing, self._run, self._closing = _Batch(), None, 0, False
+        self._loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+            await self._loop.run_in_executor(self._thread, self._open)
         except BaseException:
             await self.close()
             raise
@@ -170,7 +185,12 @@ class SQLiteJournal:
 
     async def close(self) -> None:
         """Finish what was asked for and close the file; a second time does nothing."""
-        while self._committing is not None:
+        # The lock must not stay behind because somebody was in a hurry.
+        await asyncio.shield(asyncio.ensure_future(self._finish()))
+
+    async def _finish(self) -> None:
+        self._closing = True  # from now on nothing is taken in
+        while self._committing is not None and self._loop is asyncio.get_running_loop():
             await asyncio.wait([self._committing])
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -179,33 +199,40 @@ class SQLiteJournal:
 
     # -- the journal ---------------------------------------------------------------------------------------------
 
-    async def begin(self, about: Mapping[str, str], *, total: int | None, quota: tuple[int, float]) -> Opened:
+    async def begin(self, about: Mapping[str, str], *, quota: tuple[int, float]) -> Opened:
         """Begin a run.
 
         Args:
             about: What the job is: a journal of another one is refused. Shown to people, so no secrets.
-            total: How many items there will be, if that is known.
             quota: Requests and seconds of the quota.
 
         Raises:
             JournalMismatchError: the journal is that of another job.
-            JournalError: it cannot be written.
+            JournalError: a run of it is going on, or it cannot be written.
         """
+        known = {name: value.encode(errors="backslashreplace").decode() for name, value in about.items()}
 
-        def work() -> Opened:
-            self._compare(about)
-            self._sql.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", about.items())
-            self._sql.execute("UPDATE progress SET total = coalesce(?, total)", (total,))
+        def work() -> tuple[Opened, int]:
+            self._compare(known)
+            self._sql.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", known.items())
             row = ("process " + _process(), time.time(), *quota)
             cursor = self._sql.execute("INSERT INTO runs (process, started, quota, window) VALUES (?, ?, ?, ?)", row)
-            self._run = cast("int", cursor.lastrowid)
-            self._taken = -1
             state = self._state
-            return Opened(
+            opened = Opened(
                 counts=self.counts, read=state["read"], digest=state["digest"], complete=bool(state["complete"])
             )
+            return opened, cast("int", cursor.lastrowid)
 
-        return await self._do(work)
+        if self._run:
+            message = f"a run of the journal {self.path} is going on; wait for it, or use another journal"
+            raise JournalError(message)
+        self._run = _BEGINNING
+        try:
+            opened, self._run = await self._do(work)
+        finally:
+            self._run = max(0, self._run)
+        self._taken = -1
+        return opened
 
     async def add(self, entries: Sequence[Entry], *, read: int, digest: str) -> Sequence[Skipped | ItemOutcome]:
         """Take items in; returns once all are on the disk.
@@ -228,12 +255,12 @@ class SQLiteJournal:
 
         return await self._do(work)
 
-    async def complete(self) -> None:
-        """Note that the whole input has been read."""
+    async def expect(self, total: int | None, *, complete: bool = False) -> None:
+        """Note how many items there will be, if that is known, and whether all of them have been added."""
 
         def work() -> None:
-            self._state["complete"] = 1
-            self._sql.execute("UPDATE progress SET total = ?", (self._state["read"],))
+            self._state["complete"] = int(complete)
+            self._sql.execute("UPDATE progress SET total = coalesce(?, total)", (total,))
 
         await self._do(work)
 
@@ -245,8 +272,7 @@ class SQLiteJournal:
         """
 
         def work() -> None:
-            begun = "SELECT 1 FROM items WHERE departed IS NOT NULL OR status IN ('succeeded', 'unknown') LIMIT 1"
-            if self._sql.execute(begun).fetchone():
+            if self._state["begun"]:
                 message = f"the journal {self.path} is that of a job whose input is read as it goes; name another one"
                 raise JournalMismatchError(message)
             self._sql.execute("DELETE FROM items")
@@ -268,18 +294,22 @@ class SQLiteJournal:
 
     async def leave(self, task: Task, when: float) -> None:
         """Note that a request for *task* is about to leave; returns once that is on the disk."""
-        self._batch.departed.append((task.position, when))
+        batch = self._open_batch()
+        batch.departed[task.position] = when
+        if task.status == "failed":
+            batch.changes.update(failed=-1, pending=1)
         await self._commit()
 
     async def release(self, task: Task) -> None:
         """Note that *task* is certainly not done though its request has left."""
-        self._batch.departed.append((task.position, None))
+        self._open_batch().departed[task.position] = None
         await self._commit()
 
     def count(self, minute: int, quota: float) -> None:
         """Count a request; it is written with the next commit."""
-        self._batch.requests[minute] += 1
-        self._batch.quotas[minute] = quota
+        place = self._run, minute
+        self._batch.requests[place] += 1
+        self._batch.quotas[place] = quota
 
     async def record(self, task: Task, outcome: ItemOutcome) -> None:
         """Write down what became of *task*; returns once it is on the disk."""
@@ -290,24 +320,39 @@ class SQLiteJournal:
             outcome.settled,
             outcome.sent or outcome.finished if outcome.status == "unknown" else None,
             outcome.repeated,
-            None if outcome.result is None else _encode(outcome.result),
+            None if outcome.result is None else _json_of_any(outcome.result),
             None if failure is None else _encode(attrs.asdict(failure)),
             outcome.attempts,
             outcome.sent,
             outcome.seconds,
             outcome.finished,
         )
-        changes = self._batch.changes
-        changes[task.status or "pending"] -= 1
-        changes[outcome.status] += 1
-        changes["settled_failed"] += outcome.settled and outcome.status == "failed"
-        self._batch.outcomes.append(row)
+        batch = self._open_batch()
+        batch.outcomes.append(row)
+        departed = task.status == "failed" and outcome.sent is not None  # see _LEAVE
+        batch.changes[task.status if task.status and not departed else "pending"] -= 1
+        batch.changes[outcome.status] += 1
+        batch.changes["settled_failed"] += outcome.settled and outcome.status == "failed"
         await self._commit()
 
-    async def end(self, how: str) -> None:
-        """End the run."""
-        row = (time.time(), how, self._run)
-        await self._do(lambda: self._sql.execute("UPDATE runs SET finished = ?, how = ? WHERE run = ?", row))
+    async def end(self, how: str | None) -> None:
+        """End the run; None if it has done nothing and shall leave no trace.
+
+        Raises:
+            JournalError: the file has been removed, or cannot be written.
+        """
+        run, self._run = self._run, 0
+
+        def work() -> None:
+            if how is None:
+                self._sql.execute("DELETE FROM runs WHERE run = ?", (run,))
+            else:
+                self._sql.execute("UPDATE runs SET finished = ?, how = ? WHERE run = ?", (time.time(), how, run))
+
+        await self._do(work)
+        if not self.path.exists():
+            message = f"the journal {self.path} was removed while the job ran: what was done is written nowhere"
+            raise JournalError(message)
 
     @property
     def counts(self) -> Counts:
@@ -342,15 +387,17 @@ class SQLiteJournal:
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if tables:
             check_schema(database, self.path)
-        database.execute("PRAGMA journal_mode = WAL")
         # Anything less loses outcomes that were acknowledged when the power goes.
         database.execute("PRAGMA synchronous = FULL")
-        database.execute("BEGIN IMMEDIATE")
         if not tables:
+            database.execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {APPLICATION}")
             database.execute(f"PRAGMA user_version = {SCHEMA}")
+            database.execute("COMMIT")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("BEGIN IMMEDIATE")
         # Written even if nothing is new: whether it can be written is better known before anything is sent.
         database.execute("UPDATE progress SET read = read")
         database.execute("COMMIT")
@@ -368,11 +415,11 @@ class SQLiteJournal:
     def _compare(self, about: Mapping[str, str]) -> None:
         known = dict(self._sql.execute("SELECT name, value FROM about"))
         differing = [
-            f"{name} is {known[name]!r} there and {value!r} here"
-            for name, value in about.items()
-            if known.get(name, value) != value
+            f"{name} is {known.get(name, 'nothing')!r} there and {about.get(name, 'nothing')!r} here"
+            for name in {**known, **about}
+            if known.get(name) != about.get(name)
         ]
-        if differing:
+        if known and differing:
             message = f"the journal {self.path} belongs to another job: {'; '.join(differing)}. Name another journal"
             raise JournalMismatchError(message)
 
@@ -399,6 +446,8 @@ class SQLiteJournal:
     def _add_repeat(self, entry: Entry, value: str) -> Skipped | ItemOutcome:
         first, its_value = self._sql.execute(_FIRST, (entry.key,)).fetchone()
         now = time.time()
+        if entry.left:
+            self._sql.execute("UPDATE items SET departed = ? WHERE position = ? AND NOT settled", (now, first))
         row = (entry.position, entry.key, value, first)
         if its_value == value:
             self._sql.execute(_ADD_REPEAT, (*row, "duplicate", None, now))
@@ -433,18 +482,26 @@ class SQLiteJournal:
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Run *work* in the thread, in one transaction with all that waits there."""
-        place = len(self._batch.calls)
-        self._batch.calls.append(work)
-        result: T | JournalError = (await self._commit())[place]
-        if isinstance(result, JournalError):
+        calls = self._open_batch().calls
+        place = len(calls)
+        calls.append(work)
+        result: T | Exception = (await self._commit())[place]
+        if isinstance(result, Exception):
             raise result
         return result
 
-    async def _commit(self) -> list[Any]:
-        """Wait until the batch is on the disk; give what its calls gave."""
-        if self._database is None:
+    def _open_batch(self) -> _Batch:
+        """Give the batch that is written next, if anything can be written at all."""
+        if self._thread is None or self._closing:
             message = f"the journal {self.path} is not open: use it in 'async with'"
             raise JournalError(message)
+        if self._loop is not asyncio.get_running_loop():
+            message = f"the journal {self.path} was opened in another event loop"
+            raise JournalError(message)
+        return self._batch
+
+    async def _commit(self) -> list[Any]:
+        """Wait until the batch is on the disk; give what its calls gave."""
         done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._batch.waiting.append(done)
         if self._committing is None:
@@ -473,15 +530,18 @@ class SQLiteJournal:
     def _write(self, batch: _Batch) -> list[Any]:
         """Write the whole batch in one transaction, or nothing of it."""
         before = dict(self._state)
-        minutes = [(self._run, minute, number, batch.quotas[minute]) for minute, number in batch.requests.items()]
+        minutes = [(*place, number, batch.quotas[place]) for place, number in batch.requests.items()]
         try:
             self._sql.execute("BEGIN IMMEDIATE")
-            results = [_attempt(call) for call in batch.calls]
-            for sql, rows in ((_LEAVE, batch.departed), (_RECORD, batch.outcomes), (_COUNT, minutes)):
+            self._compare_run()
+            results = [self._attempt(call) for call in batch.calls]
+            for sql, rows in ((_LEAVE, list(batch.departed.items())), (_RECORD, batch.outcomes), (_COUNT, minutes)):
                 for _ in self._execute_for(sql, rows):
                     pass
             for name, change in batch.changes.items():
                 self._state[name] += change
+            if batch.departed or batch.outcomes:
+                self._state["begun"] = 1
             if self._state != before:
                 self._sql.execute(_SAVE, self._state)
             self._sql.execute("COMMIT")
@@ -493,6 +553,29 @@ class SQLiteJournal:
                 raise JournalError(self._explain(error)) from None
             raise
         return results
+
+    def _compare_run(self) -> None:
+        """Make sure that nobody else runs the journal: the lock's file may have been removed by hand."""
+        if self._run > 0:
+            (newest,) = self._sql.execute("SELECT max(run) FROM runs").fetchone()
+            if newest != self._run:
+                message = f"another process has begun to run the journal {self.path}; this run ends"
+                raise JournalError(message)
+
+    def _attempt(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the call gives
+        """Make one call of a batch; what is wrong with that one alone fails it alone."""
+        before = dict(self._state)
+        self._sql.execute("SAVEPOINT call")
+        try:
+            result = call()
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 -- its asker gets it
+            self._state = before
+            self._sql.execute("ROLLBACK TO call")
+            result = error
+        self._sql.execute("RELEASE call")
+        return result
 
     def _explain(self, error: sqlite3.Error) -> str:
         """Say what is wrong with the file and what to do."""
@@ -537,7 +620,7 @@ def check_schema(database: sqlite3.Connection, path: Path) -> None:
 
 def read_progress(database: sqlite3.Connection) -> dict[str, Any]:
     """Read how far a job is."""
-    names = "read, digest, complete, succeeded, failed, unknown, duplicate, settled_failed, pending"
+    names = "read, digest, complete, succeeded, failed, unknown, duplicate, settled_failed, pending, begun"
     row = database.execute(f"SELECT {names} FROM progress").fetchone()  # noqa: S608 -- the names above
     return dict(zip(names.split(", "), row, strict=True))
 
@@ -563,19 +646,19 @@ def is_held(path: Path) -> bool:
 
 def _json(entry: Entry) -> str:
     try:
-        return json.dumps(entry.value)
+        return json.dumps(entry.value, allow_nan=False)
     except (TypeError, ValueError) as error:
         message = f"the item at position {entry.position} cannot be written as JSON ({error}): its kind needs a dump"
         raise JournalError(message) from None
 
 
+def _json_of_any(result: Mapping[str, Any]) -> str:
+    """Write a result as JSON, whatever its kind made it of: the item is done, and that must not get lost."""
+    try:
+        return _encode(result)
+    except (TypeError, ValueError):
+        return _encode({"repr": repr(result)})
+
+
 def _process() -> str:
     return f"{os.getpid()} on {platform.node() or 'this host'}"
-
-
-def _attempt(work: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the work gives
-    """Do one piece of a batch; what is wrong with that piece alone fails it alone."""
-    try:
-        return work()
-    except JournalError as error:
-        return error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from b2b_async._envelope import writable
 from b2b_async.bulk.outcome import Failure, ItemOutcome
 from b2b_async.errors import (
     AuthenticationError,
@@ -114,8 +115,9 @@ class Worker:
         except B2BError as error:
             if is_fatal(error):
                 raise
-            known = isinstance(error, ConflictError | InvalidArgumentError)
-            return self._outcome(task, "failed" if known else "unknown", failure=_failure(error))
+            failure = _failure(error)
+            known = _shows_another(error) or isinstance(error, InvalidArgumentError)
+            return self._outcome(task, "failed" if known else "unknown", failure=failure)
         if found is not None:
             return self._outcome(task, "succeeded", result=found)
         if self._resend_if_absent:
@@ -194,16 +196,20 @@ def is_fatal(error: Exception) -> bool:
     return isinstance(error, _FATAL) and not isinstance(error, InvalidArgumentError)  # which is of one item alone
 
 
+def _shows_another(error: B2BError) -> bool:
+    """Whether a look-up shows that something else was done, for good; that it was itself answered 409 shows nothing."""
+    return isinstance(error, ConflictError) and error.outcome == "unknown"
+
+
 def _failure(error: B2BError) -> Failure:
-    # A conflict is the word of a look-up: something else was done, for good.
     refused = error.outcome == "rejected" and error.status not in _PASSING
     return Failure(
         error=type(error).__name__,
-        text=str(error),
+        text=writable(str(error)),
         outcome=error.outcome,
         status=error.status,
         code=error.code,
         message=error.message,
         request_id=error.request_id,
-        final=refused or isinstance(error, InvalidArgumentError | ConflictError),
+        final=refused or _shows_another(error) or isinstance(error, InvalidArgumentError),
     )

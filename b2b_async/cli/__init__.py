@@ -6,6 +6,8 @@ Exit status: 0 all succeeded, 1 some failed or unknown, 2 wrong usage or bad inp
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from b2b_async import __version__
@@ -17,17 +19,35 @@ from b2b_async.cli.demo import demo
 from b2b_async.cli.journals import export, report, status
 from b2b_async.cli.sandbox import sandbox
 
+_WORDS = f"{__name__}.words"
+
 
 class _Commands(click.Group):
-    """Commands that say by their exit status that Ctrl-C stopped them."""
+    """Commands that say that Ctrl-C or wrong usage stopped them: by their exit status, and with --json in JSON."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember the words: the options of a command are not known before it is called."""
+        ctx.meta[_WORDS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            _say(ctx, Exit.USAGE, error.format_message())
+            raise
         except KeyboardInterrupt:
             click.echo("b2b-async: stopped", err=True)
+            _say(ctx, Exit.STOPPED, "stopped")
             ctx.exit(Exit.STOPPED)
+
+
+def _say(ctx: click.Context, status: Exit, error: str) -> None:
+    words: list[str] = ctx.meta[_WORDS]
+    if "--json" in words:
+        command = next((word for word in words if not word.startswith("-")), None)
+        click.echo(json.dumps({"command": command, "exit": int(status), "error": error}))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,8 +10,8 @@ import click
 
 from b2b_async.bulk import ASSIGN, read_customer_ids
 from b2b_async.cli.common import base_url_option, json_option, quota_option, redis_option, verbose_option
-from b2b_async.cli.inputs import FileInput, JournalInput, StoreInput, readable_twice
-from b2b_async.cli.jobs import Options, bad_input_refused, job_options, run_job
+from b2b_async.cli.inputs import STDIN, FileInput, JournalInput, StoreInput, readable_twice
+from b2b_async.cli.jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", required=False)
 @click.option("--column", default="customer_id", show_default=True, help="The column or key with the customer id.")
-@click.option("--company", "companies", multiple=True, metavar="ID", help="The customers of this company.")
+@click.option(
+    "--company", "companies", type=click.IntRange(1), multiple=True, metavar="ID", help="The customers of this company."
+)
 @click.option("--all-companies", is_flag=True, help="The customers of all companies.")
 @job_options
 @base_url_option
@@ -34,7 +36,7 @@ def assign(
     *,
     file: str | None,
     column: str,
-    companies: tuple[str, ...],
+    companies: tuple[int, ...],
     all_companies: bool,
     origin: Path | None,
     only: str | None,
@@ -52,13 +54,14 @@ def assign(
         message = "give one of FILE, --company, --all-companies and --from"
         raise click.UsageError(message)
     chosen = Options(**options)
+    refuse_odd_words(origin, only, chosen.journal)
     with contextlib.ExitStack() as stack, bad_input_refused(ASSIGN.name, as_json=chosen.as_json):
         source: Input
         if file is not None:
             path, once = stack.enter_context(readable_twice(file, chosen.journal))
-            name = "stdin" if file == "-" else file
+            name = "stdin" if file in STDIN else file
             read = partial(read_customer_ids, path, column, name=name)
-            source = FileInput(name=name, kind=ASSIGN, read=read, limit=limit, once=once)
+            source = FileInput(name=name, path=path, kind=ASSIGN, read=read, limit=limit, once=once)
         elif origin is not None:
             source = JournalInput(path=origin, kind=ASSIGN, only=only, limit=limit)
         else:

@@ -114,7 +114,7 @@ def start_logging(*, verbose: bool) -> None:
 def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) -> NoReturn:
     """End with *status*; with --json, say it all in one line on stdout."""
     if as_json:
-        click.echo(json.dumps({"command": command, "exit": int(status), **facts}, ensure_ascii=False))
+        click.echo(json.dumps({"command": command, "exit": int(status), **facts}))
     click.get_current_context().exit(int(status))
 
 

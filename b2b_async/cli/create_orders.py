@@ -10,8 +10,8 @@ import click
 
 from b2b_async.bulk import CREATE_ORDERS, ORDER_COLUMNS, read_order_rows
 from b2b_async.cli.common import base_url_option, json_option, quota_option, redis_option, verbose_option
-from b2b_async.cli.inputs import FileInput, JournalInput, readable_twice
-from b2b_async.cli.jobs import Options, bad_input_refused, job_options, run_job
+from b2b_async.cli.inputs import STDIN, FileInput, JournalInput, readable_twice
+from b2b_async.cli.jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,13 +65,14 @@ def create_orders(
     is lost is looked up and not sent again. The same command again skips what is done.
     """
     chosen = Options(**options)
+    refuse_odd_words(origin, only, chosen.journal)
     with contextlib.ExitStack() as stack, bad_input_refused(CREATE_ORDERS.name, as_json=chosen.as_json):
         source: Input
         if file is not None and origin is None:
             path, once = stack.enter_context(readable_twice(file, chosen.journal))
-            name = "stdin" if file == "-" else file
+            name = "stdin" if file in STDIN else file
             read = partial(read_order_rows, path, columns, name=name)
-            source = FileInput(name=name, kind=CREATE_ORDERS, read=read, limit=limit, once=once)
+            source = FileInput(name=name, path=path, kind=CREATE_ORDERS, read=read, limit=limit, once=once)
         elif origin is not None and file is None:
             source = JournalInput(path=origin, kind=CREATE_ORDERS, only=only, limit=limit)
         else:

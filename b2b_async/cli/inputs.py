@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import shutil
 import sqlite3
 import sys
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from b2b_async.bulk import ItemOutcome, JobKind, JournalStatus, Row
     from b2b_async.client import Client
 
+STDIN = ("-", "/dev/stdin")
+"""Names of what comes in."""
 _SHOWN_PROBLEMS = 20
 _RETRIED = ("failed", "unknown")
 
@@ -53,12 +56,17 @@ class Input(Protocol):
 
     @property
     def about(self) -> Mapping[str, str]:
-        """What belongs to the identity of its job; nothing if the items themselves tell."""
+        """What belongs to the identity of its job, beside the items themselves."""
         ...
 
     @property
     def once(self) -> bool:
         """It may not come again, or not as it was, so it must be in the journal before anything is done."""
+        ...
+
+    @property
+    def is_gone(self) -> bool:
+        """A journal that has it all is gone on with, without another look at it."""
         ...
 
     @property
@@ -92,6 +100,8 @@ class FileInput:
     """A file that can be read twice, whatever it came from."""
 
     name: str
+    path: Path
+    """Where it is now, whatever it came from."""
     kind: JobKind
     read: Callable[[], Iterator[Row]]
     limit: int | None
@@ -100,8 +110,13 @@ class FileInput:
 
     @property
     def about(self) -> Mapping[str, str]:
-        """A pipe has nothing else to tell it from another one."""
-        return {"input": self.name} if self.once else {}
+        """A file may be moved, so its name says nothing; its items are compared."""
+        return {"input": "stdin or a pipe" if self.once else "a file"}
+
+    @property
+    def is_gone(self) -> bool:
+        """It came through a pipe, and nothing comes through any more."""
+        return self.once and self.path.stat().st_size == 0
 
     @property
     def journal(self) -> Path:
@@ -171,9 +186,9 @@ class FileInput:
                 if item is None:
                     yield f"{start} {key} stood on line {position}"
                     return
-                now = self.kind.key(item.value)
-                if (item.position, now, self.kind.dump(item.value)) != (position, key, value):
-                    changed = " with other values" if now == key else ""
+                now, its_value = self.kind.key(item.value), self.kind.dump(item.value)
+                if (item.position, now, its_value) != (position, key, value):
+                    changed = " with other values" if now == key and its_value != value else ""
                     yield f"{start} {key} stood on line {position}: now {now} stands on line {item.position}{changed}"
                     return
 
@@ -187,6 +202,7 @@ class JournalInput:
     only: str | None
     limit: int | None
     once: bool = True
+    is_gone: bool = True
 
     @property
     def name(self) -> str:
@@ -196,7 +212,7 @@ class JournalInput:
     @property
     def about(self) -> Mapping[str, str]:
         """Which journal, and which of its items."""
-        return {"input": f"{self.only or ' and '.join(_RETRIED)} of {self.path.resolve()}"}
+        return {"input": f"{self.only or ' and '.join(_RETRIED)} of {self.path.resolve()}{_first(self.limit)}"}
 
     @property
     def journal(self) -> Path:
@@ -215,7 +231,11 @@ class JournalInput:
         except JournalError as error:
             raise SourceError(str(error)) from None
         job = status.about.get("job")
-        wrong = [f"{self.path} is a journal of {job}, not of {self.kind.name}"] if job != self.kind.name else []
+        wrong: list[str] = []
+        if job != self.kind.name:
+            wrong.append(f"{self.path} is a journal of {job}, not of {self.kind.name}")
+        if status.running:
+            wrong.append(f"the job of {self.path} is running: wait for its end, since it may do these items itself")
         return Checked(rows=rows, duplicates=0, problems=wrong)
 
     def compare(self, identity: Mapping[str, str]) -> None:
@@ -251,20 +271,21 @@ class JournalInput:
 class StoreInput:
     """The customers of companies."""
 
-    companies: tuple[str, ...]
+    companies: tuple[int, ...]
     """B2B company ids; none for all companies."""
     limit: int | None
     once: bool = True
+    is_gone: bool = True
 
     @property
     def name(self) -> str:
         """What to call it."""
-        return f"company {', '.join(self.companies)}" if self.companies else "all companies"
+        return f"company {', '.join(map(str, self.companies))}" if self.companies else "all companies"
 
     @property
     def about(self) -> Mapping[str, str]:
         """Which companies."""
-        return {"input": self.name}
+        return {"input": f"{self.name}{_first(self.limit)}"}
 
     @property
     def journal(self) -> Path:
@@ -309,22 +330,27 @@ def whole(journal: Path | None) -> JournalStatus | None:
 def readable_twice(file: str, journal: Path | None) -> Generator[tuple[Path, bool]]:
     """Keep stdin, or what comes from a pipe, in a file, so that all of it is checked before anything is sent.
 
-    It is not read if *journal* has it all. Gives the file, and whether it was a pipe.
+    A terminal is not read if *journal* has it all. Gives the file, and whether it was a pipe.
 
     Raises:
         JournalError: the journal cannot be read.
     """
-    if file != "-" and not Path(file).is_fifo():
+    stdin = file in STDIN
+    if not stdin and not Path(file).is_fifo():
         yield Path(file), False
-    elif whole(journal) is not None:
+    elif stdin and sys.stdin.isatty() and whole(journal) is not None:
         yield Path(os.devnull), True
     else:
-        source = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 -- closed by the next line
+        source = sys.stdin.buffer if stdin else Path(file).open("rb")  # noqa: SIM115 -- closed by the next line
         with source as stream, tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
             path = Path(folder) / "input"
             with path.open("wb") as copy:
                 shutil.copyfileobj(stream, copy)
             yield path, True
+
+
+def _first(limit: int | None) -> str:
+    return "" if limit is None else f", the first {limit}"
 
 
 def named_by_time(job: str) -> Path:
@@ -333,7 +359,8 @@ def named_by_time(job: str) -> Path:
 
 
 def _now() -> str:
-    return time.strftime("%Y%m%dT%H%M%S")
+    # Two commands may begin in the same second.
+    return f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}"
 
 
 class _Seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -14,6 +15,8 @@ from rich.console import Console
 
 from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceError, SQLiteJournal
 from b2b_async.bulk.job import identity
+from b2b_async.bulk.kinds import KINDS
+from b2b_async.bulk.worker import is_fatal
 from b2b_async.cli.common import Exit, finish, limiter_of, refuse, start_logging
 from b2b_async.cli.inputs import whole
 from b2b_async.cli.screen import Screen, summary_table
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _CONNECTIONS = 100
+_LOOKED_UP = {name for name, kind in KINDS.items() if kind.find is not None}
+"""Jobs whose items are looked up before they are sent again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +74,16 @@ def job_options(function: F) -> F:
     return function
 
 
+def refuse_odd_words(origin: Path | None, only: str | None, journal: Path | None) -> None:
+    """Refuse options that go with --from where they do not."""
+    if only is not None and origin is None:
+        message = "--only says which items of the journal in --from are meant; give both"
+        raise click.UsageError(message)
+    if origin is not None and journal is not None and origin.resolve() == journal.resolve():
+        message = "--from and --journal name the same journal: to go on with it, run its own command again"
+        raise click.UsageError(message)
+
+
 @contextlib.contextmanager
 def bad_input_refused(command: str, *, as_json: bool) -> Generator[None]:
     """End with the exit status of bad input, or of bad configuration."""
@@ -86,8 +101,11 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
     command, as_json = kind.name, options.as_json
     journal = options.journal or source.journal
     with bad_input_refused(command, as_json=as_json):
-        held = whole(journal) if source.once else None
+        # A journal that holds its whole input needs none, which is why what has gone by can be gone on with.
+        held = whole(journal) if source.once and source.is_gone else None
         checked = source.check() if held is None else None
+    if held is not None and options.dry_run:
+        _tell_dry_run(command, held.counts.all, held.counts.duplicate, as_json=as_json)
     if checked is not None and checked.problems:
         refuse(command, Exit.USAGE, checked.problems, as_json=as_json)
     if options.dry_run and checked is not None:
@@ -100,9 +118,11 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         )
         source.compare(identity(client))
     if options.dry_run:
-        _tell_dry_run(command, *asyncio.run(_count(client, source)), as_json=as_json)
-    if checked is not None and not checked.rows:
-        click.echo(f"{source.name} has no items: there is nothing to do", err=True)
+        try:
+            rows, duplicates = asyncio.run(_count(client, source))
+        except B2BError as error:
+            refuse(command, Exit.FATAL if is_fatal(error) else Exit.STOPPED, [str(error)], as_json=as_json)
+        _tell_dry_run(command, rows, duplicates, as_json=as_json)
     job = BulkJob(
         client,
         None if held is not None else source.items(client),
@@ -117,11 +137,15 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
     )
     try:
         summary, reason = asyncio.run(_run(client, opened, job))
+    except B2BError as error:
+        refuse(command, Exit.FATAL, [f"{error}. Run 'b2b-async check'"], as_json=as_json)
     except JournalMismatchError as error:
         problems = [str(error), *source.differences(journal)]
         refuse(command, Exit.USAGE, problems, as_json=as_json)
     except JournalError as error:
         refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
+    if summary is not None and not summary.stopped and not summary.total:
+        click.echo(f"{source.name} has no items: there is nothing to do", err=True)
     _conclude(command, summary, reason, journal, as_json=as_json)
 
 
@@ -169,6 +193,8 @@ async def _run(client: Client, journal: SQLiteJournal, job: BulkJob) -> tuple[Jo
             except JournalMismatchError:
                 raise
             except (JournalError, SourceError, B2BError) as error:  # something has been sent by now: no wrong usage
+                if isinstance(error, B2BError) and is_fatal(error):
+                    raise
                 return None, str(error)
             except asyncio.CancelledError:
                 if stop is None:
@@ -179,26 +205,29 @@ async def _run(client: Client, journal: SQLiteJournal, job: BulkJob) -> tuple[Jo
 def _conclude(
     command: str, summary: JobSummary | None, reason: str | None, journal: Path, *, as_json: bool
 ) -> NoReturn:
-    again = f"To go on, run the same command again with --journal {journal}"
+    again = f"To go on, run the same command again with --journal {shlex.quote(str(journal))}"
     if summary is None:
         click.echo(f"Stopped at once by {reason}. {again}", err=True)
         finish(command, Exit.STOPPED, {"stopped": True, "reason": reason, "journal": str(journal)}, as_json=as_json)
     if not as_json:
         Console(highlight=False).print(summary_table(summary))
     if summary.repeated:
-        click.echo(f"{summary.repeated:,} items were sent again that an earlier run may have done already.", err=True)
+        why = " They were absent at two look-ups, a minute apart (--resend-if-absent)." if command in _LOOKED_UP else ""
+        text = f"{summary.repeated:,} items were sent again that an earlier run may have done already.{why}"
+        click.echo(text, err=True)
     if summary.fatal is not None:
         status = Exit.FATAL
         click.echo(
             f"b2b-async {command}: stopped by an error that no other item could escape: {summary.fatal}", err=True
         )
-        click.echo(f"Run 'b2b-async check', then: {again}", err=True)
+        click.echo(f"Run 'b2b-async check', then: {again} (another one for another store)", err=True)
     elif summary.stopped:
         status = Exit.STOPPED
         click.echo(f"Stopped: {summary.reason}. {again}", err=True)
     elif summary.failed or summary.unknown or summary.skipped_failed:
         status = Exit.INCOMPLETE
-        click.echo(f"See why: b2b-async report {journal} --html report.html, or b2b-async export {journal}", err=True)
+        name = shlex.quote(str(journal))
+        click.echo(f"See why: b2b-async report {name} --html report.html, or b2b-async export {name}", err=True)
     else:
         status = Exit.DONE
     facts: dict[str, Any] = {**attrs.asdict(summary), "total": summary.total, "journal": str(journal)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,9 +64,14 @@ def export(*, journal: Path, form: str, only: str | None) -> None:
     """Print the outcomes in JOURNAL to stdout."""
     try:
         job = read_status(journal).about.get("job", "")  # refused, if it must be, before the first line is printed
+        # Not in the terminal's own encoding, which may not have all that a server says.
+        file = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="\n", write_through=True)
         write = write_csv if form == "csv" else write_jsonl
-        write(read_outcomes(journal, only), sys.stdout, job)
-    except JournalError as error:
+        write(read_outcomes(journal, only), file, job)
+        file.detach()
+    except BrokenPipeError:
+        raise
+    except (JournalError, OSError) as error:
         refuse("export", Exit.USAGE, [str(error)], as_json=False)
 
 

@@ -16,13 +16,15 @@ from b2b_async.cli.common import errors_console
 if TYPE_CHECKING:
     from typing import Self
 
-    from b2b_async.bulk import BulkJob
+    from b2b_async.bulk import BulkJob, JobProgress
     from b2b_async.bulk.outcome import ItemOutcome, JobSummary
     from b2b_async.client import Client
     from b2b_async.quota import EndpointSnapshot, QuotaSnapshot
 
 _MINUTE = 60.0
 _SHOWN_DUPLICATES = 5
+_WIDE = 80
+"""Characters of a terminal that has room for everything."""
 _TICK = 0.5
 """Seconds between two looks at a bar."""
 
@@ -42,26 +44,26 @@ class Screen:
         self._client = client
         self._job = job
         self._duplicates = 0
+        self._told_of_looks = False
         self._console = errors_console()
+        wide = (BarColumn(), TextColumn("{task.fields[rate]:.0f}/min"), TextColumn("quota {task.fields[quota]:.0%}"))
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
             MofNCompleteColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[rate]:.0f}/min"),
-            TextColumn("quota {task.fields[quota]:.0%}"),
-            TextColumn("failures {task.fields[failures]},"),
+            *(wide if self._console.width >= _WIDE else ()),
+            TextColumn("{task.fields[failures]} failures,"),
             TextColumn("{task.fields[left]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("working", total=None, rate=0.0, quota=0.0, failures=0, left="")
+        self._task = self._bar.add_task("", total=None, rate=0.0, quota=0.0, failures=0, left="")
         # When how many requests had left: the rate is that of the last minute.
         self._requests: deque[tuple[float, int]] = deque()
         self._ticker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Show it."""
+        self._rate()
         self._bar.start()
         self._ticker = asyncio.create_task(self._tick())
         return self
@@ -93,8 +95,20 @@ class Screen:
                 await asyncio.sleep(_MINUTE)
                 self._print_line()
 
-    def _update(self) -> None:
+    def _progress(self) -> JobProgress:
+        """Look how far the job is; say so if it waits, since that looks like standing still."""
         progress = self._job.progress
+        if progress.looking and not self._told_of_looks:
+            self._told_of_looks = True
+            self._console.print(
+                f"{progress.looking:,} items that an earlier run sent do not show in a look-up. Each is looked up "
+                "again a minute later, and sent again only if it is still absent (--resend-if-absent).",
+                soft_wrap=True,
+            )
+        return progress
+
+    def _update(self) -> None:
+        progress = self._progress()
         store = self._client.quota
         quotas: list[QuotaSnapshot | EndpointSnapshot] = [store, *store.endpoints]
         narrowest = min(quotas, key=lambda books: books.limit / books.window)
@@ -109,7 +123,7 @@ class Screen:
         )
 
     def _print_line(self) -> None:
-        progress = self._job.progress
+        progress = self._progress()
         books = self._client.quota
         of = "" if progress.total is None else f" of {progress.total:,}"
         left = "" if progress.left is None else f", about {_span(progress.left)} left"
