@@ -1,8 +1,11 @@
 """What a bulk job costs, and what it survives.
 
-python benchmarks/bulk.py --only million [--items 1000000]   # speed and memory, journal on and off, in turns
-python benchmarks/bulk.py --only resume [--items 1000000]    # from the start of the command to the first request
-python benchmarks/bulk.py --only kills [--kills 100]         # kill -9 at random instants, against the ledger
+    python benchmarks/bulk.py --only million [--items 1000000]  # speed and memory, with a journal and without
+    python benchmarks/bulk.py --only resume [--items 1000000]   # how long it takes until a job goes on
+    python benchmarks/bulk.py --only kills [--kills 100]        # kill -9 at random instants, against the ledger
+
+``million`` and ``resume`` talk to a canned server in another process, with a quota that holds nobody up. ``kills`` runs
+20,000 assignments and 5,000 creations against the sandbox with a tenth of the requests failing in nine ways.
 """
 
 from __future__ import annotations
@@ -10,19 +13,50 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import attrs
 from canned import canned_server
+from rich.console import Console
+from rich.table import Table
 
 from b2b_async import Client, Credentials, Quota, RateLimiter
-from b2b_async.bulk import BulkJob, ItemOutcome, Skipped, SQLiteJournal
+from b2b_async.bulk import ASSIGN, BulkJob, ItemOutcome, SQLiteJournal, read_customer_ids
+from b2b_async.bulk.job import identity
+from b2b_async.bulk.loader import Loader
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from kills import CONCURRENCY, kill_again_and_again
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from b2b_async.bulk import Item, Skipped, Task
 
 OFF = Quota(100_000, 1.0, "burst")
 """A quota that holds nobody up, in a window so short that its books stay small."""
+WARM = 20_000
+"""Items after which everything is warm: pools, caches, the database's pages."""
+CREDENTIALS = Credentials("token", "store")
+
+
+@attrs.frozen
+class Figures:
+    """What a run cost."""
+
+    rate: float
+    """Items a second."""
+    grown: float
+    """MiB of memory that came to those after the first items."""
+    cpu: float
+    """CPU seconds of the process for an item."""
 
 
 def resident() -> float:
@@ -31,49 +65,131 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-async def run_items(url: str, items: int, journal: Path | None, progress: bool = False) -> tuple[float, float, float]:
-    """Do *items* assignments; give items a second, the growth of memory in MiB, and CPU seconds for an item."""
-    credentials = Credentials("token", "store")
-    first = None
-    count = 0
-    peak = 0.0
+async def run_items(url: str, items: int, journal: SQLiteJournal | None) -> Figures:
+    """Do *items* assignments."""
+    count, first, peak = 0, 0.0, 0.0
 
-    def on_outcome(outcome: ItemOutcome | Skipped) -> None:
-        nonlocal first, count, peak
+    def on_outcome(_: ItemOutcome | Skipped) -> None:
+        nonlocal count, first, peak
         count += 1
-        if count == 5000:  # everything is warm: pools, caches, the database's pages
+        if count == min(WARM, items // 2):
             gc.collect()
-            first = resident()
-        if count % 5000 == 0:
+            first = peak = resident()
+        elif count % 1000 == 0:
             peak = max(peak, resident())
 
-    async with Client(credentials, base_url=url, limiter=RateLimiter(OFF)) as client:
+    async with Client(CREDENTIALS, base_url=url, limiter=RateLimiter(OFF)) as client:
         started, cpu = time.perf_counter(), time.process_time()
         if journal is None:
             summary = await BulkJob(client, range(1, items + 1), journal=None).run(on_outcome)
         else:
-            async with SQLiteJournal(journal) as opened:
-                summary = await BulkJob(client, range(1, items + 1), journal=opened).run(on_outcome)
+            async with journal:
+                summary = await BulkJob(client, range(1, items + 1), journal=journal).run(on_outcome)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     assert summary.succeeded == items, summary
-    return items / seconds, peak - (first or peak), cpu / items * 1e6
+    return Figures(items / seconds, peak - first, cpu / items)
 
 
-def million(items: int) -> None:
-    """Journal on and off, in turns."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("B2B_BENCH_DIR")) as folder, canned_server() as url:
-        for number in range(1):
-            for name, journal in (("off", None), ("on", Path(folder) / f"{number}.journal")):
-                rate, grown, cpu = asyncio.run(run_items(url, items, journal))
-                print(
-                    f"journal {name}: {rate:,.0f} items/s, memory +{grown:.1f} MiB, {cpu:.0f} µs of CPU each",
-                    flush=True,
-                )
+def million(items: int, folder: Path) -> None:
+    """With a journal and without."""
+    table = Table("journal", "items/s", "memory", "CPU of an item", title=f"{items:,} assignments, quota off")
+    with canned_server() as url:
+        on = asyncio.run(run_items(url, items, SQLiteJournal(folder / "million.journal")))
+        off = asyncio.run(run_items(url, items, None))
+    for name, one in (("SQLite", on), ("none", off)):
+        table.add_row(name, f"{one.rate:,.0f}", f"+{one.grown:.1f} MiB", f"{one.cpu * 1e6:.0f} µs")
+    Console(width=100).print(table, f"Ratio of the rates, with a journal to without: {on.rate / off.rate:.2f}")
+
+
+async def go_on(url: str, journal: Path, items: Iterator[Item] | range) -> tuple[float, float]:
+    """Give the seconds until the run has begun, and until its first request has left."""
+    left: list[float] = []
+
+    async def watch(request: object, handler: object) -> object:
+        left.append(time.perf_counter())
+        return await handler(request)  # type: ignore[operator]
+
+    started = time.perf_counter()
+    async with SQLiteJournal(journal) as opened:
+        ready = time.perf_counter()
+        options = {"base_url": url, "limiter": RateLimiter(OFF), "per_attempt": [watch]}
+        async with Client(CREDENTIALS, **options) as client:  # type: ignore[arg-type]
+            await BulkJob(client, items, journal=opened).run()
+    return ready - started, left[0] - started
+
+
+def resume(items: int, folder: Path) -> None:
+    """A job of which all but the last ten items are done, and one in the middle is open."""
+    path, file = folder / "resume.journal", folder / "ids.csv"
+    file.write_text("customer_id\n" + "".join(f"{number}\n" for number in range(1, items + 1)))
+
+    def from_file() -> Iterator[Item]:
+        for row in read_customer_ids(file):
+            assert row.item is not None
+            yield row.item
+
+    with canned_server() as url:
+        for name, source in (("a Python iterable", lambda: range(1, items + 1)), ("a CSV file", from_file)):
+            path.unlink(missing_ok=True)
+            asyncio.run(made(path, source(), url, items))
+            opened, sent = asyncio.run(go_on(url, path, source()))
+            print(f"{name}: {items:,} items, open after {opened:.2f} s, the first request leaves after {sent:.2f} s")
+
+
+async def made(path: Path, items: Iterator[Item] | range, url: str, number: int) -> None:
+    """Make a journal as that of a killed job, through its own methods: only nothing is sent."""
+    async with SQLiteJournal(path) as journal:
+        about = {"job": "assign", **identity(Client(CREDENTIALS, base_url=url))}
+        await journal.begin(about, quota=(OFF.limit, OFF.window))
+        loader = Loader(items, ASSIGN, journal, lambda _: None)
+        while await loader.load():
+            tasks = await journal.take(1000)
+            await asyncio.gather(*(done(journal, task) for task in tasks if task.position <= number - 10))
+        await loader.aclose()
+
+
+async def done(journal: SQLiteJournal, task: Task) -> None:
+    """Write that a task has succeeded."""
+    outcome = ItemOutcome(
+        key=task.key,
+        position=task.position,
+        status="succeeded",
+        result={"total": 3},
+        sent=1.0,
+        seconds=0.1,
+        finished=1.1,
+    )
+    await journal.record(task, outcome)
+
+
+def kills(number: int, folder: Path) -> None:
+    """Both jobs, killed again and again."""
+    logging.getLogger("b2b_async").setLevel(logging.ERROR)
+    for kind, items in (("assign", 20_000), ("orders", 5_000)):
+        started = time.perf_counter()
+        job = asyncio.run(kill_again_and_again(kind, items, number, folder, lag=0.2))
+        table = Table("", kind, title=f"{kind}: at most {CONCURRENCY} at once")
+        for name, figure in job.check().items():
+            table.add_row(name, f"{figure:,}")
+        Console(width=100).print(table, f"{time.perf_counter() - started:.0f} s")
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["million", "resume", "kills"])
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--kills", type=int, default=100)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.only in {None, "million"}:
+            million(options.items, folder)
+        if options.only in {None, "resume"}:
+            resume(options.items, folder)
+        if options.only in {None, "kills"}:
+            kills(options.kills, folder)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--only")
-    parser.add_argument("--items", type=int, default=1_000_000)
-    options = parser.parse_args()
-    million(options.items)
+    main()

@@ -59,7 +59,7 @@ async def again(journal: SQLiteJournal) -> Opened:
 async def add(journal: SQLiteJournal, *entries: tuple[int, str], read: int = 0) -> Any:
     """Take in entries by position and key."""
     items = [Entry(position=position, key=key, value=key) for position, key in entries]
-    return await journal.add(items, read=read, digest="d")
+    return await journal.add(items, read=read, checksum=7)
 
 
 def outcome_of(task: Task, status: Status = "succeeded", *, final: bool | None = None) -> ItemOutcome:
@@ -110,7 +110,7 @@ async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         opened = await begin(journal)
         again = await journal.take(99)
-        assert (opened.read, opened.digest, opened.counts.all, opened.counts.settled) == (6, "d", 6, 2)
+        assert (opened.read, opened.checksum, opened.counts.all, opened.counts.settled) == (6, 7, 6, 2)
         assert [(task.key, task.status, task.left) for task in again] == [
             ("unknown", "unknown", True),
             ("begun", None, True),
@@ -144,7 +144,7 @@ async def test_what_was_turned_away_has_not_left(journal: SQLiteJournal) -> None
 
 async def test_an_item_that_left_elsewhere_is_marked(journal: SQLiteJournal) -> None:
     """For those that another job may have sent."""
-    await journal.add([Entry(position=1, key="a", value="a", left=True)], read=1, digest="")
+    await journal.add([Entry(position=1, key="a", value="a", left=True)], read=1, checksum=0)
 
     assert [task.left for task in await journal.take(1)] == [True]
 
@@ -158,7 +158,7 @@ async def test_duplicates_come_back(journal: SQLiteJournal) -> None:
         Entry(position=5, key="b", value={"other": 1}),
         Entry(position=6, key="c", value="c"),
     ]
-    equal, other, within = await journal.add(entries, read=6, digest="")
+    equal, other, within = await journal.add(entries, read=6, checksum=0)
 
     assert equal == Skipped(key="a", position=3, first=1)
     assert within == Skipped(key="c", position=6, first=4)
@@ -189,7 +189,7 @@ async def test_a_position_comes_once(journal: SQLiteJournal) -> None:
 async def test_an_item_must_be_json(journal: SQLiteJournal) -> None:
     """Said before anything is written."""
     with pytest.raises(JournalError, match=r"position 1 cannot be written as JSON .* its kind needs a dump"):
-        await journal.add([Entry(position=1, key="a", value={1})], read=1, digest="")
+        await journal.add([Entry(position=1, key="a", value={1})], read=1, checksum=0)
     assert journal.counts == Counts()
 
 

@@ -3,6 +3,7 @@
 from b2b_async.bulk.job import BulkJob, JobProgress
 from b2b_async.bulk.journal import Counts, Entry, Journal, JournalError, JournalMismatchError, NoJournal, Opened, Task
 from b2b_async.bulk.kinds import ASSIGN, CREATE_ORDERS, JobKind, OrderRow
+from b2b_async.bulk.loader import Rereadable
 from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary, Skipped
 from b2b_async.bulk.page import write_page
 from b2b_async.bulk.results import JournalStatus, read_outcomes, read_status
@@ -29,6 +30,7 @@ __all__ = [
     "NoJournal",
     "Opened",
     "OrderRow",
+    "Rereadable",
     "Row",
     "SQLiteJournal",
     "Skipped",

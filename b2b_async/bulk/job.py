@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -17,10 +17,11 @@ from b2b_async.bulk.runner import Runner
 from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from b2b_async.bulk.journal import Journal
     from b2b_async.bulk.kinds import JobKind
+    from b2b_async.bulk.loader import Items
     from b2b_async.bulk.outcome import Skipped
     from b2b_async.client import Client
     from b2b_async.quota import QuotaSnapshot
@@ -59,8 +60,8 @@ class BulkJob:
     Args:
         client: The client; its limiter decides the speed.
         items: What to do, from any iterable or async iterable: what the kind takes, or ``Item`` to say where in the
-            input it stood. Another run of the job must get the same items from the beginning, or more of them;
-            None for those that the journal has.
+            input it stood. Another run of the job must get the same items from the beginning, or more of them, which
+            are passed over quickly if the input is ``Rereadable``. None for those that the journal has.
         journal: Where items and outcomes are kept, opened; None for nowhere.
         kind: What to do with each.
         concurrency: Items under way at once, at most; None for as many as the client has connections.
@@ -81,7 +82,7 @@ class BulkJob:
     def __init__(
         self,
         client: Client,
-        items: Iterable[Any] | AsyncIterable[Any] | None,
+        items: Items,
         *,
         journal: Journal | None,
         kind: JobKind = ASSIGN,
@@ -220,7 +221,7 @@ class BulkJob:
 
     async def _skip(self, loader: Loader) -> None:
         await loader.skip(self._opened)
-        await self._journal.expect(self._total, complete=self._opened.complete)
+        await self._journal.expect(self._total, complete=self._opened.complete, fingerprint=loader.fingerprint)
 
     async def _preload_all(self, loader: Loader) -> None:
         if self._items is None:
@@ -233,7 +234,7 @@ class BulkJob:
         while await loader.load():
             pass
         self._total = self._journal.counts.all
-        await self._journal.expect(self._total, complete=True)
+        await self._journal.expect(self._total, complete=True, fingerprint=loader.fingerprint)
 
     def _summary(self, runner: Runner, before: QuotaSnapshot) -> JobSummary:
         after, ended, opened = self._client.quota, self._journal.counts, self._opened.counts

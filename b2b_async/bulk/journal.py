@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.outcome import ItemOutcome, Skipped, Status
 
-_NOTHING_READ = ""
-
 
 class JournalError(Exception):
     """The journal cannot be used; the text says why and what to do."""
@@ -81,8 +79,12 @@ class Opened:
     """How far earlier runs came."""
     read: int = 0
     """Items of the input that it has."""
-    digest: str = _NOTHING_READ
-    """A digest of their keys."""
+    checksum: int = 0
+    """A checksum of them."""
+    last: int = -1
+    """The position of the last of them."""
+    fingerprint: str = ""
+    """What the input as a whole said of itself, if it can."""
     complete: bool = False
     """The whole input was read into it on purpose, so that the input is not needed any more."""
 
@@ -103,7 +105,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def add(self, entries: Sequence[Entry], *, read: int, digest: str) -> Sequence[Skipped | ItemOutcome]:
+    async def add(self, entries: Sequence[Entry], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
         """Take items in, so that ``take`` gives them.
 
         One that has the key of an earlier one is noted and comes back: skipped if it is equal to it, and else failed.
@@ -111,12 +113,18 @@ class Journal(Protocol):
         Args:
             entries: The items.
             read: How many items of the input have been read with these.
-            digest: The digest of the keys of all of them.
+            checksum: The checksum of all of them.
         """
         ...
 
-    async def expect(self, total: int | None, *, complete: bool = False) -> None:
-        """Note how many items there will be, if that is known, and whether all of them have been added."""
+    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str = "") -> None:
+        """Note how many items there will be, if that is known.
+
+        Args:
+            total: How many.
+            complete: All of them have been added.
+            fingerprint: What the input as a whole says of itself.
+        """
         ...
 
     async def clear(self) -> None:
@@ -173,16 +181,16 @@ class NoJournal:
         self.counts = Counts()
         return Opened()
 
-    async def add(self, entries: Sequence[Entry], *, read: int, digest: str) -> Sequence[Skipped | ItemOutcome]:
+    async def add(self, entries: Sequence[Entry], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
         """Hold *entries* until they are taken."""
-        del read, digest
+        del read, checksum
         self._tasks.extend(
             Task(position=entry.position, key=entry.key, value=entry.value, left=entry.left) for entry in entries
         )
         self.counts = attrs.evolve(self.counts, pending=self.counts.pending + len(entries))
         return ()
 
-    async def expect(self, total: int | None, *, complete: bool = False) -> None:
+    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str = "") -> None:
         """Do nothing."""
 
     async def clear(self) -> None:

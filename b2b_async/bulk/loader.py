@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import itertools
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from b2b_async._arguments import shown
 from b2b_async.bulk.journal import Entry, JournalMismatchError
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 _SLICE = 1000
 """Items that are read at once where nobody waits for the first of them."""
 _LARGEST_POSITION = 2**63 - 1
+_END = object()
+
+
+@runtime_checkable
+class Rereadable(Protocol):
+    """An input that can be read from any place, and that tells when it has changed."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same items in the same places."""
+        ...
+
+    def after(self, position: int) -> Iterable[Item]:
+        """Give the items behind *position*; all of them if it is -1."""
+        ...
 
 
 class Loader:
@@ -36,28 +52,32 @@ class Loader:
 
     def __init__(
         self,
-        items: Iterable[Any] | AsyncIterable[Any] | None,
+        items: Items,
         kind: JobKind,
         journal: Journal,
         report: Callable[[ItemOutcome | Skipped], None],
     ) -> None:
         """Read nothing yet."""
-        self._source = _numbered(() if items is None else items)
+        self._items = items
         # An async iterable may have to wait for each item; those that it has given shall not wait for the next.
-        self._one_by_one = isinstance(items, AsyncIterable)
+        self._source = aiter(items) if isinstance(items, AsyncIterable) else None
+        self._iterator = iter(_all_of(items))
         self._kind = kind
         self._journal = journal
         self._report = report
-        self.read = 0
-        """Items of the input that have been read."""
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._read = self._checksum = 0
         self._last = -1
-        self.exhausted = items is None
-        """The input has no more items."""
+        self._number = 0  # of those that the input has given, for the position of those that have none
+
+    @property
+    def fingerprint(self) -> str:
+        """What the input as a whole says of itself."""
+        return self._items.fingerprint if isinstance(self._items, Rereadable) else ""
 
     async def aclose(self) -> None:
-        """Close the input."""
-        await self._source.aclose()
+        """Close the input: it may hold a connection."""
+        if isinstance(self._source, AsyncGenerator):
+            await cast("AsyncGenerator[Any]", self._source).aclose()
 
     async def skip(self, opened: Opened) -> None:
         """Pass over what the journal has, and make sure that it is the same.
@@ -65,17 +85,21 @@ class Loader:
         Raises:
             JournalMismatchError: the input is another one.
         """
-        if self.exhausted:  # there is no input but what the journal has
+        if self._items is None:  # there is no input but what the journal has
             return
-        while self.read < opened.read:
-            if not await self._pull(min(_SLICE, opened.read - self.read)):
+        if isinstance(self._items, Rereadable) and opened.fingerprint == self._items.fingerprint:
+            self._iterator = iter(self._items.after(opened.last))
+            self._read, self._checksum, self._last = opened.read, opened.checksum, opened.last
+            return
+        while self._read < opened.read:
+            if not await self._pull(min(_SLICE, opened.read - self._read), into=None):
                 message = (
-                    f"the input has {self.read:,} items, but the journal has read {opened.read:,} of it. "
+                    f"the input has {self._read:,} items, but the journal has read {opened.read:,} of it. "
                     "Use the input that it was begun with, or name another journal"
                 )
                 raise JournalMismatchError(message)
             await asyncio.sleep(0)  # others may call meanwhile
-        if opened.read and self._digest.hexdigest() != opened.digest:
+        if (self._checksum, self._read) != (opened.checksum, opened.read):
             message = (
                 f"the input has changed since the journal was begun: its first {opened.read:,} items are not those "
                 "that were read then. Use the input of then (further items at its end are welcome), "
@@ -85,33 +109,44 @@ class Loader:
 
     async def next(self, most: int) -> Sequence[Task]:
         """Give at most *most* tasks; none if there are no more."""
-        size = 1 if self._one_by_one else most
+        size = most
         while True:
             tasks = await self._journal.take(most)
-            if tasks or not await self.load(size):
+            if tasks or not await self.load(1 if self._source is not None else size):
                 return tasks
-            if not self._one_by_one:  # nothing of it needs to be done: it may go faster through the duplicates
-                size = min(2 * size, _SLICE)
+            size = min(2 * size, _SLICE)  # nothing of it needs to be done: it may go faster through the duplicates
 
     async def load(self, most: int = _SLICE) -> bool:
         """Read at most *most* items into the journal; False if there are no more."""
-        entries = [] if self.exhausted else await self._pull(most)
-        if entries:
-            for repeat in await self._journal.add(entries, read=self.read, digest=self._digest.hexdigest()):
-                self._report(repeat)
-        return bool(entries)
-
-    async def _pull(self, most: int) -> list[Entry]:
         entries: list[Entry] = []
-        while len(entries) < most:
-            item = await anext(self._source, None)
-            if item is None:
-                self.exhausted = True
-                break
-            entries.append(self._entry(item))
-        self.read += len(entries)
-        self._digest.update("".join(f"{entry.position} {entry.value!r}\n" for entry in entries).encode())
-        return entries
+        if not await self._pull(most, into=entries):
+            return False
+        for repeat in await self._journal.add(entries, read=self._read, checksum=self._checksum):
+            self._report(repeat)
+        return True
+
+    async def _pull(self, most: int, *, into: list[Entry] | None) -> int:
+        """Read at most *most* items; None is for those that the journal has already."""
+        values: list[Any] = []
+        if self._source is None:
+            values += itertools.islice(self._iterator, most)
+        else:
+            while len(values) < most and (value := await anext(self._source, _END)) is not _END:
+                values.append(value)
+        dump, texts = self._kind.dump, list[str]()
+        for value in values:
+            self._number += 1
+            item = value if isinstance(value, Item) else Item(self._number, value)
+            if into is None:
+                plain, self._last = dump(item.value), item.position
+            else:
+                entry = self._entry(item)
+                into.append(entry)
+                plain = entry.value
+            texts.append(f"{item.position} {plain!r}\n")
+        self._read += len(values)
+        self._checksum = zlib.crc32("".join(texts).encode(errors="backslashreplace"), self._checksum)
+        return len(values)
 
     def _entry(self, item: Item) -> Entry:
         position, value = item.position, item.value
@@ -134,18 +169,11 @@ class Loader:
         return Entry(position=position, key=key, value=plain, left=item.left)
 
 
-async def _numbered(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Item]:
-    position = 0
-    if isinstance(items, AsyncIterable):
-        source = aiter(items)
-        try:
-            async for value in source:
-                position += 1
-                yield value if isinstance(value, Item) else Item(position, value)
-        finally:
-            if isinstance(source, AsyncGenerator):  # it may hold a connection
-                await source.aclose()
-    else:
-        for value in items:
-            position += 1
-            yield value if isinstance(value, Item) else Item(position, value)
+def _all_of(items: Items) -> Iterable[Any]:
+    if isinstance(items, Rereadable):
+        return items.after(-1)
+    return () if items is None or isinstance(items, AsyncIterable) else items
+
+
+if TYPE_CHECKING:
+    Items = Iterable[Any] | AsyncIterable[Any] | Rereadable | None

@@ -85,6 +85,8 @@ class JournalStatus:
     """Items that there will be, if that is known."""
     complete: bool
     """The whole input is in the journal, so that another run needs none."""
+    fingerprint: str
+    """What the input as a whole said of itself, if it can."""
     running: bool
     """A process is running it now."""
     settled_to: int
@@ -221,6 +223,7 @@ def _status(database: sqlite3.Connection, path: Path) -> JournalStatus:
         counts=Counts(**{field.name: progress[field.name] for field in attrs.fields(Counts)}),
         total=_one(database, "SELECT total FROM progress"),
         complete=bool(progress["complete"]),
+        fingerprint=_one(database, "SELECT fingerprint FROM progress"),
         running=is_held(path),
         settled_to=_one(database, _SETTLED_TO),
         runs=[

@@ -56,7 +56,9 @@ class Row:
     """File, line and cause."""
 
 
-def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: str | None = None) -> Iterator[Row]:
+def read_customer_ids(
+    path: Path | str, column: str = "customer_id", *, name: str | None = None, after: int = -1
+) -> Iterator[Row]:
     """Read customer ids lazily from a CSV or JSONL file.
 
     CSV has a header line with *column* in it, or is a bare list of ids. JSONL has an object with *column*,
@@ -66,6 +68,7 @@ def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: st
         path: The file.
         column: The column or key that holds the customer id.
         name: What to call the file in messages; its path if None.
+        after: Pass over the lines up to this one, the last of a record that was read before.
 
     Yields:
         A row for each line, good or bad.
@@ -74,7 +77,7 @@ def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: st
         SourceError: the file cannot be read, is empty, or lacks the column.
     """
     name = name or str(path)
-    for line, values in _read(path, name, [column]):
+    for line, values in _read(path, name, [column], after=after):
         if isinstance(values, _Surplus):
             yield Row(None, f"{name}, line {line}: {values}")
             continue
@@ -88,7 +91,7 @@ def read_customer_ids(path: Path | str, column: str = "customer_id", *, name: st
 
 
 def read_order_rows(
-    path: Path | str, columns: Mapping[str, str] | None = None, *, name: str | None = None
+    path: Path | str, columns: Mapping[str, str] | None = None, *, name: str | None = None, after: int = -1
 ) -> Iterator[Row]:
     """Read orders to register lazily from a CSV or JSONL file.
 
@@ -99,6 +102,7 @@ def read_order_rows(
         path: The file.
         columns: Other names of the columns, by the names above.
         name: What to call the file in messages; its path if None.
+        after: Pass over the lines up to this one, the last of a record that was read before.
 
     Yields:
         A row for each line, good or bad; its item holds an ``OrderRow``.
@@ -110,7 +114,7 @@ def read_order_rows(
     names = {column: (columns or {}).get(column, column) for column in ORDER_COLUMNS}
     # A column that is named must be there, even one that need not be.
     required = [names[column] for column in ORDER_COLUMNS if column != _OPTIONAL or column in (columns or {})]
-    for line, values in _read(path, name, list(names.values()), required):
+    for line, values in _read(path, name, list(names.values()), required, after=after):
         if isinstance(values, _Surplus):
             yield Row(None, f"{name}, line {line}: {values}")
             continue
@@ -145,7 +149,7 @@ def _order_row(values: dict[str, object]) -> OrderRow:
 
 
 def _read(
-    path: Path | str, name: str, columns: Sequence[str], required: Sequence[str] | None = None
+    path: Path | str, name: str, columns: Sequence[str], required: Sequence[str] | None = None, *, after: int
 ) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
     """Give the line and the values of *columns* of each record; None for those that are not there."""
     with contextlib.ExitStack() as stack:
@@ -158,9 +162,10 @@ def _read(
         lines = _Lines(file, name)
         first = lines.first()
         if first.lstrip()[:1] in {"{", "["}:
-            yield from _jsonl(lines, first, columns)
+            records: Iterator[tuple[int, Sequence[object] | _Surplus]] = _jsonl(lines, first, columns, after)
         else:
-            yield from _csv(lines, first, columns, columns if required is None else required)
+            records = _csv(lines, first, columns, columns if required is None else required, after)
+        yield from records
 
 
 @attrs.frozen
@@ -190,6 +195,11 @@ class _Lines:
             raise SourceError(message)
         return line
 
+    def skip_to(self, number: int) -> None:
+        """Pass over the lines up to that number."""
+        for _ in itertools.islice(self._file, max(0, number - self.number)):
+            self.number += 1
+
     def __iter__(self) -> Iterator[str]:
         return self
 
@@ -212,7 +222,7 @@ class _Lines:
 
 
 def _csv(
-    lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str]
+    lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int
 ) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
     # csv takes any iterator of lines, quoted line breaks included; strict, it refuses a quote that is never closed.
     records = _records(lines, csv.reader(itertools.chain([first], lines), strict=True))
@@ -225,12 +235,14 @@ def _csv(
         places = [header.index(column) if column in header else _NOWHERE for column in columns]
     elif len(columns) == 1 and len(header) == 1 and _customer_id(header[0]) is not None:
         places = [0]
-        yield line, header
+        if line > after:
+            yield line, header
     else:
         there = f"there are {', '.join(header)[:_SHOWN]}"
         message = f"{lines.name}, line {line}: there is no column {' and no column '.join(map(repr, missing))}; {there}"
         raise SourceError(message)
     width = len(header)
+    lines.skip_to(after)
     for line, record in records:
         if len(record) > width and any(record[width:]):
             # An amount with a comma that is not quoted would move all that follows.
@@ -254,8 +266,13 @@ def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[tuple[int, 
         begun = lines.number + 1
 
 
-def _jsonl(lines: _Lines, first: str, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[object]]]:
+def _jsonl(
+    lines: _Lines, first: str, columns: Sequence[str], after: int
+) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
     line: str | None = first
+    if lines.number <= after:
+        lines.skip_to(after)
+        line = next(lines, None)
     while line is not None:
         if line.strip():
             yield lines.number, _json_values(line, columns)

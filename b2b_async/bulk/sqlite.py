@@ -60,12 +60,13 @@ CREATE TABLE items (
 CREATE UNIQUE INDEX items_by_key ON items (key) WHERE duplicate_of IS NULL;
 CREATE INDEX items_open ON items (position) WHERE NOT settled;
 CREATE TABLE progress (
-    read INTEGER NOT NULL, digest TEXT NOT NULL, complete INTEGER NOT NULL, total INTEGER,
+    read INTEGER NOT NULL, checksum INTEGER NOT NULL, complete INTEGER NOT NULL, total INTEGER,
+    fingerprint TEXT NOT NULL,    -- of the whole input
     succeeded INTEGER NOT NULL, failed INTEGER NOT NULL, unknown INTEGER NOT NULL, duplicate INTEGER NOT NULL,
     settled_failed INTEGER NOT NULL, pending INTEGER NOT NULL,
     begun INTEGER NOT NULL        -- whether a request has left, or an outcome was written
 );
-INSERT INTO progress VALUES (0, '', 0, NULL, 0, 0, 0, 0, 0, 0, 0);
+INSERT INTO progress VALUES (0, 0, 0, NULL, '', 0, 0, 0, 0, 0, 0, 0);
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, process TEXT NOT NULL, started REAL NOT NULL, quota INTEGER NOT NULL, window REAL NOT NULL,
     finished REAL, how TEXT
@@ -88,6 +89,7 @@ SELECT json_group_array(json_array(position, key, json(value), status, departed 
     SELECT * FROM items WHERE NOT settled AND position > ? ORDER BY position LIMIT ?
 )
 """
+_INPUT = "SELECT coalesce((SELECT max(position) FROM items), -1), fingerprint FROM progress"
 # Whoever departs has no outcome any more: if it dies now, nobody must take the last one for true.
 _LEAVE = """
 UPDATE items SET departed = new.column2, status = nullif(status, 'failed'),
@@ -101,7 +103,7 @@ UPDATE items SET status = new.column2, settled = new.column3, departed = new.col
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
 _SAVE = """
-UPDATE progress SET read = :read, digest = :digest, complete = :complete, succeeded = :succeeded, failed = :failed,
+UPDATE progress SET read = :read, checksum = :checksum, complete = :complete, succeeded = :succeeded, failed = :failed,
 unknown = :unknown, duplicate = :duplicate, settled_failed = :settled_failed, pending = :pending, begun = :begun
 """
 _COUNT = """
@@ -218,8 +220,14 @@ class SQLiteJournal:
             row = ("process " + _process(), time.time(), *quota)
             cursor = self._sql.execute("INSERT INTO runs (process, started, quota, window) VALUES (?, ?, ?, ?)", row)
             state = self._state
+            last, fingerprint = self._sql.execute(_INPUT).fetchone()
             opened = Opened(
-                counts=self.counts, read=state["read"], digest=state["digest"], complete=bool(state["complete"])
+                counts=self.counts,
+                read=state["read"],
+                checksum=state["checksum"],
+                last=last,
+                fingerprint=fingerprint,
+                complete=bool(state["complete"]),
             )
             return opened, cast("int", cursor.lastrowid)
 
@@ -234,7 +242,7 @@ class SQLiteJournal:
         self._taken = -1
         return opened
 
-    async def add(self, entries: Sequence[Entry], *, read: int, digest: str) -> Sequence[Skipped | ItemOutcome]:
+    async def add(self, entries: Sequence[Entry], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
         """Take items in; returns once all are on the disk.
 
         One that has the key of an earlier one is noted and comes back: skipped if it is equal to it, and else failed,
@@ -250,17 +258,17 @@ class SQLiteJournal:
             new = sum(self._execute_for(_ADD, rows))
             self._state["pending"] += new
             repeats = [] if new == len(rows) else list(self._add_repeats(entries, rows))
-            self._state.update(read=read, digest=digest)
+            self._state.update(read=read, checksum=checksum)
             return repeats
 
         return await self._do(work)
 
-    async def expect(self, total: int | None, *, complete: bool = False) -> None:
-        """Note how many items there will be, if that is known, and whether all of them have been added."""
+    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str = "") -> None:
+        """Note how many items there will be, if that is known, whether all were added, and which input it is."""
 
         def work() -> None:
             self._state["complete"] = int(complete)
-            self._sql.execute("UPDATE progress SET total = coalesce(?, total)", (total,))
+            self._sql.execute("UPDATE progress SET total = coalesce(?, total), fingerprint = ?", (total, fingerprint))
 
         await self._do(work)
 
@@ -276,7 +284,7 @@ class SQLiteJournal:
                 message = f"the journal {self.path} is that of a job whose input is read as it goes; name another one"
                 raise JournalMismatchError(message)
             self._sql.execute("DELETE FROM items")
-            self._state.update(dict.fromkeys(self._state, 0), digest="")
+            self._state.update(dict.fromkeys(self._state, 0))
 
         await self._do(work)
 
@@ -620,7 +628,7 @@ def check_schema(database: sqlite3.Connection, path: Path) -> None:
 
 def read_progress(database: sqlite3.Connection) -> dict[str, Any]:
     """Read how far a job is."""
-    names = "read, digest, complete, succeeded, failed, unknown, duplicate, settled_failed, pending, begun"
+    names = "read, checksum, complete, succeeded, failed, unknown, duplicate, settled_failed, pending, begun"
     row = database.execute(f"SELECT {names} FROM progress").fetchone()  # noqa: S608 -- the names above
     return dict(zip(names.split(", "), row, strict=True))
 

@@ -61,7 +61,7 @@ def assign(
             path, once = stack.enter_context(readable_twice(file, chosen.journal))
             name = "stdin" if file in STDIN else file
             read = partial(read_customer_ids, path, column, name=name)
-            source = FileInput(name=name, path=path, kind=ASSIGN, read=read, limit=limit, once=once)
+            source = FileInput(name=name, path=path, kind=ASSIGN, read=read, columns=column, limit=limit, once=once)
         elif origin is not None:
             source = JournalInput(path=origin, kind=ASSIGN, only=only, limit=limit)
         else:

@@ -72,7 +72,9 @@ def create_orders(
             path, once = stack.enter_context(readable_twice(file, chosen.journal))
             name = "stdin" if file in STDIN else file
             read = partial(read_order_rows, path, columns, name=name)
-            source = FileInput(name=name, path=path, kind=CREATE_ORDERS, read=read, limit=limit, once=once)
+            source = FileInput(
+                name=name, path=path, kind=CREATE_ORDERS, read=read, limit=limit, once=once, columns=str(columns)
+            )
         elif origin is not None and file is None:
             source = JournalInput(path=origin, kind=CREATE_ORDERS, only=only, limit=limit)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
     from typing import Self
 
-    from b2b_async.bulk import ItemOutcome, JobKind, JournalStatus, Row
+    from b2b_async.bulk import ItemOutcome, JobKind, JournalStatus, Rereadable, Row
     from b2b_async.client import Client
 
 STDIN = ("-", "/dev/stdin")
@@ -86,7 +87,7 @@ class Input(Protocol):
         """
         ...
 
-    def items(self, client: Client) -> Iterator[Item] | AsyncGenerator[int]:
+    def items(self, client: Client) -> Rereadable | Iterator[Item] | AsyncGenerator[int]:
         """Give the items."""
         ...
 
@@ -103,8 +104,11 @@ class FileInput:
     path: Path
     """Where it is now, whatever it came from."""
     kind: JobKind
-    read: Callable[[], Iterator[Row]]
+    read: Callable[..., Iterator[Row]]
+    """Reads the rows, those *after* a line."""
     limit: int | None
+    columns: str
+    """What is read of it, in words."""
     once: bool
     """It was a pipe."""
 
@@ -123,9 +127,29 @@ class FileInput:
         """Beside the file."""
         return named_by_time(self.kind.name) if self.once else Path(f"{self.name}.journal")
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all bytes of the file, and of what is read of them."""
+        with self.path.open("rb") as file:
+            return f"{hashlib.file_digest(file, 'sha256').hexdigest()} {self.about} {self.limit} {self.columns}"
+
     def rows(self) -> Iterator[Row]:
         """Give all rows, good and bad."""
         return itertools.islice(self.read(), self.limit)
+
+    def after(self, position: int) -> Iterator[Item]:
+        """Give the items behind a line.
+
+        Raises:
+            SourceError: a line is not as it was when it was checked.
+        """
+        limited = self.limit is not None
+        for row in self.rows() if limited else self.read(after=position):
+            if row.item is None:  # all was good when it was checked
+                message = f"{row.problem}; the file has changed since it was checked"
+                raise SourceError(message)
+            if row.item.position > position:
+                yield row.item
 
     def check(self) -> Checked:
         """Read all of it.
@@ -159,18 +183,10 @@ class FileInput:
             problems.append(f"{self.name}: {bad - len(problems):,} more lines are wrong")
         return Checked(rows=total, duplicates=duplicates, problems=problems)
 
-    def items(self, client: Client) -> Iterator[Item]:
-        """Give the items.
-
-        Raises:
-            SourceError: a line is not as it was when it was checked.
-        """
+    def items(self, client: Client) -> FileInput:
+        """Give itself: a job reads it from where the journal is."""
         del client
-        for row in self.rows():
-            if row.item is None:  # all was good when it was checked
-                message = f"{row.problem}; the file has changed since it was checked"
-                raise SourceError(message)
-            yield row.item
+        return self
 
     def compare(self, identity: Mapping[str, str]) -> None:
         """A file names no store."""
@@ -312,6 +328,18 @@ class StoreInput:
                 if self.limit is not None and number > self.limit:
                     return
                 yield customer_id
+
+
+def was_checked(source: Input, journal: Path) -> JournalStatus | None:
+    """Read a journal that was begun with just this file, which was checked then; None for any other.
+
+    Raises:
+        JournalError: it cannot be read.
+    """
+    if not isinstance(source, FileInput) or not journal.exists():
+        return None
+    status = read_status(journal)
+    return status if status.fingerprint == source.fingerprint else None
 
 
 def whole(journal: Path | None) -> JournalStatus | None:

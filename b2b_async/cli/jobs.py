@@ -18,7 +18,7 @@ from b2b_async.bulk.job import identity
 from b2b_async.bulk.kinds import KINDS
 from b2b_async.bulk.worker import is_fatal
 from b2b_async.cli.common import Exit, finish, limiter_of, refuse, start_logging
-from b2b_async.cli.inputs import whole
+from b2b_async.cli.inputs import was_checked, whole
 from b2b_async.cli.screen import Screen, summary_table
 from b2b_async.client import Client
 from b2b_async.errors import B2BError, ConfigurationError
@@ -103,7 +103,8 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
     with bad_input_refused(command, as_json=as_json):
         # A journal that holds its whole input needs none, which is why what has gone by can be gone on with.
         held = whole(journal) if source.once and source.is_gone else None
-        checked = source.check() if held is None else None
+        known = None if options.dry_run else was_checked(source, journal)
+        checked = source.check() if held is None and known is None else None
     if held is not None and options.dry_run:
         _tell_dry_run(command, held.counts.all, held.counts.duplicate, as_json=as_json)
     if checked is not None and checked.problems:
@@ -129,7 +130,7 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         journal=(opened := SQLiteJournal(journal)),
         kind=kind,
         preload=source.once,
-        total=checked.rows if checked is not None else held.total if held is not None else None,
+        total=checked.rows if checked is not None else status.total if (status := held or known) else None,
         about=source.about,
         concurrency=options.concurrency,
         max_failures=options.max_failures,
