@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import aiohttp_retry
@@ -31,14 +31,14 @@ from azure.core import AsyncPipelineClient
 from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy, HeadersPolicy, NetworkTraceLoggingPolicy
 from azure.core.rest import HttpRequest
 from bigcommerce.connection import Connection as BigcommerceConnection
+from canned import canned_server
 from rich.console import Console
 from rich.table import Table
 
 from b2b_async import Client, Credentials, Quota, RateLimiter, RetryPolicy, Timeouts, default_middlewares, v3
-from canned import canned_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
 CONCURRENCY = 16

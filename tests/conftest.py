@@ -49,7 +49,8 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own environment out of the tests."""
     for name in [name for name in os.environ if name.startswith("B2B_")]:
         monkeypatch.delenv(name)
-    # Commands set the logger up; the next test shall not see it.
+    # Commands set the logger and the garbage collector up; the next test shall not see it.
+    monkeypatch.setattr("b2b_async.cli.jobs.calm_collector", lambda: None)
     logger = logging.getLogger("b2b_async")
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "level", logging.NOTSET)

@@ -1,7 +1,7 @@
 """Kill -9 at random instants, the same job again each time, and the ledger of the sandbox to tell what really happened.
 
-The job runs in a process of its own (``python kills.py …``, see ``child``), which says of each outcome that it was told;
-the sandbox runs in the process that kills.
+The job runs in a process of its own (``python kills.py …``, see ``child``), which says of each outcome that it was
+told; the sandbox runs in the process that kills.
 """
 
 from __future__ import annotations

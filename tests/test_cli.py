@@ -21,7 +21,7 @@ from helpers import client_of
 from redis_server import BINARY, MISSING, RedisServer
 
 from b2b_async import __main__
-from b2b_async.bulk import BulkJob, Counts, SQLiteJournal, read_outcomes, read_status
+from b2b_async.bulk import BulkJob, Counts, SQLiteJournal, read_status
 from b2b_async.cli import commands
 from b2b_async.cli.jobs import _run
 from b2b_async.sandbox import Faults, Sandbox, Store

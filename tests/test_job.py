@@ -775,7 +775,7 @@ class Suspects:
         """End it as if by a kill while its first POST is under way."""
         job = BulkJob(client, self.rows, journal=self.journal, kind=CREATE_ORDERS, concurrency=1)
         running = asyncio.ensure_future(job.run())
-        while not self.sandbox.ledger:
+        while not self.sandbox.ledger:  # noqa: ASYNC110 -- the sandbox has no event for it
             await asyncio.sleep(0.01)
         await asyncio.sleep(1)
         running.cancel()

@@ -25,10 +25,8 @@ from b2b_async.bulk import (
     ItemOutcome,
     JournalError,
     JournalMismatchError,
-    Opened,
     Skipped,
     SQLiteJournal,
-    Task,
     read_outcomes,
     read_status,
 )
@@ -37,6 +35,7 @@ from b2b_async.bulk.results import read_figures, read_items
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from b2b_async.bulk import Opened, Task
     from b2b_async.bulk.outcome import Status
 
 ABOUT = {"job": "assign", "store": "hash"}
@@ -396,7 +395,7 @@ def test_a_journal_that_may_not_be_written() -> None:
         if root:  # whom no right stops
             os.seteuid(65534)
         try:
-            with pytest.raises(JournalError, match="cannot be used: .* writable"):
+            with pytest.raises(JournalError, match=r"cannot be used: .* writable"):
                 asyncio.run(open_it())
             assert read_status(path).about == ABOUT
         finally:
@@ -413,10 +412,14 @@ async def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[4096 * 6 : 4096 * 40] = b"\x55" * 4096 * 34
     path.write_bytes(damaged)
-    with pytest.raises(JournalError, match=r"malformed\. The file is damaged: put a copy in its place"):
+
+    async def go_on() -> None:
         async with SQLiteJournal(path) as journal:
             await begin(journal)
             await journal.take(2000)
+
+    with pytest.raises(JournalError, match=r"malformed\. The file is damaged: put a copy in its place"):
+        await go_on()
     with pytest.raises(JournalError, match="cannot be read as a journal: database disk image is malformed"):
         list(read_items(path))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from b2b_async._arguments import shown
@@ -14,7 +14,7 @@ from b2b_async.bulk.outcome import Item
 from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from b2b_async.bulk.journal import Journal, Opened, Task
     from b2b_async.bulk.kinds import JobKind
@@ -60,7 +60,7 @@ class Loader:
         """Read nothing yet."""
         self._items = items
         # An async iterable may have to wait for each item; those that it has given shall not wait for the next.
-        self._source = aiter(items) if isinstance(items, AsyncIterable) else None
+        self._source: AsyncIterator[Any] | None = aiter(items) if isinstance(items, AsyncIterable) else None
         self._iterator = iter(_all_of(items))
         self._kind = kind
         self._journal = journal
@@ -76,8 +76,9 @@ class Loader:
 
     async def aclose(self) -> None:
         """Close the input: it may hold a connection."""
-        if isinstance(self._source, AsyncGenerator):
-            await cast("AsyncGenerator[Any]", self._source).aclose()
+        close: Callable[[], Awaitable[None]] | None = getattr(self._source, "aclose", None)
+        if close is not None:
+            await close()
 
     async def skip(self, opened: Opened) -> None:
         """Pass over what the journal has, and make sure that it is the same.

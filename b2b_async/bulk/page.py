@@ -35,7 +35,8 @@ p { margin: .3rem 0; } .dim { color: var(--dim); }
 .badge { font-size: .85rem; font-weight: 600; padding: .15rem .6rem; border-radius: 1rem; border: 1px solid;
   vertical-align: middle; margin-left: .6rem; }
 .good { color: var(--good); } .bad { color: var(--bad); } .odd { color: var(--odd); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem; margin-top: 1.4rem; }
+.tiles + p { margin-top: .8rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: .7rem; margin-top: 1.4rem; }
 .tile { background: var(--card); border-radius: .6rem; padding: .7rem .9rem; }
 .tile b { display: block; font-size: 1.45rem; line-height: 1.25; }
 table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
@@ -88,7 +89,7 @@ def _body(figures: JournalFigures, journal: Path | str) -> Iterator[str]:
         ("failed", counts.failed, "bad" if counts.failed else ""),
         ("unknown", counts.unknown, "odd" if counts.unknown else ""),
         ("duplicates", counts.duplicate, ""),
-        ("without an outcome", counts.pending, "odd" if counts.pending else ""),
+        ("pending", counts.pending, "odd" if counts.pending else ""),
         ("requests", requests, ""),
         ("sent again", figures.repeated, "odd" if figures.repeated else ""),
     ]

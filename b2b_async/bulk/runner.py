@@ -88,6 +88,7 @@ class Runner:
         self._resend_if_absent = resend_if_absent
         self._ready: deque[Task] = deque()
         self._later: deque[tuple[float, Task]] = deque()
+        self._awaited = 0  # workers that wait for the second look-up of one
         self._fed, self._hungry = asyncio.Event(), asyncio.Event()
         self._ended = False  # there are no more tasks to come
         self._open = 0  # tasks that have come and have no outcome yet
@@ -124,7 +125,7 @@ class Runner:
     @property
     def looking(self) -> int:
         """How many items wait to be looked up a second time."""
-        return len(self._later)
+        return len(self._later) + self._awaited
 
     @property
     def under_way(self) -> int:
@@ -191,7 +192,11 @@ class Runner:
 
     async def _wait_for_later(self) -> tuple[Task, bool]:
         due, task = self._later.popleft()
-        await asyncio.sleep(due - self._loop.time())
+        self._awaited += 1
+        try:
+            await asyncio.sleep(due - self._loop.time())
+        finally:
+            self._awaited -= 1
         return task, True
 
     # -- work ------------------------------------------------------------------------------------------------------

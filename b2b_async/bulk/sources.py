@@ -78,8 +78,8 @@ def read_customer_ids(
     """
     name = name or str(path)
     for line, values in _read(path, name, [column], after=after):
-        if isinstance(values, _Surplus):
-            yield Row(None, f"{name}, line {line}: {values}")
+        if isinstance(values, _Misfit):
+            yield Row(None, f"{name}, line {line}: {values.text}")
             continue
         value = values[0]
         number = _customer_id(value)
@@ -115,8 +115,8 @@ def read_order_rows(
     # A column that is named must be there, even one that need not be.
     required = [names[column] for column in ORDER_COLUMNS if column != _OPTIONAL or column in (columns or {})]
     for line, values in _read(path, name, list(names.values()), required, after=after):
-        if isinstance(values, _Surplus):
-            yield Row(None, f"{name}, line {line}: {values}")
+        if isinstance(values, _Misfit):
+            yield Row(None, f"{name}, line {line}: {values.text}")
             continue
         try:
             yield Row(Item(line, _order_row(dict(zip(names, values, strict=True)))))
@@ -150,7 +150,7 @@ def _order_row(values: dict[str, object]) -> OrderRow:
 
 def _read(
     path: Path | str, name: str, columns: Sequence[str], required: Sequence[str] | None = None, *, after: int
-) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
+) -> Iterator[tuple[int, Sequence[object] | _Misfit]]:
     """Give the line and the values of *columns* of each record; None for those that are not there."""
     with contextlib.ExitStack() as stack:
         try:
@@ -162,21 +162,17 @@ def _read(
         lines = _Lines(file, name)
         first = lines.first()
         if first.lstrip()[:1] in {"{", "["}:
-            records: Iterator[tuple[int, Sequence[object] | _Surplus]] = _jsonl(lines, first, columns, after)
+            records: Iterator[tuple[int, Sequence[object] | _Misfit]] = _jsonl(lines, first, columns, after)
         else:
             records = _csv(lines, first, columns, columns if required is None else required, after)
         yield from records
 
 
 @attrs.frozen
-class _Surplus:
-    """A record that has more cells than the header."""
+class _Misfit:
+    """A record that cannot have the columns; the text says why."""
 
-    cells: int
-    header: int
-
-    def __str__(self) -> str:
-        return f"there are {self.cells} cells, but {self.header} in the header; put a cell with a comma in quotes"
+    text: str
 
 
 class _Lines:
@@ -223,7 +219,7 @@ class _Lines:
 
 def _csv(
     lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int
-) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
+) -> Iterator[tuple[int, Sequence[object] | _Misfit]]:
     # csv takes any iterator of lines, quoted line breaks included; strict, it refuses a quote that is never closed.
     records = _records(lines, csv.reader(itertools.chain([first], lines), strict=True))
     line, header = next(records)
@@ -246,7 +242,10 @@ def _csv(
     for line, record in records:
         if len(record) > width and any(record[width:]):
             # An amount with a comma that is not quoted would move all that follows.
-            yield line, _Surplus(len(record), width)
+            yield (
+                line,
+                _Misfit(f"there are {len(record)} cells, but {width} in the header; put a cell with a comma in quotes"),
+            )
         elif any(record):
             yield line, [record[place] if place < len(record) else None for place in places]
 
@@ -268,7 +267,7 @@ def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[tuple[int, 
 
 def _jsonl(
     lines: _Lines, first: str, columns: Sequence[str], after: int
-) -> Iterator[tuple[int, Sequence[object] | _Surplus]]:
+) -> Iterator[tuple[int, Sequence[object] | _Misfit]]:
     line: str | None = first
     if lines.number <= after:
         lines.skip_to(after)
@@ -279,14 +278,16 @@ def _jsonl(
         line = next(lines, None)
 
 
-def _json_values(line: str, columns: Sequence[str]) -> Sequence[object]:
+def _json_values(line: str, columns: Sequence[str]) -> Sequence[object] | _Misfit:
     value = _json_value(line)
     if isinstance(value, dict):
         record = cast("dict[str, object]", value)
         if len(columns) > 1 or columns[0] in record:
             return [record.get(column) for column in columns]
+    if len(columns) > 1:
+        return _Misfit(f"{reprlib.repr(line.strip())} is not a JSON object")
     whole: list[object] = [value]
-    return whole * len(columns)  # is then told to be none of what was looked for
+    return whole  # is told to be no id
 
 
 def _json_value(line: str) -> object:

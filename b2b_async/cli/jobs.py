@@ -17,7 +17,7 @@ from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceEr
 from b2b_async.bulk.job import identity
 from b2b_async.bulk.kinds import KINDS
 from b2b_async.bulk.worker import is_fatal
-from b2b_async.cli.common import Exit, finish, limiter_of, refuse, start_logging
+from b2b_async.cli.common import Exit, calm_collector, finish, limiter_of, refuse, start_logging
 from b2b_async.cli.inputs import was_checked, whole
 from b2b_async.cli.screen import Screen, summary_table
 from b2b_async.client import Client
@@ -136,6 +136,7 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         max_failures=options.max_failures,
         resend_if_absent=resend_if_absent,
     )
+    calm_collector()
     try:
         summary, reason = asyncio.run(_run(client, opened, job))
     except B2BError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from datetime import UTC, datetime
@@ -67,8 +68,11 @@ def export(*, journal: Path, form: str, only: str | None) -> None:
         # Not in the terminal's own encoding, which may not have all that a server says.
         file = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="\n", write_through=True)
         write = write_csv if form == "csv" else write_jsonl
-        write(read_outcomes(journal, only), file, job)
-        file.detach()
+        try:
+            write(read_outcomes(journal, only), file, job)
+        finally:
+            with contextlib.suppress(OSError):  # of which the writing has told already
+                file.detach()  # or it would close stdout
     except BrokenPipeError:
         raise
     except (JournalError, OSError) as error:

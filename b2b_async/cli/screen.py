@@ -87,12 +87,13 @@ class Screen:
             )
 
     async def _tick(self) -> None:
+        clock = asyncio.get_running_loop().time
+        line = clock() + _MINUTE
         while True:
-            if self._console.is_terminal:
-                self._update()
-                await asyncio.sleep(_TICK)
-            else:
-                await asyncio.sleep(_MINUTE)
+            self._update()
+            await asyncio.sleep(_TICK)
+            if not self._console.is_terminal and clock() >= line:
+                line += _MINUTE
                 self._print_line()
 
     def _progress(self) -> JobProgress:
