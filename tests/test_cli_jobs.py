@@ -261,6 +261,28 @@ def test_a_journal_that_cannot_be_taken_from(
     assert len(sandbox.requests) == before
 
 
+def test_nothing_failed_is_nothing_to_do(tmp_path: Path, live_sandbox: Start) -> None:
+    """And a journal of a retry is not gone on with for another choice."""
+    live_sandbox()
+    file = write_ids(tmp_path, 1001)
+    run("assign", file, *FAST)
+    words = ("assign", "--from", f"{file}.journal", "--journal", str(tmp_path / "again.journal"))
+    none = run(*words, *FAST)
+    other = run(*words, "--only", "unknown", *FAST)
+
+    assert (none[0], other[0]) == (0, 2)
+    assert f"failed and unknown of {file}.journal has no items: there is nothing to do" in none[2]
+    assert "input is 'failed and unknown of " in other[2]
+
+
+async def test_the_status_of_a_journal_that_has_not_begun(tmp_path: Path) -> None:
+    """There are no runs to tell of, and no requests."""
+    async with SQLiteJournal(tmp_path / "a.journal") as journal:
+        status, stdout, _ = run("status", str(journal.path))
+
+    assert (status, stdout.splitlines()[0], stdout.splitlines()[-1]) == (0, "read: 0", "all settled up to position: 0")
+
+
 def test_the_customers_of_companies(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of some, or of all; listed once, and gone on with without listing again."""
     monkeypatch.chdir(tmp_path)

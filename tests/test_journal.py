@@ -335,6 +335,124 @@ async def test_a_journal_that_is_not_open_says_so(tmp_path: Path) -> None:
         await journal.take(1)
 
 
+async def test_one_run_at_a_time(journal: SQLiteJournal) -> None:
+    """Two would do each item twice; and an open journal is not opened again."""
+    with pytest.raises(JournalError, match=r"a run of the journal .* is going on"):
+        await begin(journal)
+    with pytest.raises(JournalError, match="is open already"):
+        await journal.__aenter__()
+
+
+async def test_another_process_that_got_past_the_lock_ends_this_run(tmp_path: Path) -> None:
+    """Somebody removed the lock's file: who came last goes on, and the first acknowledges nothing more."""
+    path = tmp_path / "a.journal"
+    async with SQLiteJournal(path) as first:
+        await begin(first)
+        await add(first, (1, "a"))
+        (tmp_path / "a.journal-lock").unlink()
+        async with SQLiteJournal(path) as second:
+            await begin(second)
+            with pytest.raises(JournalError, match="another process has begun to run the journal"):
+                await add(first, (2, "b"))
+            assert [task.key for task in await second.take(9)] == ["a"]
+            await second.end("finished")
+
+    assert read_status(path).counts == Counts(pending=1)
+
+
+async def test_a_journal_that_is_removed_is_missed(tmp_path: Path) -> None:
+    """What was done is written nowhere, and that must not look like a success."""
+    path = tmp_path / "a.journal"
+    async with SQLiteJournal(path) as journal:
+        await begin(journal)
+        path.unlink()
+        with pytest.raises(JournalError, match="was removed while the job ran"):
+            await journal.end("finished")
+
+
+def test_a_journal_belongs_to_one_event_loop(tmp_path: Path) -> None:
+    """In another one it can only be closed."""
+    journal = SQLiteJournal(tmp_path / "a.journal")
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    first.run_until_complete(journal.__aenter__())
+    first.run_until_complete(begin(journal))
+    waiting = asyncio.ensure_future(add(journal, (1, "a")), loop=first)
+    first.run_until_complete(asyncio.sleep(0))
+    with pytest.raises(JournalError, match="was opened in another event loop"):
+        second.run_until_complete(add(journal, (2, "b")))
+    second.run_until_complete(journal.close())
+    first.run_until_complete(waiting)
+    first.close()
+    second.close()
+
+    assert [key for _, key, _ in read_items(journal.path)] == ["a"]
+
+
+async def test_nothing_is_taken_in_while_it_is_closed(tmp_path: Path) -> None:
+    """It says so; and who closes it in a hurry leaves no lock behind."""
+    path = tmp_path / "a.journal"
+    journal = await SQLiteJournal(path).__aenter__()
+    await begin(journal)
+    writing = asyncio.ensure_future(add(journal, (1, "a")))
+    await asyncio.sleep(0)
+    closing = [asyncio.ensure_future(journal.close()) for _ in range(2)]
+    await asyncio.sleep(0)
+    closing[0].cancel()
+    await asyncio.sleep(0)
+    with pytest.raises(JournalError, match="is not open"):
+        await journal.end("finished")
+    await writing
+    await closing[1]
+    async with SQLiteJournal(path) as journal:
+        assert (await begin(journal)).counts.pending == 1
+
+
+async def test_an_outcome_that_is_no_json_is_kept_all_the_same(journal: SQLiteJournal) -> None:
+    """The item is done; only its result is told in other words."""
+    await add(journal, (1, "a"), (2, "b"))
+    for task, result in zip(await journal.take(2), [{("a", "b"): 1}, {"ratio": float("nan")}], strict=True):
+        await journal.record(task, attrs.evolve(outcome_of(task), result=result))
+
+    assert [outcome.result for outcome in read_outcomes(journal.path)] == [
+        {"repr": "{('a', 'b'): 1}"},
+        {"repr": "{'ratio': nan}"},
+    ]
+
+
+async def test_names_that_are_no_text_are_written(tmp_path: Path) -> None:
+    """Of files, for example; and numbers that JSON does not have are refused."""
+    path = tmp_path / "a.journal"
+    async with SQLiteJournal(path) as journal:
+        await begin(journal, input="\udcff.csv")
+        with pytest.raises(JournalError, match="cannot be written as JSON"):
+            await journal.add([Entry(position=1, key="a", value=float("nan"))], read=1, checksum=0)
+
+    assert read_status(path).about["input"] == "\\udcff.csv"
+
+
+async def test_a_failure_that_departs_again_has_no_outcome(tmp_path: Path) -> None:
+    """If it dies now, nobody must take the last one for true."""
+    path = tmp_path / "a.journal"
+    async with SQLiteJournal(path) as journal:
+        await begin(journal)
+        await add(journal, (1, "a"), (2, "b"))
+        for task in await journal.take(2):
+            await journal.record(task, outcome_of(task, "failed", final=False))
+        await again(journal)
+        first, second = await journal.take(2)
+        await journal.leave(first, 1.0)
+        assert journal.counts == Counts(failed=1, pending=1)
+        assert [outcome.key for outcome in read_outcomes(path)] == ["b"]
+        await journal.record(second, attrs.evolve(outcome_of(second, "failed", final=False), sent=None))
+        await again(journal)
+        first, second = await journal.take(2)
+        assert (first.left, first.status, second.status) == (True, None, "failed")
+        await journal.leave(second, 1.0)
+        await journal.record(second, outcome_of(second))
+
+    assert read_status(path).counts == Counts(succeeded=1, pending=1)
+
+
 async def test_a_full_disk_fails_the_whole_batch(journal: SQLiteJournal) -> None:
     """It acknowledges none, counts none, and goes on when there is room."""
     await add(journal, (1, "a"), read=1)

@@ -168,6 +168,8 @@ async def test_the_look_ups(session: aiohttp.ClientSession) -> None:
     async with Sandbox(Store(3, 1, 1)) as sandbox:
         _, _, page = await ask(session, sandbox, "GET", "/api/v3/io/companies?limit=2&offset=2")
         refused, _, _ = await ask(session, sandbox, "GET", "/api/v3/io/companies?limit=x")
+        for query in ("limit=x", "limit=251", "limit=0", "offset=-1"):
+            assert (await ask(session, sandbox, "GET", f"/api/v3/io/users?{query}"))[0] == 422
         _, _, company = await ask(session, sandbox, "GET", "/api/v2/io/users/1002/companies")
         stranger, _, _ = await ask(session, sandbox, "GET", "/api/v2/io/users/1004/companies")
         nowhere, _, lost = await ask(session, sandbox, "GET", "/api/v3/io/nowhere")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from b2b_async.bulk import Item, SourceError, read_customer_ids
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 def read(tmp_path: Path, content: bytes | str, column: str = "customer_id") -> list[tuple[int, int] | str | None]:
@@ -55,6 +56,47 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
     assert rows[0] == (2, 1)
     assert rows[1] == "ids.csv, line 3: '-2' is not a customer id (a positive whole number)"
     assert [str(row).partition(":")[0] for row in rows[2:]] == [f"ids.csv, line {line}" for line in (4, 5, 7, 8, 10)]
+
+
+def test_a_row_with_more_cells_than_the_header_is_named(tmp_path: Path) -> None:
+    """A comma that was not quoted moves all that follows; empty cells at the end do no harm."""
+    rows = read(tmp_path, "customer_id,name\n1,001,bob\n7,x,,\n")
+
+    assert rows[0] == "ids.csv, line 2: there are 3 cells, but 2 in the header; put a cell with a comma in quotes"
+    assert rows[1] == (3, 7)
+
+
+def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the last good line."""
+    path = tmp_path / "ids.csv"
+    path.write_text("customer_id\n7\n")
+    opened = Path.open
+
+    def failing(*words: Any, **options: Any) -> Any:
+        file = opened(*words, **options)
+        lines = iter([file.readline(), file.readline()])
+
+        class Failing:
+            def readline(self, _size: int) -> str:
+                line = next(lines, None)
+                if line is None:
+                    raise OSError(5, "Input/output error")
+                return line
+
+            def __enter__(self) -> Self:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                file.close()
+
+            def __iter__(self) -> Iterator[str]:
+                return lines
+
+        return Failing()
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(SourceError, match=r"ids\.csv, after line 2: Input/output error"):
+        list(read_customer_ids(path, name="ids.csv"))
 
 
 def test_a_short_row_lacks_the_column(tmp_path: Path) -> None:

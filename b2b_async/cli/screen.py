@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
@@ -70,9 +70,9 @@ class Screen:
 
     async def __aexit__(self, *_exc_info: object) -> None:
         """Leave the bar as it is."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])
+        ticker = cast("asyncio.Task[None]", self._ticker)
+        ticker.cancel()
+        await asyncio.wait([ticker])
         self._update()
         self._bar.stop()
 
