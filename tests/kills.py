@@ -26,8 +26,6 @@ from b2b_async.bulk import ASSIGN, CREATE_ORDERS, BulkJob, ItemOutcome, OrderRow
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from b2b_async.bulk import Skipped
 
 RATES = dict.fromkeys(
@@ -141,7 +139,7 @@ def _kill(process: asyncio.subprocess.Process) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def rows_of(store: Store, number: int) -> Sequence[OrderRow]:
+def rows_of(store: Store, number: int) -> list[OrderRow]:
     """Give the first orders of a store."""
     return [
         OrderRow(
@@ -149,6 +147,7 @@ def rows_of(store: Store, number: int) -> Sequence[OrderRow]:
             customer_id=str(order.customer_id),
             order_id=order.id,
             total_inc_tax=order.total_inc_tax,
+            po_number=f"PO {order.id}",
         )
         for order in list(store.orders.values())[:number]
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from helpers import client_of, http, raw_server
+from kills import rows_of
 
 from b2b_async import (
     B2BError,
@@ -36,7 +37,6 @@ from b2b_async.bulk import (
     JournalError,
     JournalMismatchError,
     NoJournal,
-    OrderRow,
     Skipped,
     SQLiteJournal,
     read_outcomes,
@@ -708,20 +708,6 @@ async def test_the_customers_of_companies(journal: SQLiteJournal, caplog: pytest
 
 
 # -- creations -------------------------------------------------------------------------------------------------------
-
-
-def rows_of(store: Store, number: int) -> list[OrderRow]:
-    """Give orders that are not registered yet."""
-    return [
-        OrderRow(
-            company_id=str(store.users[order.customer_id].company_id),
-            customer_id=str(order.customer_id),
-            order_id=order.id,
-            total_inc_tax=order.total_inc_tax,
-            po_number=f"PO {order.id}",
-        )
-        for order in list(store.orders.values())[:number]
-    ]
 
 
 async def test_orders_are_created(journal: SQLiteJournal) -> None:

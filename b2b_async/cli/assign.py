@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from b2b_async.bulk import ASSIGN, read_customer_ids
-from b2b_async.cli.common import base_url_option, json_option, quota_option, redis_option, verbose_option
 from b2b_async.cli.inputs import STDIN, FileInput, JournalInput, StoreInput, readable_twice
 from b2b_async.cli.jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 )
 @click.option("--all-companies", is_flag=True, help="The customers of all companies.")
 @job_options
-@base_url_option
-@quota_option
-@redis_option
-@json_option
-@verbose_option
 def assign(
     *,
     file: str | None,

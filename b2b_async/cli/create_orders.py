@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from b2b_async.bulk import CREATE_ORDERS, ORDER_COLUMNS, read_order_rows
-from b2b_async.cli.common import base_url_option, json_option, quota_option, redis_option, verbose_option
 from b2b_async.cli.inputs import STDIN, FileInput, JournalInput, readable_twice
 from b2b_async.cli.jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 
@@ -43,11 +42,6 @@ def _columns(_context: click.Context, _parameter: click.Parameter, words: tuple[
     "if look-ups more than a minute apart do not show it.",
 )
 @job_options
-@base_url_option
-@quota_option
-@redis_option
-@json_option
-@verbose_option
 def create_orders(
     *,
     file: str | None,

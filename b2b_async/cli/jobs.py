@@ -17,7 +17,19 @@ from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceEr
 from b2b_async.bulk.job import identity
 from b2b_async.bulk.kinds import KINDS
 from b2b_async.bulk.worker import is_fatal
-from b2b_async.cli.common import Exit, calm_collector, finish, limiter_of, refuse, start_logging
+from b2b_async.cli.common import (
+    Exit,
+    base_url_option,
+    calm_collector,
+    finish,
+    json_option,
+    limiter_of,
+    quota_option,
+    redis_option,
+    refuse,
+    start_logging,
+    verbose_option,
+)
 from b2b_async.cli.inputs import was_checked, whole
 from b2b_async.cli.screen import Screen, summary_table
 from b2b_async.client import Client
@@ -53,9 +65,14 @@ class Options:
 
 
 def job_options(function: F) -> F:
-    """Add the options of every command that runs a job, but for those that other commands have too."""
+    """Add the options of every command that runs a job."""
     path = click.Path(path_type=Path)
     for option in (
+        verbose_option,
+        json_option,
+        redis_option,
+        quota_option,
+        base_url_option,
         click.option("--dry-run", is_flag=True, help="Check all of the input and change nothing."),
         click.option("--max-failures", type=click.IntRange(1), help="Stop once so many items failed or are unknown."),
         click.option("--limit", type=click.IntRange(1), help="Only the first N items."),
