@@ -287,7 +287,13 @@ class Client:
         return self._structured(request, await self._handler(request), into)
 
     async def page(
-        self, operation: Operation, *segments: str | int, into: type[T], query: Mapping[str, str]
+        self,
+        operation: Operation,
+        *segments: str | int,
+        into: type[T],
+        limit: int,
+        offset: int,
+        query: Mapping[str, str] | None = None,
     ) -> Page[T]:
         """Make one call and give its ``data`` as one page of instances of *into*, an attrs class.
 
@@ -295,12 +301,15 @@ class Client:
             operation: What is asked.
             segments: The path parameters in the order of the template, percent-encoded.
             into: The class of what the page lists.
-            query: Query parameters, not encoded; with limit and offset.
+            limit: How many a page may have.
+            offset: How many there are on the pages before.
+            query: Further query parameters, not encoded.
 
         Raises:
             ResponseValidationError: the server said yes, but with data that do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
+        query = {**(query or {}), "limit": str(limit), "offset": str(offset)}
         request = self._request(operation, segments, query, None, None)
         response = await self._handler(request)
         items = self._structured(request, response, cast("type[list[T]]", GenericAlias(list, (into,))))
@@ -309,8 +318,8 @@ class Client:
         return Page(
             items=tuple(items),
             total=total if isinstance(total, int) else None,
-            limit=int(query["limit"]),
-            offset=int(query["offset"]),
+            limit=limit,
+            offset=offset,
         )
 
     def _structured(self, request: Request, response: Response, into: type[T]) -> T:

@@ -228,6 +228,12 @@ class QuotaSnapshot:
     degraded: bool = False
     """A shared limiter goes on with its own books, since it cannot reach the shared ones."""
 
+    @property
+    def narrowest(self) -> QuotaSnapshot | EndpointSnapshot:
+        """The books of the store, or of the endpoint, that let the fewest requests a second through."""
+        quotas: list[QuotaSnapshot | EndpointSnapshot] = [self, *self.endpoints]
+        return min(quotas, key=lambda books: books.limit / books.window)
+
 
 @attrs.frozen
 class EndpointSnapshot:

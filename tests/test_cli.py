@@ -365,7 +365,7 @@ def test_two_presses_stop_at_once(tmp_path: Path, live_sandbox: Start, monkeypat
     status, stdout, stderr = run("assign", write_ids(tmp_path, 1001), "--json", *FAST)
 
     assert status == 3
-    assert "Stopped at once by SIGINT twice. To go on, run the same command again with --journal" in stderr
+    assert "Stopped at once by SIGINT twice. To go on, run the same command again\n" in stderr
     assert last_json(stdout)["stopped"] is True
 
 

@@ -185,9 +185,9 @@ def test_the_failed_ones_are_done_again(tmp_path: Path, live_sandbox: Start) -> 
 
     assert status == 1
     assert (facts["succeeded"], facts["failed"], facts["total"]) == (1, 1, 2)
-    assert facts["journal"].startswith(f"{file}-failed-")
+    assert facts["journal"] == f"{file}-failed.journal"
     assert [outcome.position for outcome in read_outcomes(facts["journal"])] == [3, 4]
-    again = run("assign", "--from", f"{file}.journal", "--only", "failed", "--journal", facts["journal"], "--json")
+    again = run("assign", "--from", f"{file}.journal", "--only", "failed", "--json")
     assert last_json(again[1])["skipped"] == 2
     both = run("assign", "--from", f"{file}.journal", "--limit", "1", "--dry-run", "--json")
     assert last_json(both[1]) == {"command": "assign", "exit": 0, "rows": 1, "duplicates": 0, "sent": 0}
@@ -200,7 +200,7 @@ def test_unknown_creations_of_another_journal_are_looked_up(
     sandbox, file = orders
 
     async def lose() -> None:
-        items = [Item(1, _row(sandbox, "100"), left=True), Item(2, _row(sandbox, "101"))]
+        items = [Item(1, _row(sandbox, "100"), in_doubt=True), Item(2, _row(sandbox, "101"))]
         async with client_of(sandbox) as client, SQLiteJournal(f"{file}.journal") as journal:
             await BulkJob(client, items, journal=journal, kind=CREATE_ORDERS).run()
 
@@ -213,12 +213,13 @@ def test_unknown_creations_of_another_journal_are_looked_up(
     assert status == 0
     assert (last_json(stdout)["reconciled"], last_json(stdout)["repeated"]) == (1, 0)
     sandbox.store.orders["100"].company_id = None
-    status, _, stderr = run("create-orders", "--from", f"{file}.journal", *FAST)
+    words = ("create-orders", "--from", f"{file}.journal", "--journal")
+    status, _, stderr = run(*words, f"{file}-2.journal", *FAST)
     assert status == 0
     assert "1 items were sent again that an earlier run may have done already. They were absent at two" in stderr
     assert "(--resend-if-absent)" in stderr
     sandbox.store.orders["100"].company_id = None
-    status, stdout, _ = run("create-orders", "--from", f"{file}.journal", "--no-resend-if-absent", "--json", *FAST)
+    status, stdout, _ = run(*words, f"{file}-3.journal", "--no-resend-if-absent", "--json", *FAST)
     assert (status, last_json(stdout)["unknown"]) == (1, 1)
 
 
@@ -280,7 +281,11 @@ async def test_the_status_of_a_journal_that_has_not_begun(tmp_path: Path) -> Non
     async with SQLiteJournal(tmp_path / "a.journal") as journal:
         status, stdout, _ = run("status", str(journal.path))
 
-    assert (status, stdout.splitlines()[0], stdout.splitlines()[-1]) == (0, "read: 0", "all settled up to position: 0")
+    assert (status, stdout.splitlines()[0], stdout.splitlines()[-1]) == (
+        0,
+        "read: 0",
+        "all settled up to line, or item: 0",
+    )
 
 
 def test_the_customers_of_companies(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,6 +295,7 @@ def test_the_customers_of_companies(tmp_path: Path, live_sandbox: Start, monkeyp
     some = last_json(run("assign", "--company", "2", "--company", "3", "--json", *FAST)[1])
     every = last_json(run("assign", "--all-companies", "--limit", "25", "--json", *FAST)[1])
     dry = last_json(run("assign", "--all-companies", "--dry-run", "--json", *FAST)[1])
+    stopped = run("assign", "--all-companies", "--limit", "2", "--max-failures", "1", *FAST)[2]
     requests = len(sandbox.requests)
     again = run("assign", "--company", "2", "--company", "3", "--journal", some["journal"], "--json", *FAST)
     held = run("assign", "--company", "2", "--company", "3", "--journal", some["journal"], "--dry-run", "--json")
@@ -297,6 +303,7 @@ def test_the_customers_of_companies(tmp_path: Path, live_sandbox: Start, monkeyp
     none = run("assign", "--company", "77", "--json", *FAST)
 
     assert (some["succeeded"], every["succeeded"], dry["rows"], dry["sent"]) == (20, 25, 100, 0)
+    assert "Journal: b2b-assign-" in stopped
     assert (last_json(again[1])["skipped"], last_json(held[1])["rows"]) == (20, 20)
     assert len(sandbox.requests) == requests + 1
     assert other[0] == 2
@@ -439,8 +446,9 @@ def test_too_many_failures_stop_the_job(tmp_path: Path, live_sandbox: Start) -> 
 
     assert status == 3
     assert last_json(stdout)["failed"] == 5
-    assert "Stopped: 5 items failed or are unknown, as many as were allowed. To go on, run the same" in stderr
-    assert f"with --journal '{file}.journal'" in stderr
+    stopped = "Stopped: 5 items failed or are unknown, as many as were allowed. To go on, run the same command again\n"
+    assert stopped in stderr
+    assert f"Journal: '{file}.journal'" in stderr
 
 
 def test_an_assignment_that_may_have_been_done_is_said(tmp_path: Path, live_sandbox: Start) -> None:
@@ -469,7 +477,7 @@ def test_a_report_of_a_job(tmp_path: Path, live_sandbox: Start) -> None:
     assert (good[0], over[0], nowhere[0]) == (0, 2, 2)
     assert f"{page} is written." in good[2]
     assert "7001" in page.read_text()
-    assert "is a journal" in over[2]
+    assert "exists and is no report" in over[2]
     assert "No such file" in nowhere[2]
     assert read_status(journal).counts.all == 2
 
@@ -592,7 +600,7 @@ async def test_waiting_for_a_second_look_is_said(monkeypatch: pytest.MonkeyPatch
     store = Store()
     async with Sandbox(store) as sandbox, client_of(sandbox) as client:
         async with SQLiteJournal(tmp_path / "a.journal") as journal:
-            items = [Item(1, _row(sandbox, "100"), left=True)]
+            items = [Item(1, _row(sandbox, "100"), in_doubt=True)]
             job = BulkJob(client, items, journal=journal, kind=CREATE_ORDERS, resend_if_absent=True)
             async with Screen(client, job) as watching:
                 await job.run(watching)

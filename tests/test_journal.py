@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from b2b_async import InvalidArgumentError
 from b2b_async.bulk import (
     Counts,
     Entry,
@@ -109,8 +110,8 @@ async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         opened = await begin(journal)
         again = await journal.take(99)
-        assert (opened.read, opened.checksum, opened.counts.all, opened.counts.settled) == (6, 7, 6, 2)
-        assert [(task.key, task.status, task.left) for task in again] == [
+        assert (opened.read, opened.checksum, opened.counts.all) == (6, 7, 6)
+        assert [(task.key, task.status, task.in_doubt) for task in again] == [
             ("unknown", "unknown", True),
             ("begun", None, True),
             ("read", None, False),
@@ -122,7 +123,7 @@ async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
     assert [outcome.key for outcome in read_outcomes(path)] == ["done", "failed", "unknown", "passing"]
     assert list(read_outcomes(path, "failed"))[0] == outcome_of(tasks["failed"], "failed")  # noqa: RUF015 -- one of two
     found = read_status(path)
-    assert (found.about, found.settled_to, found.total, found.running) == (ABOUT, 3, None, False)
+    assert (found.about, found.low_water_mark, found.total, found.running) == (ABOUT, 3, None, False)
     assert [(run.run, run.how, run.quota, run.window) for run in found.runs] == [
         (1, "stopped", 150, 60.0),
         (2, None, 150, 60.0),
@@ -138,14 +139,14 @@ async def test_what_was_turned_away_has_not_left(journal: SQLiteJournal) -> None
     await journal.release(task)
     await again(journal)
 
-    assert [task.left for task in await journal.take(1)] == [False]
+    assert [task.in_doubt for task in await journal.take(1)] == [False]
 
 
 async def test_an_item_that_left_elsewhere_is_marked(journal: SQLiteJournal) -> None:
     """For those that another job may have sent."""
-    await journal.add([Entry(position=1, key="a", value="a", left=True)], read=1, checksum=0)
+    await journal.add([Entry(position=1, key="a", value="a", in_doubt=True)], read=1, checksum=0)
 
-    assert [task.left for task in await journal.take(1)] == [True]
+    assert [task.in_doubt for task in await journal.take(1)] == [True]
 
 
 async def test_duplicates_come_back(journal: SQLiteJournal) -> None:
@@ -187,7 +188,7 @@ async def test_a_position_comes_once(journal: SQLiteJournal) -> None:
 
 async def test_an_item_must_be_json(journal: SQLiteJournal) -> None:
     """Said before anything is written."""
-    with pytest.raises(JournalError, match=r"position 1 cannot be written as JSON .* its kind needs a dump"):
+    with pytest.raises(InvalidArgumentError, match=r"position 1 cannot be written as JSON .* its kind needs a dump"):
         await journal.add([Entry(position=1, key="a", value={1})], read=1, checksum=0)
     assert journal.counts == Counts()
 
@@ -424,7 +425,7 @@ async def test_names_that_are_no_text_are_written(tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     async with SQLiteJournal(path) as journal:
         await begin(journal, input="\udcff.csv")
-        with pytest.raises(JournalError, match="cannot be written as JSON"):
+        with pytest.raises(InvalidArgumentError, match="cannot be written as JSON"):
             await journal.add([Entry(position=1, key="a", value=float("nan"))], read=1, checksum=0)
 
     assert read_status(path).about["input"] == "\\udcff.csv"
@@ -446,7 +447,7 @@ async def test_a_failure_that_departs_again_has_no_outcome(tmp_path: Path) -> No
         await journal.record(second, attrs.evolve(outcome_of(second, "failed", final=False), sent=None))
         await again(journal)
         first, second = await journal.take(2)
-        assert (first.left, first.status, second.status) == (True, None, "failed")
+        assert (first.in_doubt, first.status, second.status) == (True, None, "failed")
         await journal.leave(second, 1.0)
         await journal.record(second, outcome_of(second))
 
@@ -652,7 +653,7 @@ async def test_the_journal_is_a_list_with_a_memory(
                 after = max(given_out, default=-1)
                 expected = [n for n in open_positions() if n > after][:most]
                 tasks = await journal.take(most)
-                assert [(task.position, task.left) for task in tasks] == [(n, n in left) for n in expected]
+                assert [(task.position, task.in_doubt) for task in tasks] == [(n, n in left) for n in expected]
                 given_out.update(expected)
                 taken += tasks
             case ("leave", number) if number < len(taken):

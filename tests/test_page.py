@@ -127,13 +127,18 @@ def _fields(outcome: object) -> dict[str, object]:
 
 
 async def test_a_page_takes_no_journals_place(tmp_path: Path) -> None:
-    """Neither its own nor another's; a page of before is replaced."""
+    """Nor that of any other file; a page of before is replaced."""
     path, page = tmp_path / "job.journal", tmp_path / "report.html"
     async with Sandbox() as sandbox, client_of(sandbox) as client, SQLiteJournal(path) as journal:
         await BulkJob(client, [Item(3, 1001)], journal=journal).run()
-    page.write_text("something of before")
+    page.write_text("")
     write_page(path, page)
-    with pytest.raises(JournalError, match="is a journal, or another database: give the page another name"):
+    other = tmp_path / "customers.csv"
+    other.write_text("customer_id\n")
+    with pytest.raises(JournalError, match="exists and is no report"):
+        write_page(path, other)
+    write_page(path, page)
+    with pytest.raises(JournalError, match="exists and is no report: give the page another name"):
         write_page(path, path)
     with pytest.raises(JournalError, match="there is no journal"):
         write_page(tmp_path / "none", page)

@@ -163,7 +163,7 @@ def test_the_bulk_commands(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "9999" in (tmp_path / "report.html").read_text()
     assert len(sandbox.requests) == 2 + 3 + 1 + 2 + 20 + 1
     assert [entry.subject for entry in sandbox.ledger[5:6]] == ["customer 9999"]
-    assert next(iter(tmp_path.glob("customers.csv-failed-*.journal")))
+    assert (tmp_path / "customers.csv-failed.journal").is_file()
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -1,14 +1,16 @@
 """Many calls as one job: lazily pulled, bounded, journalled, resumable."""
 
 from b2b_async.bulk.job import BulkJob, JobProgress
-from b2b_async.bulk.journal import Counts, Entry, Journal, JournalError, JournalMismatchError, NoJournal, Opened, Task
+from b2b_async.bulk.journal import Counts, Entry, Journal, JournalError, JournalMismatchError, Opened, Task
 from b2b_async.bulk.kinds import ASSIGN, CREATE_ORDERS, JobKind, OrderRow
 from b2b_async.bulk.loader import Rereadable
 from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary, Skipped
 from b2b_async.bulk.page import write_page
+from b2b_async.bulk.report import write_csv, write_jsonl
 from b2b_async.bulk.results import JournalStatus, read_outcomes, read_status
 from b2b_async.bulk.sources import ORDER_COLUMNS, Row, SourceError, read_customer_ids, read_order_rows
 from b2b_async.bulk.sqlite import SQLiteJournal
+from b2b_async.bulk.store import customer_ids_of
 
 __all__ = [
     "ASSIGN",
@@ -27,7 +29,6 @@ __all__ = [
     "JournalError",
     "JournalMismatchError",
     "JournalStatus",
-    "NoJournal",
     "Opened",
     "OrderRow",
     "Rereadable",
@@ -36,9 +37,12 @@ __all__ = [
     "Skipped",
     "SourceError",
     "Task",
+    "customer_ids_of",
     "read_customer_ids",
     "read_order_rows",
     "read_outcomes",
     "read_status",
+    "write_csv",
+    "write_jsonl",
     "write_page",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from os import PathLike
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -47,7 +48,7 @@ class JobProgress:
     """Items that an earlier run sent, are absent, and wait to be looked up a second time."""
     seconds: float
     """How long this run has taken so far."""
-    left: float | None
+    eta: float | None
     """How many seconds it will still take: as the quota allows, or as the items went so far, if that is slower."""
 
 
@@ -104,7 +105,10 @@ class BulkJob:
                 "calls would wait for a connection while they hold a slot of the quota; pass Client(connections=...)"
             )
             raise InvalidArgumentError(message)
-        if journal is None and kind.find is not None:
+        if isinstance(cast("object", journal), str | PathLike):
+            message = f"journal must be an open journal: async with SQLiteJournal({str(journal)!r}) as journal"
+            raise InvalidArgumentError(message)
+        if kind.find is not None and isinstance(journal, NoJournal | None):
             message = f"{kind.name} needs a journal: without one, nobody knows what was sent when something breaks"
             raise InvalidArgumentError(message)
         self._client = client
@@ -150,7 +154,7 @@ class BulkJob:
             under_way=0 if self._runner is None else self._runner.under_way,
             looking=0 if self._runner is None else self._runner.looking,
             seconds=seconds,
-            left=None if self._total is None else seconds_left(self._total - done, sent, seconds, self._client.quota),
+            eta=None if self._total is None else seconds_left(self._total - done, sent, seconds, self._client.quota),
         )
 
     async def run(self, on_outcome: Callable[[ItemOutcome | Skipped], None] | None = None) -> JobSummary:
@@ -189,7 +193,7 @@ class BulkJob:
         if self._stopped is not None:
             runner.stop(self._stopped)
         books = self._client.quota
-        self._started = asyncio.get_running_loop().time()
+        started = self._started = asyncio.get_running_loop().time()
         self._opened = await self._journal.begin(self._about(), quota=(books.limit, books.window))
         try:
             if runner.reason is None:
@@ -204,10 +208,10 @@ class BulkJob:
         finally:
             await loader.aclose()
         await self._journal.end("finished" if runner.finished else runner.reason)
-        return self._summary(runner, books)
+        return self._summary(runner, books, started)
 
     def _about(self) -> dict[str, str]:
-        return {"job": self._kind.name, **identity(self._client), **self._facts}
+        return {**self._facts, "job": self._kind.name, **identity(self._client)}
 
     async def _load(self, loader: Loader) -> None:
         """Bring the input to where the journal is, or all of it into the journal, unless ``stop`` is called."""
@@ -236,7 +240,7 @@ class BulkJob:
         self._total = self._journal.counts.all
         await self._journal.expect(self._total, complete=True, fingerprint=loader.fingerprint)
 
-    def _summary(self, runner: Runner, before: QuotaSnapshot) -> JobSummary:
+    def _summary(self, runner: Runner, before: QuotaSnapshot, started: float) -> JobSummary:
         after, ended, opened = self._client.quota, self._journal.counts, self._opened.counts
         summary = JobSummary(
             succeeded=runner.counts["succeeded"],
@@ -250,7 +254,7 @@ class BulkJob:
             pending=0,
             requests=after.requests - before.requests,
             refused=after.refused - before.refused,
-            seconds=asyncio.get_running_loop().time() - cast("float", self._started),
+            seconds=asyncio.get_running_loop().time() - started,
             stopped=not runner.finished,
             reason=None if runner.finished else runner.reason,
             fatal=None if runner.fatal is None else str(runner.fatal),

@@ -35,7 +35,7 @@ class Entry:
     """What it is known by."""
     value: Any
     """The item as plain JSON values."""
-    left: bool = False
+    in_doubt: bool = False
     """A request for it has left before, and its end was not written down, or is not known."""
 
 
@@ -64,11 +64,6 @@ class Counts:
     def all(self) -> int:
         """Items that were read."""
         return self.succeeded + self.failed + self.unknown + self.duplicate + self.pending
-
-    @property
-    def settled(self) -> int:
-        """Items that no run does again."""
-        return self.succeeded + self.settled_failed + self.duplicate
 
 
 @attrs.frozen(kw_only=True)
@@ -185,7 +180,8 @@ class NoJournal:
         """Hold *entries* until they are taken."""
         del read, checksum
         self._tasks.extend(
-            Task(position=entry.position, key=entry.key, value=entry.value, left=entry.left) for entry in entries
+            Task(position=entry.position, key=entry.key, value=entry.value, in_doubt=entry.in_doubt)
+            for entry in entries
         )
         self.counts = attrs.evolve(self.counts, pending=self.counts.pending + len(entries))
         return ()

@@ -39,7 +39,7 @@ class JobKind:
     load: Callable[[Any], Any] = _as_it_is
     """Makes an item of what ``dump`` gave."""
     columns: tuple[str, ...] = ()
-    """What an export shows of an item and of its result, by the names that ``dump`` and ``run`` give."""
+    """What an export shows of items and results of the kinds in ``KINDS``, by the names of ``dump`` and ``run``."""
 
 
 @attrs.frozen(kw_only=True)

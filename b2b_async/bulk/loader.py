@@ -96,7 +96,7 @@ class Loader:
             if not await self._pull(min(_SLICE, opened.read - self._read), into=None):
                 message = (
                     f"the input has {self._read:,} items, but the journal has read {opened.read:,} of it. "
-                    "Use the input that it was begun with, or name another journal"
+                    "Use the input, and the limit, that it was begun with, or name another journal"
                 )
                 raise JournalMismatchError(message)
             await asyncio.sleep(0)  # others may call meanwhile
@@ -167,7 +167,7 @@ class Loader:
         if not key or not key.isprintable():
             message = f"the item at position {position} has a key that cannot be written down: {shown(key)}"
             raise InvalidArgumentError(message)
-        return Entry(position=position, key=key, value=plain, left=item.left)
+        return Entry(position=position, key=key, value=plain, in_doubt=item.in_doubt)
 
 
 def _all_of(items: Items) -> Iterable[Any]:

@@ -21,7 +21,7 @@ class Item:
     """Its line in a file, or its number in an iterable, counted from 1; each is greater than the one before."""
     value: Any
     """What the job's kind takes: for an assignment, a customer id."""
-    left: bool = False
+    in_doubt: bool = False
     """Another job may have sent it: where doing it twice matters, it is looked up before it is sent."""
 
 
@@ -30,7 +30,8 @@ class Failure:
     """Why an item did not succeed."""
 
     error: str
-    """The name of the error class."""
+    """The name of the error class; the job's own are AbsentError (a look-up does not show what an earlier run sent)
+    and ConflictingDuplicate."""
     text: str
     """The error's whole text."""
     outcome: str

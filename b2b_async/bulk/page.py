@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.results import JournalFigures, JournalStatus, Minute, Reason
 
-_DATABASE = b"SQLite format 3"
-"""How such a file begins."""
+_DOCTYPE = b"<!doctype html>"
+"""How a page begins."""
 _MOST_UNKNOWNS = 1000
 _COLUMNS = 600
 """Bars of the chart at most; longer jobs have the mean of some minutes in one."""
@@ -55,16 +55,19 @@ def write_page(journal: Path | str, page: Path | str) -> None:
 
     Args:
         journal: The journal.
-        page: The HTML file; replaced if it exists.
+        page: The HTML file; replaced if it is an earlier report.
 
     Raises:
-        JournalError: there is no such journal, it cannot be read, or the page would take the place of a journal.
+        JournalError: there is no such journal, it cannot be read, or the page would take the place of another file.
         OSError: the page cannot be written.
     """
     page = Path(page)
-    if page.exists() and page.read_bytes()[: len(_DATABASE)] == _DATABASE:
-        message = f"{page} is a journal, or another database: give the page another name"
-        raise JournalError(message)
+    if page.exists():
+        with page.open("rb") as file:
+            start = file.read(len(_DOCTYPE))
+        if start not in {b"", _DOCTYPE}:  # a slip of the keyboard must not cost the input, or the journal
+            message = f"{page} exists and is no report: give the page another name"
+            raise JournalError(message)
     figures = read_figures(journal)
     body = "".join(_body(figures, journal))
     title = escape(f"{figures.status.about.get('job', 'job')}: report")
@@ -97,7 +100,7 @@ def _body(figures: JournalFigures, journal: Path | str) -> Iterator[str]:
     yield "".join(f'<div class="tile {css}"><b>{number:,}</b>{name}</div>' for name, number, css in tiles)
     yield "</div>"
     read = f"{counts.all:,} items were read" + (f" of {status.total:,}" if status.total is not None else "")
-    yield f'<p class="dim">{read}; all up to position {status.settled_to:,} are settled. '
+    yield f'<p class="dim">{read}; all up to position {status.low_water_mark:,} are settled. '
     yield "“Sent again”: by a run after one that ended before it learned what became of the item.</p>"
     yield "<h2>Requests a minute against the quota</h2>"
     yield _chart(figures.minutes)

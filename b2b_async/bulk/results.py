@@ -26,10 +26,11 @@ _REASONS = f"""
     FROM items WHERE failure IS NOT NULL GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 7
 """  # noqa: S608 -- the words above
 _REASON = f"""
-    SELECT key FROM items WHERE status = ? AND json_extract(failure, '$.error') = ? AND {_WORDS} = ?
+    SELECT key FROM items WHERE status = ? AND json_extract(failure, '$.error') = ?
+        AND json_extract(failure, '$.status') IS ? AND json_extract(failure, '$.code') IS ? AND {_WORDS} = ?
     ORDER BY position LIMIT ?
 """  # noqa: S608 -- the words above
-_SETTLED_TO = """
+_LOW_WATER_MARK = """
     SELECT coalesce((SELECT min(position) FROM items WHERE NOT settled) - 1, (SELECT max(position) FROM items), 0)
 """
 _PERCENTILES = (50, 90, 95, 99, 100)
@@ -89,7 +90,7 @@ class JournalStatus:
     """What the input as a whole said of itself, if it can."""
     running: bool
     """A process is running it now."""
-    settled_to: int
+    low_water_mark: int
     """All items up to this position are settled: the low-water mark."""
     runs: Sequence[Run]
     """All runs, oldest first."""
@@ -225,7 +226,7 @@ def _status(database: sqlite3.Connection, path: Path) -> JournalStatus:
         complete=bool(progress["complete"]),
         fingerprint=_one(database, "SELECT fingerprint FROM progress"),
         running=is_held(path),
-        settled_to=_one(database, _SETTLED_TO),
+        low_water_mark=_one(database, _LOW_WATER_MARK),
         runs=[
             Run(**dict(zip(names.split(", "), row, strict=True)))
             for row in database.execute(f"SELECT {names} FROM runs ORDER BY run")  # noqa: S608 -- the names of a class
@@ -253,7 +254,7 @@ def _reasons(database: sqlite3.Connection) -> list[Reason]:
     reasons: list[Reason] = []
     for status, error, http_status, code, words, items, _ in database.execute(_REASONS).fetchall():
         shown = len(reasons) < _GROUPS
-        keys = database.execute(_REASON, (status, error, words, _EXAMPLES)) if shown else ()
+        keys = database.execute(_REASON, (status, error, http_status, code, words, _EXAMPLES)) if shown else ()
         reasons.append(
             Reason(
                 status=status,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from b2b_async.bulk.kinds import JobKind
     from b2b_async.bulk.outcome import ItemOutcome
     from b2b_async.client import Client
-    from b2b_async.quota import EndpointSnapshot, QuotaSnapshot
 
 logger = logging.getLogger("b2b_async")
 
@@ -105,9 +104,8 @@ class Runner:
         """Requests a second that the quota allows."""
         now = self._loop.time()
         if now >= self._rate_until:
-            store = self._client.quota
-            quotas: list[QuotaSnapshot | EndpointSnapshot] = [store, *store.endpoints]
-            self._rate = min(books.limit / books.window for books in quotas)
+            books = self._client.quota.narrowest
+            self._rate = books.limit / books.window
             self._rate_until = now + _RATE_FOR
         return self._rate
 
@@ -242,8 +240,12 @@ class Runner:
                 raise
             self._break(RuntimeError(f"item {task.key} was cancelled by somebody else"))
         except Exception as error:  # noqa: BLE001 -- whatever the caller's functions raise; run() raises it at its end
-            if outcome is not None and isinstance(error, JournalError):
-                logger.error("not in the journal, so the next run does it again: %r", outcome)  # noqa: TRY400 -- run() raises it
+            if outcome is None:
+                error.add_note(f"while item {task.key} at position {task.position} was done; it may have been")
+            elif isinstance(error, JournalError):
+                failure = outcome.failure and outcome.failure.text
+                text = "%s (%s) is not in the journal, so the next run does it again: %s"
+                logger.error(text, task.key, outcome.status, failure)  # noqa: TRY400 -- run() raises it
             if isinstance(error, B2BError) and is_fatal(error):
                 self.fatal = self.fatal or error
                 self.stop(str(error))

@@ -26,6 +26,7 @@ import attrs
 
 from b2b_async.bulk.journal import Counts, JournalError, JournalMismatchError, Opened, Task
 from b2b_async.bulk.outcome import Failure, ItemOutcome, Skipped
+from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -252,7 +253,7 @@ class SQLiteJournal:
             JournalError: a position is not greater than those before, or the journal cannot be written.
         """
         now = time.time()
-        rows = [(entry.position, entry.key, _json(entry), now if entry.left else None) for entry in entries]
+        rows = [(entry.position, entry.key, _json(entry), now if entry.in_doubt else None) for entry in entries]
 
         def work() -> Sequence[Skipped | ItemOutcome]:
             new = sum(self._execute_for(_ADD, rows))
@@ -293,8 +294,8 @@ class SQLiteJournal:
         after = self._taken
         (rows,) = await self._do(lambda: self._sql.execute(_TAKE, (after, most)).fetchone())
         tasks = [
-            Task(position=position, key=key, value=value, status=status, left=bool(left))
-            for position, key, value, status, left in json.loads(rows)
+            Task(position=position, key=key, value=value, status=status, in_doubt=bool(in_doubt))
+            for position, key, value, status, in_doubt in json.loads(rows)
         ]
         if tasks:
             self._taken = tasks[-1].position
@@ -454,7 +455,7 @@ class SQLiteJournal:
     def _add_repeat(self, entry: Entry, value: str) -> Skipped | ItemOutcome:
         first, its_value = self._sql.execute(_FIRST, (entry.key,)).fetchone()
         now = time.time()
-        if entry.left:
+        if entry.in_doubt:
             self._sql.execute("UPDATE items SET departed = ? WHERE position = ? AND NOT settled", (now, first))
         row = (entry.position, entry.key, value, first)
         if its_value == value:
@@ -657,7 +658,7 @@ def _json(entry: Entry) -> str:
         return json.dumps(entry.value, allow_nan=False)
     except (TypeError, ValueError) as error:
         message = f"the item at position {entry.position} cannot be written as JSON ({error}): its kind needs a dump"
-        raise JournalError(message) from None
+        raise InvalidArgumentError(message) from None
 
 
 def _json_of_any(result: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ class Worker:
         """
         self._task, self._attempts, self._left, self._may_be_done = task, 0, None, False
         try:
-            outcome = await self._look(task) if task.left else None
+            outcome = await self._look(task) if task.in_doubt else None
             if outcome is None and self._must_look_again(task, absent=absent):
                 return None
             if outcome is None:
@@ -100,11 +100,11 @@ class Worker:
 
     async def _let_go(self, task: Task) -> None:
         """Have it forgotten that requests have left, if all of them were turned away."""
-        if self._left is not None and not self._may_be_done and not task.left:
+        if self._left is not None and not self._may_be_done and not task.in_doubt:
             await self._journal.release(task)
 
     def _must_look_again(self, task: Task, *, absent: bool) -> bool:
-        return task.left and self._kind.find is not None and not absent
+        return task.in_doubt and self._kind.find is not None and not absent
 
     async def _look(self, task: Task) -> ItemOutcome | None:
         """Look whether the item was done before; None if it may be sent again."""
@@ -136,7 +136,7 @@ class Worker:
                 raise
             failure = _failure(error)
             failed = failure.final or error.outcome in {"not_sent", "rejected"}
-            if not task.left:
+            if not task.in_doubt:
                 return self._outcome(task, "failed" if failed else "unknown", failure=failure)
             if self._kind.find is not None and error.outcome == "rejected":
                 # It was absent and is refused now, perhaps because it is there after all.
@@ -184,7 +184,7 @@ class Worker:
             result=result,
             failure=attrs.evolve(failure, final=False) if failure and status == "unknown" else failure,
             attempts=self._attempts,
-            repeated=task.left and self._may_be_done,
+            repeated=task.in_doubt and self._may_be_done,
             sent=None if left is None else left[0],
             seconds=None if left is None else asyncio.get_running_loop().time() - left[1],
             finished=time.time(),

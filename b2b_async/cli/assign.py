@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 @click.argument("file", required=False)
 @click.option("--column", default="customer_id", show_default=True, help="The column or key with the customer id.")
 @click.option(
-    "--company", "companies", type=click.IntRange(1), multiple=True, metavar="ID", help="The customers of this company."
+    "--company",
+    "companies",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="ID",
+    help="The customers of this B2B company; may be given several times.",
 )
 @click.option("--all-companies", is_flag=True, help="The customers of all companies.")
 @job_options

@@ -32,7 +32,12 @@ def _columns(_context: click.Context, _parameter: click.Parameter, words: tuple[
 @click.command("create-orders")
 @click.argument("file", required=False)
 @click.option(
-    "--column", "columns", multiple=True, callback=_columns, metavar="NAME=HEADER", help="A column of another name."
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    metavar="NAME=HEADER",
+    help="Column NAME is called HEADER in FILE; may be given several times.",
 )
 @click.option(
     "--resend-if-absent/--no-resend-if-absent",

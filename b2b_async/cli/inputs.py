@@ -233,7 +233,7 @@ class JournalInput:
     @property
     def journal(self) -> Path:
         """Beside the other one."""
-        return Path(f"{str(self.path).removesuffix('.journal')}-{self.only or 'again'}-{_now()}.journal")
+        return Path(f"{str(self.path).removesuffix('.journal')}-{self.only or 'again'}.journal")
 
     def check(self) -> Checked:
         """Count them.
@@ -275,8 +275,8 @@ class JournalInput:
         """Give the items; what may have been done is marked."""
         del client
         for outcome in self._outcomes():
-            left = outcome.status == "unknown"
-            yield Item(outcome.position, self.kind.load(outcome.value), left=left)
+            in_doubt = outcome.status == "unknown"
+            yield Item(outcome.position, self.kind.load(outcome.value), in_doubt=in_doubt)
 
     def _outcomes(self) -> Iterator[ItemOutcome]:
         wanted = (outcome for outcome in read_outcomes(self.path, self.only) if outcome.status in _RETRIED)
@@ -382,13 +382,8 @@ def _first(limit: int | None) -> str:
 
 
 def named_by_time(job: str) -> Path:
-    """Name a journal that no file names."""
-    return Path(f"b2b-{job}-{_now()}.journal")
-
-
-def _now() -> str:
-    # Two commands may begin in the same second.
-    return f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}"
+    """Name a journal that no file names; two commands may begin in the same second."""
+    return Path(f"b2b-{job}-{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}.journal")
 
 
 class _Seen:

@@ -66,7 +66,12 @@ class Options:
 
 def job_options(function: F) -> F:
     """Add the options of every command that runs a job."""
-    path = click.Path(path_type=Path)
+    path, number = click.Path(path_type=Path), click.IntRange(1)
+    at_once = f"Calls at once, at most; else as many as the quota needs, up to {_CONNECTIONS}."
+    limit = "Only the first N items; goes with the journal, so keep it when you run again."
+    kept = "Where outcomes are kept; else FILE.journal, or one named by the job and the time."
+    origin = "The items of JOURNAL that failed or are unknown, in a journal of their own."
+    only = "With --from: items that ended so."
     for option in (
         verbose_option,
         json_option,
@@ -74,18 +79,12 @@ def job_options(function: F) -> F:
         quota_option,
         base_url_option,
         click.option("--dry-run", is_flag=True, help="Check all of the input and change nothing."),
-        click.option("--max-failures", type=click.IntRange(1), help="Stop once so many items failed or are unknown."),
-        click.option("--limit", type=click.IntRange(1), help="Only the first N items."),
-        click.option(
-            "--concurrency",
-            type=click.IntRange(1, 1000),
-            help=f"Calls at once, at most; else as many as the quota needs, up to {_CONNECTIONS}.",
-        ),
-        click.option("--journal", type=path, help="Where outcomes are kept; else FILE.journal."),
-        click.option("--only", type=click.Choice(["failed", "unknown"]), help="With --from: items that ended so."),
-        click.option(
-            "--from", "origin", type=path, metavar="JOURNAL", help="Do items of JOURNAL that did not succeed."
-        ),
+        click.option("--max-failures", type=number, metavar="N", help="Stop once N items failed or are unknown."),
+        click.option("--limit", type=number, metavar="N", help=limit),
+        click.option("--concurrency", type=click.IntRange(1, 1000), metavar="N", help=at_once),
+        click.option("--journal", type=path, help=kept),
+        click.option("--only", type=click.Choice(["failed", "unknown"]), help=only),
+        click.option("--from", "origin", type=path, metavar="JOURNAL", help=origin),
     ):
         function = option(function)
     return function
@@ -153,6 +152,7 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         max_failures=options.max_failures,
         resend_if_absent=resend_if_absent,
     )
+    click.echo(f"Journal: {shlex.quote(str(journal))}", err=True)
     calm_collector()
     try:
         summary, reason = asyncio.run(_run(client, opened, job))
@@ -165,7 +165,10 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
     if summary is not None and not summary.stopped and not summary.total:
         click.echo(f"{source.name} has no items: there is nothing to do", err=True)
-    _conclude(command, summary, reason, journal, as_json=as_json)
+    again = "To go on, run the same command again"
+    if source.once and options.journal is None:
+        again += f" with --journal {shlex.quote(str(journal))}"
+    _conclude(command, summary, reason, journal, again, as_json=as_json)
 
 
 def _tell_dry_run(command: str, rows: int, duplicates: int, *, as_json: bool) -> NoReturn:
@@ -222,9 +225,8 @@ async def _run(client: Client, journal: SQLiteJournal, job: BulkJob) -> tuple[Jo
 
 
 def _conclude(
-    command: str, summary: JobSummary | None, reason: str | None, journal: Path, *, as_json: bool
+    command: str, summary: JobSummary | None, reason: str | None, journal: Path, again: str, *, as_json: bool
 ) -> NoReturn:
-    again = f"To go on, run the same command again with --journal {shlex.quote(str(journal))}"
     if summary is None:
         click.echo(f"Stopped at once by {reason}. {again}", err=True)
         finish(command, Exit.STOPPED, {"stopped": True, "reason": reason, "journal": str(journal)}, as_json=as_json)
@@ -239,7 +241,7 @@ def _conclude(
         click.echo(
             f"b2b-async {command}: stopped by an error that no other item could escape: {summary.fatal}", err=True
         )
-        click.echo(f"Run 'b2b-async check', then: {again} (another one for another store)", err=True)
+        click.echo(f"Run 'b2b-async check', then: {again} (with another --journal for another store)", err=True)
     elif summary.stopped:
         status = Exit.STOPPED
         click.echo(f"Stopped: {summary.reason}. {again}", err=True)

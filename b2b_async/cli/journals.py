@@ -46,23 +46,34 @@ def _lines(found: JournalStatus) -> Iterator[str]:
     yield f"read: {counts.all:,}" + ("" if found.total is None else f" of {found.total:,}")
     for name in ("succeeded", "failed", "unknown", "duplicate", "pending"):
         yield f"{name}: {getattr(counts, name):,}"
-    yield f"all settled up to position: {found.settled_to:,}"
+    yield f"all settled up to line, or item: {found.low_water_mark:,}"
     if found.runs:
         run = found.runs[-1]
-        began = datetime.fromtimestamp(run.started, UTC).isoformat(" ", "seconds")
         state = "running" if found.running else run.how or "ended without a word"
-        yield f"run {run.run}: {state}, {run.process}, since {began}"
+        until = "" if run.finished is None else f" to {_time(run.finished)}"
+        yield f"run {run.run}: {state}; {_time(run.started)}{until} UTC, {run.process}"
     if found.minutes:
         requests = ", ".join(f"{minute.requests:,}" for minute in found.minutes)
         yield f"requests in its last minutes: {requests} (the quota: {found.minutes[-1].quota:,.4g})"
 
 
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 @click.command()
 @_JOURNAL
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
+    help="CSV with a header line, or one JSON object a line.",
+)
 @click.option("--only", type=click.Choice(["succeeded", "failed", "unknown"]), help="Only items that ended so.")
 def export(*, journal: Path, form: str, only: str | None) -> None:
-    """Print the outcomes in JOURNAL to stdout."""
+    """Print the items of JOURNAL that have an outcome to stdout."""
     try:
         job = read_status(journal).about.get("job", "")  # refused, if it must be, before the first line is printed
         # Not in the terminal's own encoding, which may not have all that a server says.

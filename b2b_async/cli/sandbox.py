@@ -58,8 +58,10 @@ async def _serve(server: Sandbox) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with server:
         first = Store.FIRST_CUSTOMER
+        last, orders = first + len(server.store.users) - 1, list(server.store.orders)
         click.echo(
-            f"Sandbox with customers {first} to {first + len(server.store.users) - 1}; Ctrl-C ends it. To use it:"
+            f"Sandbox with companies 1 to {len(server.store.companies)}, customers {first} to {last} "
+            f"and their BigCommerce orders {orders[0]} to {orders[-1]}; Ctrl-C ends it. To use it:"
         )
         click.echo(f"export B2B_BASE_URL={server.url} B2B_ACCESS_TOKEN={server.access_token}")
         click.echo(f"export B2B_STORE_HASH={server.store_hash} B2B_LEGACY_TOKEN={server.legacy_token}")

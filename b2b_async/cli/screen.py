@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from b2b_async.bulk import BulkJob, JobProgress
     from b2b_async.bulk.outcome import ItemOutcome, JobSummary
     from b2b_async.client import Client
-    from b2b_async.quota import EndpointSnapshot, QuotaSnapshot
 
 _MINUTE = 60.0
 _SHOWN_DUPLICATES = 5
@@ -110,9 +109,7 @@ class Screen:
 
     def _update(self) -> None:
         progress = self._progress()
-        store = self._client.quota
-        quotas: list[QuotaSnapshot | EndpointSnapshot] = [store, *store.endpoints]
-        narrowest = min(quotas, key=lambda books: books.limit / books.window)
+        narrowest = self._client.quota.narrowest
         self._bar.update(
             self._task,
             completed=progress.done,
@@ -120,14 +117,14 @@ class Screen:
             rate=self._rate(),
             quota=narrowest.used / narrowest.limit,
             failures=progress.failures,
-            left="" if progress.left is None else f"{_span(progress.left)} left",
+            left="" if progress.eta is None else f"{_span(progress.eta)} left",
         )
 
     def _print_line(self) -> None:
         progress = self._progress()
-        books = self._client.quota
+        books = self._client.quota.narrowest
         of = "" if progress.total is None else f" of {progress.total:,}"
-        left = "" if progress.left is None else f", about {_span(progress.left)} left"
+        left = "" if progress.eta is None else f", about {_span(progress.eta)} left"
         self._console.print(
             f"{time.strftime('%H:%M:%S')} {progress.done:,}{of} done, {progress.failures:,} failures, "
             f"{self._rate():.0f} requests a minute (the quota: {books.limit / books.window * _MINUTE:.0f}){left}",
@@ -159,10 +156,10 @@ def summary_table(summary: JobSummary) -> Table:
         "succeeded": summary.succeeded,
         "failed": summary.failed,
         "unknown": summary.unknown,
-        "settled by an earlier run": summary.skipped,
+        "skipped (done, or refused, by an earlier run)": summary.skipped,
         "duplicates": summary.duplicates,
-        "found done by a look-up": summary.reconciled,
-        "without an outcome yet": summary.pending,
+        "of them found done by a look-up": summary.reconciled,
+        "not reached by this run": summary.pending,
         "requests": summary.requests,
         "refused by the server (429)": summary.refused,
     }

@@ -58,10 +58,6 @@ async def list_users(
         InvalidArgumentError: an argument cannot be used; nothing was sent.
         B2BError: any other of ``b2b_async.errors``.
     """
-    query = {
-        "limit": str(arguments.within(limit, "limit", 1, LARGEST_PAGE)),
-        "offset": str(arguments.within(offset, "offset", 0)),
-    }
-    if company_id is not None:
-        query["companyId"] = arguments.text(str(company_id), "company_id")
-    return await client.page(GET_USERS, into=User, query=query)
+    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
+    query = {} if company_id is None else {"companyId": arguments.text(str(company_id), "company_id")}
+    return await client.page(GET_USERS, into=User, limit=limit, offset=offset, query=query)
