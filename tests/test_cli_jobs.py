@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -274,6 +275,28 @@ def test_nothing_failed_is_nothing_to_do(tmp_path: Path, live_sandbox: Start) ->
     assert (none[0], other[0]) == (0, 2)
     assert f"failed and unknown of {file}.journal has no items: there is nothing to do" in none[2]
     assert "input is 'failed and unknown of " in other[2]
+
+
+def test_conflicting_duplicates_are_not_done_again(orders: tuple[Sandbox, Path]) -> None:
+    """Nobody can say which of the two is meant; the input must be mended."""
+    sandbox, file = orders
+
+    async def make() -> None:
+        row, other = _row(sandbox, "100"), _row(sandbox, "100")
+        items = [row, OrderRow(**{**_plain(other), "total_inc_tax": Decimal("1.23")}), _row(sandbox, "101")]
+        async with client_of(sandbox) as client, SQLiteJournal(f"{file}.journal") as journal:
+            sandbox.store.orders["101"].company_id = "1"
+            await BulkJob(client, items, journal=journal, kind=CREATE_ORDERS).run()
+
+    asyncio.run(make())
+    assert [outcome.status for outcome in read_outcomes(f"{file}.journal")] == ["succeeded", "failed", "failed"]
+    status, stdout, _ = run("create-orders", "--from", f"{file}.journal", "--dry-run", "--json", *FAST)
+
+    assert (status, last_json(stdout)["rows"]) == (0, 1)
+
+
+def _plain(row: OrderRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in HEADER.split(",")}
 
 
 async def test_the_status_of_a_journal_that_has_not_begun(tmp_path: Path) -> None:

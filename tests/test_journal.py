@@ -361,6 +361,57 @@ async def test_another_process_that_got_past_the_lock_ends_this_run(tmp_path: Pa
     assert read_status(path).counts == Counts(pending=1)
 
 
+async def test_a_run_begins_with_what_is_on_the_disk(tmp_path: Path) -> None:
+    """Not with what was there when the journal was opened: somebody got past the lock meanwhile."""
+    path = tmp_path / "a.journal"
+    async with SQLiteJournal(path) as first:
+        (tmp_path / "a.journal-lock").unlink()
+        async with SQLiteJournal(path) as second:
+            await begin(first)
+            await add(first, (1, "a"), (2, "b"), read=2)
+            (task, _) = await first.take(2)
+            await first.record(task, outcome_of(task))
+            await first.end("finished")
+            opened = await begin(second)
+            await second.end("finished")
+
+    assert opened.counts == Counts(succeeded=1, pending=1)
+    assert read_status(path).counts == opened.counts
+
+
+async def test_a_release_takes_back_no_more_than_the_departure(journal: SQLiteJournal) -> None:
+    """The departure could not be written, and the release can: the item has failed as before."""
+    await add(journal, (1, "a"))
+    (task,) = await journal.take(1)
+    await journal.record(task, outcome_of(task, "failed", final=False))
+    await again(journal)
+    (task,) = await journal.take(1)
+    assert journal._database is not None
+    journal._database.execute("PRAGMA query_only = ON")
+    with pytest.raises(JournalError):
+        await journal.leave(task, 1.0)
+    journal._database.execute("PRAGMA query_only = OFF")
+    await journal.release(task)
+
+    assert journal.counts == Counts(failed=1)
+    assert [outcome.status for outcome in read_outcomes(journal.path)] == ["failed"]
+
+
+async def test_a_run_that_is_cancelled_while_it_begins(tmp_path: Path) -> None:
+    """It is begun all the same, and ended."""
+    path = tmp_path / "a.journal"
+    async with SQLiteJournal(path) as journal:
+        beginning = asyncio.ensure_future(begin(journal))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        beginning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
+        await begin(journal)
+
+    assert [run.how for run in read_status(path).runs] == ["cancelled", None]
+
+
 async def test_a_journal_that_is_removed_is_missed(tmp_path: Path) -> None:
     """What was done is written nowhere, and that must not look like a success."""
     path = tmp_path / "a.journal"

@@ -200,13 +200,15 @@ class BulkJob:
                 await self._load(loader)
             if runner.reason is None:
                 await runner.run()
+            await loader.aclose()
         except BaseException as error:
             how = "cancelled" if isinstance(error, asyncio.CancelledError) else "broken off"
-            with contextlib.suppress(JournalError):  # what is wrong is said already, and no outcome hangs on it
-                await self._journal.end(None if isinstance(error, JournalMismatchError) else how)
+            try:
+                with contextlib.suppress(JournalError):  # what is wrong is said already, and no outcome hangs on it
+                    await self._journal.end(None if isinstance(error, JournalMismatchError) else how)
+            finally:
+                await loader.aclose()
             raise
-        finally:
-            await loader.aclose()
         await self._journal.end("finished" if runner.finished else runner.reason)
         return self._summary(runner, books, started)
 
@@ -220,21 +222,28 @@ class BulkJob:
             await self._loading
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self._stopped is None or (task is not None and task.cancelling()):
+            if task is not None and task.cancelling():
                 raise
+            if self._stopped is None:
+                message = "the input was cancelled by somebody else"
+                raise RuntimeError(message) from None
 
     async def _skip(self, loader: Loader) -> None:
         await loader.skip(self._opened)
-        await self._journal.expect(self._total, complete=self._opened.complete, fingerprint=loader.fingerprint)
+        # Whether the input goes on behind what the journal has is known only when it has been read to its end.
+        complete = self._opened.complete and self._items is None
+        await self._journal.expect(self._total, complete=complete, fingerprint=loader.fingerprint)
 
     async def _preload_all(self, loader: Loader) -> None:
         if self._items is None:
             return
-        if self._opened.complete:
+        if self._opened.complete or self._opened.begun:
             await loader.skip(self._opened)
+            await self._journal.expect(None, complete=False, fingerprint=loader.fingerprint)
         else:
             await self._journal.clear()  # what an earlier run had read of an input that does not come twice
             self._opened = Opened()
+            await loader.skip(self._opened)
         while await loader.load():
             pass
         self._total = self._journal.counts.all

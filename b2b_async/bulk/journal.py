@@ -82,6 +82,8 @@ class Opened:
     """What the input as a whole said of itself, if it can."""
     complete: bool = False
     """The whole input was read into it on purpose, so that the input is not needed any more."""
+    begun: bool = False
+    """Something has left, or has an outcome."""
 
 
 class Journal(Protocol):
@@ -112,13 +114,13 @@ class Journal(Protocol):
         """
         ...
 
-    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str = "") -> None:
+    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str | None = None) -> None:
         """Note how many items there will be, if that is known.
 
         Args:
             total: How many.
             complete: All of them have been added.
-            fingerprint: What the input as a whole says of itself.
+            fingerprint: What the input as a whole says of itself; None if there is no input.
         """
         ...
 
@@ -186,7 +188,7 @@ class NoJournal:
         self.counts = attrs.evolve(self.counts, pending=self.counts.pending + len(entries))
         return ()
 
-    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str = "") -> None:
+    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str | None = None) -> None:
         """Do nothing."""
 
     async def clear(self) -> None:

@@ -67,12 +67,9 @@ class Loader:
         self._report = report
         self._read = self._checksum = 0
         self._last = -1
+        self.fingerprint: str | None = None
+        """What the input as a whole said of itself when it was begun to be read; None if there is none."""
         self._number = 0  # of those that the input has given, for the position of those that have none
-
-    @property
-    def fingerprint(self) -> str:
-        """What the input as a whole says of itself."""
-        return self._items.fingerprint if isinstance(self._items, Rereadable) else ""
 
     async def aclose(self) -> None:
         """Close the input: it may hold a connection."""
@@ -88,7 +85,8 @@ class Loader:
         """
         if self._items is None:  # there is no input but what the journal has
             return
-        if isinstance(self._items, Rereadable) and opened.fingerprint == self._items.fingerprint:
+        self._identify()
+        if isinstance(self._items, Rereadable) and self.fingerprint and self.fingerprint == opened.fingerprint:
             self._iterator = iter(self._items.after(opened.last))
             self._read, self._checksum, self._last = opened.read, opened.checksum, opened.last
             return
@@ -108,6 +106,9 @@ class Loader:
             )
             raise JournalMismatchError(message)
 
+    def _identify(self) -> None:
+        self.fingerprint = self._items.fingerprint if isinstance(self._items, Rereadable) else ""
+
     async def next(self, most: int) -> Sequence[Task]:
         """Give at most *most* tasks; none if there are no more."""
         size = most
@@ -122,7 +123,14 @@ class Loader:
         entries: list[Entry] = []
         if not await self._pull(most, into=entries):
             return False
-        for repeat in await self._journal.add(entries, read=self._read, checksum=self._checksum):
+        adding = asyncio.ensure_future(self._journal.add(entries, read=self._read, checksum=self._checksum))
+        try:
+            repeats = await asyncio.shield(adding)
+        except asyncio.CancelledError:  # they are added all the same, and somebody must hear of those that failed
+            for repeat in await adding:
+                self._report(repeat)
+            raise
+        for repeat in repeats:
             self._report(repeat)
         return True
 

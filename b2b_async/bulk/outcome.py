@@ -13,6 +13,12 @@ Status = Literal["succeeded", "failed", "unknown"]
 """Done; refused or never sent; or nobody knows whether it was done."""
 
 
+CONFLICT = "ConflictingDuplicate"
+"""What an item failed of that has the key of an earlier one and is not equal to it."""
+PASSING = frozenset({429, 503})
+"""HTTP statuses that say "not now", which another run may meet at a better time."""
+
+
 @attrs.frozen
 class Item:
     """One thing to do, and where in the input it stood."""
@@ -46,6 +52,11 @@ class Failure:
     """The server's X-Request-Id."""
     final: bool = False
     """The same would happen again; otherwise the next run tries the item again."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether the server said "not now"."""
+        return self.status in PASSING
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from b2b_async.bulk.journal import JournalError
-from b2b_async.bulk.worker import Worker, is_fatal
+from b2b_async.bulk.worker import ABSENT, Worker, is_fatal
 from b2b_async.errors import B2BError
 
 if TYPE_CHECKING:
@@ -233,6 +233,7 @@ class Runner:
             # Into the journal before anybody hears of it.
             await self._journal.record(task, outcome)
             self._open -= 1
+            self._note_outage(outcome)
             self.learn(outcome)
             self._report(outcome)
         except asyncio.CancelledError:
@@ -266,15 +267,22 @@ class Runner:
         if outcome.seconds is not None:
             mean = outcome.seconds if self._mean is None else self._mean
             self._mean = mean + _NEWEST * (outcome.seconds - mean)
-        if outcome.settled:
-            self._in_a_row = 0
-        else:
-            self._in_a_row += 1
         failures = self.counts["failed"] + self.counts["unknown"]
         if self._max_failures is not None and failures >= self._max_failures:
             self.stop(f"{failures:,} items failed or are unknown, as many as were allowed")
-        elif self._in_a_row >= _OUTAGE and outcome.failure is not None:
-            self.stop(f"{self._in_a_row:,} items in a row failed, the last one so: {outcome.failure.text}")
+
+    def _note_outage(self, outcome: ItemOutcome) -> None:
+        """Stop if the server has been away for many items in a row."""
+        failure = outcome.failure
+        if failure is not None and failure.final and failure.status is None:
+            return  # the item is bad, which says nothing of the server
+        refused = failure is not None and failure.outcome == "rejected" and not failure.passing
+        if failure is None or failure.final or refused or failure.error == ABSENT:
+            self._in_a_row = 0  # whatever it said, the server was there
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= _OUTAGE:
+            self.stop(f"{self._in_a_row:,} items in a row failed, the last one so: {failure.text}")
 
     def _count(self) -> None:
         minute = int((self._loop.time() - self._started) // 60)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 
 from b2b_async.bulk.journal import Counts, JournalError, JournalMismatchError, Opened, Task
-from b2b_async.bulk.outcome import Failure, ItemOutcome, Skipped
+from b2b_async.bulk.outcome import CONFLICT, Failure, ItemOutcome, Skipped
 from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -92,11 +92,13 @@ SELECT json_group_array(json_array(position, key, json(value), status, departed 
 """
 _INPUT = "SELECT coalesce((SELECT max(position) FROM items), -1), fingerprint FROM progress"
 # Whoever departs has no outcome any more: if it dies now, nobody must take the last one for true.
+_EXPECT = "UPDATE progress SET total = coalesce(?, total), fingerprint = coalesce(?, fingerprint)"
 _LEAVE = """
 UPDATE items SET departed = new.column2, status = nullif(status, 'failed'),
     failure = CASE status WHEN 'failed' THEN NULL ELSE failure END
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
+_RELEASE = "UPDATE items SET departed = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
 _RECORD = """
 UPDATE items SET status = new.column2, settled = new.column3, departed = new.column4, repeated = new.column5,
     result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9, seconds = new.column10,
@@ -127,8 +129,10 @@ class _Batch:
 
     calls: list[Callable[[], Any]] = attrs.field(factory=list[Any])
     """Run in the thread, inside the transaction."""
-    departed: dict[int, float | None] = attrs.field(factory=dict[int, Any])
-    """Positions, and when their requests left; None for those that were released."""
+    departed: dict[int, float] = attrs.field(factory=dict[int, Any])
+    """Positions, and when their requests left."""
+    released: dict[int, None] = attrs.field(factory=dict[int, Any])
+    """Positions whose requests were turned away."""
     outcomes: list[tuple[Any, ...]] = attrs.field(factory=list[Any])
     """Rows for _RECORD."""
     changes: Counter[str] = attrs.field(factory=Counter[str])
@@ -216,6 +220,7 @@ class SQLiteJournal:
         known = {name: value.encode(errors="backslashreplace").decode() for name, value in about.items()}
 
         def work() -> tuple[Opened, int]:
+            self._state = read_progress(self._sql)  # somebody may have got past the lock since it was opened
             self._compare(known)
             self._sql.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", known.items())
             row = ("process " + _process(), time.time(), *quota)
@@ -229,6 +234,7 @@ class SQLiteJournal:
                 last=last,
                 fingerprint=fingerprint,
                 complete=bool(state["complete"]),
+                begun=bool(state["begun"]),
             )
             return opened, cast("int", cursor.lastrowid)
 
@@ -236,8 +242,14 @@ class SQLiteJournal:
             message = f"a run of the journal {self.path} is going on; wait for it, or use another journal"
             raise JournalError(message)
         self._run = _BEGINNING
+        beginning = asyncio.ensure_future(self._do(work))
         try:
-            opened, self._run = await self._do(work)
+            opened, self._run = await asyncio.shield(beginning)
+        except asyncio.CancelledError:  # it is begun all the same
+            with contextlib.suppress(JournalError):
+                _, self._run = await beginning
+                await self.end("cancelled")
+            raise
         finally:
             self._run = max(0, self._run)
         self._taken = -1
@@ -264,12 +276,12 @@ class SQLiteJournal:
 
         return await self._do(work)
 
-    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str = "") -> None:
+    async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str | None = None) -> None:
         """Note how many items there will be, if that is known, whether all were added, and which input it is."""
 
         def work() -> None:
             self._state["complete"] = int(complete)
-            self._sql.execute("UPDATE progress SET total = coalesce(?, total), fingerprint = ?", (total, fingerprint))
+            self._sql.execute(_EXPECT, (total, fingerprint))
 
         await self._do(work)
 
@@ -311,7 +323,7 @@ class SQLiteJournal:
 
     async def release(self, task: Task) -> None:
         """Note that *task* is certainly not done though its request has left."""
-        self._open_batch().departed[task.position] = None
+        self._open_batch().released[task.position] = None
         await self._commit()
 
     def count(self, minute: int, quota: float) -> None:
@@ -350,7 +362,7 @@ class SQLiteJournal:
         Raises:
             JournalError: the file has been removed, or cannot be written.
         """
-        run, self._run = self._run, 0
+        run = self._run
 
         def work() -> None:
             if how is None:
@@ -358,7 +370,10 @@ class SQLiteJournal:
             else:
                 self._sql.execute("UPDATE runs SET finished = ?, how = ? WHERE run = ?", (time.time(), how, run))
 
-        await self._do(work)
+        try:
+            await self._do(work)
+        finally:
+            self._run = 0
         if not self.path.exists():
             message = f"the journal {self.path} was removed while the job ran: what was done is written nowhere"
             raise JournalError(message)
@@ -466,7 +481,7 @@ class SQLiteJournal:
             f"{entry.key} stands at position {first} with other values: {its_value} there, {value} here. "
             "Nothing was sent for this one; leave one of the two in the input"
         )
-        failure = Failure(error="ConflictingDuplicate", text=text, outcome="not_sent", final=True)
+        failure = Failure(error=CONFLICT, text=text, outcome="not_sent", final=True)
         self._sql.execute(_ADD_REPEAT, (*row, "failed", json.dumps(attrs.asdict(failure)), now))
         self._state["failed"] += 1
         self._state["settled_failed"] += 1
@@ -544,7 +559,12 @@ class SQLiteJournal:
             self._sql.execute("BEGIN IMMEDIATE")
             self._compare_run()
             results = [self._attempt(call) for call in batch.calls]
-            for sql, rows in ((_LEAVE, list(batch.departed.items())), (_RECORD, batch.outcomes), (_COUNT, minutes)):
+            for sql, rows in (
+                (_LEAVE, list(batch.departed.items())),
+                (_RELEASE, list(batch.released.items())),
+                (_RECORD, batch.outcomes),
+                (_COUNT, minutes),
+            ):
                 for _ in self._execute_for(sql, rows):
                     pass
             for name, change in batch.changes.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from b2b_async._envelope import writable
-from b2b_async.bulk.outcome import Failure, ItemOutcome
+from b2b_async.bulk.outcome import PASSING, Failure, ItemOutcome
 from b2b_async.errors import (
     AuthenticationError,
     B2BError,
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from b2b_async.client import Client
 
 _FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError)
+ABSENT = "AbsentError"
+"""What an item failed of that an earlier run sent and that a look-up does not show."""
 _TOO_MANY_REQUESTS = 429
 _TURNED_AWAY = frozenset({401, 403, _TOO_MANY_REQUESTS})
 """Statuses by which a request was certainly not carried out, and after which its item may get no outcome."""
-_PASSING = frozenset({_TOO_MANY_REQUESTS, 503})
-"""Statuses that say "not now", which another run may meet at a better time."""
 
 
 class Worker:
@@ -126,7 +126,7 @@ class Worker:
             "an earlier run sent it and did not learn what became of it; a look-up does not show it. "
             "It was not sent again, since it may still appear (resend_if_absent)"
         )
-        return self._outcome(task, "unknown", failure=Failure(error="AbsentError", text=text, outcome="unknown"))
+        return self._outcome(task, "unknown", failure=Failure(error=ABSENT, text=text, outcome="unknown"))
 
     async def _send(self, task: Task) -> ItemOutcome:
         try:
@@ -202,7 +202,7 @@ def _shows_another(error: B2BError) -> bool:
 
 
 def _failure(error: B2BError) -> Failure:
-    refused = error.outcome == "rejected" and error.status not in _PASSING
+    refused = error.outcome == "rejected" and error.status not in PASSING
     return Failure(
         error=type(error).__name__,
         text=writable(str(error)),
