@@ -260,7 +260,7 @@ async def test_concurrency_settles(tmp_path: Path, quota: Quota, latency: float,
         finally:
             under_way -= 1
 
-    store = Store(100, 10)
+    store = Store(40, 10)
     async with Sandbox(store, quota=f"{quota.limit}/60s", latency=latency) as sandbox:
         async with client_of(sandbox, limiter=RateLimiter(quota), per_attempt=[watch]) as client:
             async with SQLiteJournal(tmp_path / "a.journal") as journal:
@@ -269,7 +269,7 @@ async def test_concurrency_settles(tmp_path: Path, quota: Quota, latency: float,
     needed = quota.limit / 60 * latency
     assert highest <= most
     assert highest >= min(4, needed)
-    windows = -(-1000 // quota.limit)
+    windows = -(-400 // quota.limit)
     assert summary.seconds < (windows + 0.5) * 60 + 100 * latency
     assert summary.refused == 0
 
