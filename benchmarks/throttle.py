@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from redis_server import BINARY, MISSING, RedisServer
 
 from b2b_async import Client, Credentials, Quota, RateLimiter, Timeouts
-from b2b_async.bulk import BulkJob, Journal
+from b2b_async.bulk import BulkJob, SQLiteJournal
 from b2b_async.redis import RedisRateLimiter
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def work(url: str, redis: str, pacing: str) -> None:
         await stack.enter_async_context(client)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        journal = await stack.enter_async_context(Journal(Path(folder) / "journal", {"job": "assign"}))
+        journal = await stack.enter_async_context(SQLiteJournal(Path(folder) / "journal"))
         summary = await BulkJob(client, customers(session, url), journal=journal, concurrency=16).run()
         print(summary.succeeded, flush=True)
 

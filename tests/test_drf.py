@@ -9,7 +9,7 @@ import pytest
 from drf import Server
 
 from b2b_async import Client, Credentials, Quota, RateLimiter, v3
-from b2b_async.bulk import BulkJob, Journal
+from b2b_async.bulk import BulkJob, SQLiteJournal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ async def test_a_job_takes_the_whole_quota_and_is_never_refused(pacing: str, bou
         limiter = RateLimiter(Quota(LIMIT, WINDOW, pacing))  # type: ignore[arg-type]
         credentials = Credentials("token", "store")
         async with Client(credentials, base_url=server.url, limiter=limiter) as client:
-            async with Journal(tmp_path / "journal", {"job": "assign"}) as journal:
+            async with SQLiteJournal(tmp_path / "journal") as journal:
                 started = loop.time()
                 summary = await BulkJob(client, range(1, ITEMS + 1), journal=journal).run()
                 seconds = loop.time() - started
