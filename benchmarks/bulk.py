@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,15 +33,14 @@ from b2b_async.bulk import ASSIGN, BulkJob, ItemOutcome, SQLiteJournal, read_cus
 from b2b_async.bulk.job import identity
 from b2b_async.bulk.loader import Loader
 from b2b_async.cli.common import calm_collector
+from b2b_async.cli.inputs import FileInput
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from kills import CONCURRENCY, kill_again_and_again
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from b2b_async.bulk import Item, Skipped, Task
+    from b2b_async.bulk import Skipped, Task
 
 OFF = Quota(100_000, 1.0, "burst")
 """A quota that holds nobody up, in a window so short that its books stay small."""
@@ -104,7 +104,7 @@ def million(items: int, folder: Path) -> None:
     Console(width=100).print(table, f"Ratio of the rates, with a journal to without: {on.rate / off.rate:.2f}")
 
 
-async def go_on(url: str, journal: Path, items: Iterator[Item] | range) -> tuple[float, float]:
+async def go_on(url: str, journal: Path, items: FileInput | range) -> tuple[float, float]:
     """Give the seconds until the run has begun, and until its first request has left."""
     left: list[float] = []
 
@@ -122,32 +122,34 @@ async def go_on(url: str, journal: Path, items: Iterator[Item] | range) -> tuple
 
 
 def resume(items: int, folder: Path) -> None:
-    """A job of which all but the last ten items are done, and one in the middle is open."""
+    """A job of which all but the last ten items are done."""
     path, file = folder / "resume.journal", folder / "ids.csv"
     file.write_text("customer_id\n" + "".join(f"{number}\n" for number in range(1, items + 1)))
-
-    def from_file() -> Iterator[Item]:
-        for row in read_customer_ids(file):
-            assert row.item is not None
-            yield row.item
-
+    read = partial(read_customer_ids, file, "customer_id", name="ids.csv")
+    csv = FileInput(name="ids.csv", path=file, kind=ASSIGN, read=read, columns="customer_id", limit=None, once=False)
+    sources: dict[str, FileInput | range] = {
+        "a Python iterable": range(1, items + 1),
+        "a CSV file, as the command reads it": csv,
+    }
     with canned_server() as url:
-        for name, source in (("a Python iterable", lambda: range(1, items + 1)), ("a CSV file", from_file)):
+        for name, source in sources.items():
             path.unlink(missing_ok=True)
-            asyncio.run(made(path, source(), url, items))
-            opened, sent = asyncio.run(go_on(url, path, source()))
+            asyncio.run(made(path, source, url, items))
+            opened, sent = asyncio.run(go_on(url, path, source))
             print(f"{name}: {items:,} items, open after {opened:.2f} s, the first request leaves after {sent:.2f} s")
 
 
-async def made(path: Path, items: Iterator[Item] | range, url: str, number: int) -> None:
+async def made(path: Path, items: FileInput | range, url: str, number: int) -> None:
     """Make a journal as that of a killed job, through its own methods: only nothing is sent."""
     async with SQLiteJournal(path) as journal:
         about = {"job": "assign", **identity(Client(CREDENTIALS, base_url=url))}
-        await journal.begin(about, quota=(OFF.limit, OFF.window))
+        opened = await journal.begin(about, quota=(OFF.limit, OFF.window))
         loader = Loader(items, ASSIGN, journal, lambda _: None)
+        await loader.skip(opened)
+        await journal.expect(number, fingerprint=loader.fingerprint)
         while await loader.load():
             tasks = await journal.take(1000)
-            await asyncio.gather(*(done(journal, task) for task in tasks if task.position <= number - 10))
+            await asyncio.gather(*(done(journal, task) for task in tasks[: number - 10 - tasks[0].position]))
         await loader.aclose()
 
 
