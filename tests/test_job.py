@@ -205,6 +205,15 @@ async def test_an_item_of_another_kind(journal: SQLiteJournal) -> None:
             await BulkJob(client, [1001], journal=journal, kind=CREATE_ORDERS).run()
 
 
+async def test_an_item_of_another_kind_in_what_was_read(journal: SQLiteJournal) -> None:
+    """Said as clearly when a job goes on."""
+    store = Store()
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        await BulkJob(client, rows_of(store, 1), journal=journal, kind=CREATE_ORDERS).run()
+        with pytest.raises(InvalidArgumentError, match="item at position 1 is none for create-orders: 1001"):
+            await BulkJob(client, [1001], journal=journal, kind=CREATE_ORDERS).run()
+
+
 async def test_items_are_pulled_lazily(journal: SQLiteJournal) -> None:
     """Not many more than are under way."""
     pulled = done = 0

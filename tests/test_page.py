@@ -71,7 +71,6 @@ async def test_the_page_agrees_with_the_export(tmp_path: Path) -> None:
     assert tiles["sent again"] == sum(outcome.repeated for outcome in outcomes)
     assert reasons(text) == Counter((one.status, one.failure.error) for one in outcomes if one.failure)
     assert statuses["unknown"] > 0
-    assert text.count("<td>2026") or text.count("UTC</td>")
     assert all(f"<td>{outcome.key}</td>" in text for outcome in outcomes if outcome.status == "unknown")
     assert '<span class="badge odd">finished, not all succeeded</span>' in text
     assert "Dashed: another run begins." in text

@@ -85,7 +85,7 @@ class Loader:
         """
         if self._items is None:  # there is no input but what the journal has
             return
-        self._identify()
+        self.fingerprint = self._items.fingerprint if isinstance(self._items, Rereadable) else ""
         if isinstance(self._items, Rereadable) and self.fingerprint and self.fingerprint == opened.fingerprint:
             self._iterator = iter(self._items.after(opened.last))
             self._read, self._checksum, self._last = opened.read, opened.checksum, opened.last
@@ -105,9 +105,6 @@ class Loader:
                 "or name another journal"
             )
             raise JournalMismatchError(message)
-
-    def _identify(self) -> None:
-        self.fingerprint = self._items.fingerprint if isinstance(self._items, Rereadable) else ""
 
     async def next(self, most: int) -> Sequence[Task]:
         """Give at most *most* tasks; none if there are no more."""
@@ -146,8 +143,11 @@ class Loader:
         for value in values:
             self._number += 1
             item = value if isinstance(value, Item) else Item(self._number, value)
-            if into is None:
-                plain, self._last = dump(item.value), item.position
+            if into is None:  # a million of them is compared before a job goes on, so no more is done than must be
+                try:
+                    plain, self._last = dump(item.value), item.position
+                except (TypeError, ValueError, AttributeError):
+                    plain = self._entry(item).value  # which says what is wrong with it
             else:
                 entry = self._entry(item)
                 into.append(entry)
