@@ -3,14 +3,21 @@
 The public names are here and in ``b2b_async.errors``; modules with an underscore are machinery.
 """
 
-from b2b_async import v2, v3
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from b2b_async._arguments import OMITTED, Omitted
 from b2b_async._call import Attempt, LookUpResult, Outcome, UnknownOutcome
 from b2b_async._config import Credentials, Timeouts
+from b2b_async._iterate import ItemIterator
 from b2b_async._limiter import RateLimiter
-from b2b_async._messages import Lane, LookUp, Operation, Reconciliation, Request, Response
+from b2b_async._messages import Answered, Lane, LookUp, Operation, Reconciliation, Request, Response
 from b2b_async._page import Page
 from b2b_async._pipeline import Handler, Middleware
 from b2b_async._policy import RetryPolicy
+from b2b_async._record import Record
 from b2b_async.client import Client, default_middlewares
 from b2b_async.errors import (
     AmbiguousOutcomeError,
@@ -34,21 +41,33 @@ from b2b_async.errors import (
     UnexpectedRedirectError,
     UnprocessableEntityError,
 )
-from b2b_async.ids import CustomerId, UserId
+from b2b_async.ids import B2BOrderId, BCGroupId, BCOrderId, ChannelId, CompanyId, CustomerId, UserId
 from b2b_async.quota import Quota, QuotaSnapshot
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from b2b_async import v2, v3
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "OMITTED",
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
     "AmbiguousOutcomeError",
+    "Answered",
     "Attempt",
     "AuthenticationError",
     "B2BError",
+    "B2BOrderId",
+    "BCGroupId",
+    "BCOrderId",
     "BadRequestError",
+    "ChannelId",
     "Client",
+    "CompanyId",
     "ConfigurationError",
     "ConflictError",
     "Credentials",
@@ -56,11 +75,13 @@ __all__ = [
     "DeadlineExceededError",
     "Handler",
     "InvalidArgumentError",
+    "ItemIterator",
     "Lane",
     "LookUp",
     "LookUpResult",
     "Middleware",
     "NotFoundError",
+    "Omitted",
     "Operation",
     "Outcome",
     "Page",
@@ -71,6 +92,7 @@ __all__ = [
     "RateLimitError",
     "RateLimiter",
     "Reconciliation",
+    "Record",
     "Request",
     "Response",
     "ResponseValidationError",
@@ -86,3 +108,11 @@ __all__ = [
     "v2",
     "v3",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import the endpoints when they are asked for: v2 warns, and the models of both take their time."""
+    if name not in {"v2", "v3"}:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return import_module(f"b2b_async.{name}")

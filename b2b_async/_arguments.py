@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 from urllib.parse import quote
 
 from b2b_async.errors import InvalidArgumentError
+
+T = TypeVar("T")
+
+
+class Omitted(enum.Enum):
+    """The type of ``OMITTED``."""
+
+    OMITTED = enum.auto()
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return self.name
+
+
+OMITTED: Final = Omitted.OMITTED
+"""Stands for a field that an update does not send, and so does not change; None is sent, as null."""
 
 _LARGEST_ID = 2**63 - 1
 _LARGEST_EXPONENT = 30
 """Beyond it an amount written in digits is nonsense, or an attempt to fill the memory (1E+999999)."""
 
 
-def customer_number(value: object, name: str) -> int:
-    """Check a BigCommerce id that is a positive integer.
+def number_id(value: object, name: str) -> int:
+    """Check an id that is a positive integer.
 
     Raises:
         InvalidArgumentError: it is not, or is a bool.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_ID:
-        message = f"{name} must be a positive integer (a BigCommerce id), not {shown(value)}"
+        message = f"{name} must be an id, a positive integer, not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -47,11 +66,20 @@ def path_id(value: object, name: str) -> str:
     Raises:
         InvalidArgumentError: it is empty, would change the path ("." and ".."), or cannot be written in a URL.
     """
-    text = str(customer_number(value, name)) if isinstance(value, int) else value
+    text = str(number_id(value, name)) if isinstance(value, int) else value
     if not isinstance(text, str) or text in {"", ".", ".."} or not text.isprintable() or text != text.strip():
         message = f"{name} must be an id: a non-empty printable string without blanks around it, not {shown(value)}"
         raise InvalidArgumentError(message)
     return quote(text, safe="")
+
+
+def text_id(value: object, name: str) -> str:
+    """Check an id that the server takes as a string.
+
+    Raises:
+        InvalidArgumentError: it is empty, not printable, or an integer that is not positive.
+    """
+    return str(number_id(value, name)) if isinstance(value, int) else text(value, name)
 
 
 def text(value: object, name: str) -> str:
@@ -64,6 +92,106 @@ def text(value: object, name: str) -> str:
         message = f"{name} must be a non-empty printable string, not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
+
+
+def new_text(value: object, name: str) -> str | None:
+    """Check a string that takes the place of another one: it may be empty, or None, and have lines.
+
+    Raises:
+        InvalidArgumentError: it is not a string, or cannot be written as UTF-8.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.replace("\n", "").isprintable():
+        message = f"{name} must be a printable string or None, not {shown(value)}"
+        raise InvalidArgumentError(message)
+    return value
+
+
+def choice(value: object, name: str, *allowed: T) -> T:
+    """Check one of a few values.
+
+    Raises:
+        InvalidArgumentError: it is another one.
+    """
+    for one in allowed:
+        if value == one and type(value) is type(one):
+            return one
+    message = f"{name} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, not {shown(value)}"
+    raise InvalidArgumentError(message)
+
+
+def unix_seconds(value: object, name: str, *, rounded: Literal["up", "down"]) -> str:
+    """Check an aware datetime and give it as whole Unix seconds.
+
+    Raises:
+        InvalidArgumentError: it is no datetime, has no time zone, or is before 1970.
+    """
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+        example = "datetime(2026, 1, 31, tzinfo=UTC)"
+        message = f"{name} must be a datetime with a time zone, for example {example}, not {shown(value)}"
+        raise InvalidArgumentError(message)
+    seconds = (math.ceil if rounded == "up" else math.floor)(value.timestamp())
+    if seconds < 0:
+        message = f"{name} must not be before 1970, as {shown(value)} is"
+        raise InvalidArgumentError(message)
+    return str(seconds)
+
+
+def time_filters(**bounds: datetime | None) -> dict[str, str]:
+    """Check the bounds of times, such as min_created and max_created, and give them as query parameters.
+
+    They are rounded outward: whether the server counts the bound itself is not told, and nothing shall be missed.
+
+    Raises:
+        InvalidArgumentError: one is no datetime with a time zone, or a lower bound is above its upper one.
+    """
+    query: dict[str, str] = {}
+    for name, value in bounds.items():
+        if value is not None:
+            bound, _, field = name.partition("_")
+            query[bound + field.capitalize()] = unix_seconds(value, name, rounded="down" if bound == "min" else "up")
+    for field in ("Created", "Modified"):
+        least, most = query.get(f"min{field}"), query.get(f"max{field}")
+        if least is not None and most is not None and int(least) > int(most):
+            message = f"min_{field.lower()} must not be after max_{field.lower()}: nothing can be between them"
+            raise InvalidArgumentError(message)
+    return query
+
+
+def days(begin: object, end: object) -> dict[str, str]:
+    """Check the days that bound a v2 list, and give them as query parameters: 12/31/2026.
+
+    Raises:
+        InvalidArgumentError: one is no date, or has a time of day; or the first one is after the last.
+    """
+    query: dict[str, str] = {}
+    for name, parameter, value in (("begin_date_at", "beginDateAt", begin), ("end_date_at", "endDateAt", end)):
+        if value is not None:
+            if not isinstance(value, date) or isinstance(value, datetime):
+                message = f"{name} must be a date, for example date(2026, 1, 31), not {shown(value)}"
+                raise InvalidArgumentError(message)
+            query[parameter] = f"{value:%m/%d}/{value.year:04}"
+    if isinstance(begin, date) and isinstance(end, date) and begin > end:
+        message = "begin_date_at must not be after end_date_at: nothing can be between them"
+        raise InvalidArgumentError(message)
+    return query
+
+
+def several(values: object, name: str) -> list[object]:
+    """Check a collection of values, which must not be empty: without any the filter would mean nothing, or everything.
+
+    Raises:
+        InvalidArgumentError: it is empty, or no collection.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        message = f"{name} must be a list, not {shown(values)}"  # pyright: ignore[reportUnknownArgumentType]
+        raise InvalidArgumentError(message)
+    found = list(cast("Iterable[object]", values))
+    if not found:
+        message = f"{name} must not be empty; leave it out instead"
+        raise InvalidArgumentError(message)
+    return found
 
 
 def flag(value: object, name: str) -> bool:
@@ -124,8 +252,10 @@ def _encode(value: JSONOut) -> str:
         return format(value, "f")
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{json.dumps(key)}:{_encode(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_encode, value)) + "]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 if TYPE_CHECKING:
-    JSONOut = Mapping[str, "JSONOut"] | str | int | Decimal | None
+    JSONOut = Mapping[str, "JSONOut"] | list["JSONOut"] | str | int | Decimal | None

@@ -1,11 +1,12 @@
-"""What a user sets: credentials and timeouts, checked when they are made."""
+"""What a user sets: credentials, timeouts, the address; checked when they are made."""
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 from typing import NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import attrs
 
@@ -98,3 +99,48 @@ class Timeouts:
     """Getting a connection: look-up of the name, TLS, and the wait for a free one included."""
     read: float = attrs.field(default=30.0, validator=_check_seconds)
     """The silence between two pieces of an answer, and before the first one."""
+
+
+def checked_base_url(url: str) -> str:
+    """Check where the API is.
+
+    Raises:
+        ConfigurationError: it is no URL, or the token would be readable on the way there.
+    """
+    example = f"for example {DEFAULT_BASE_URL}"
+    if "@" in url:  # before anything that would quote it
+        message = f"base_url must not contain a user name or password; {example}"
+        raise ConfigurationError(message)
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as the look-up will do, but now
+    except ValueError:
+        message = f"base_url is not a URL: {url!r}; {example}"
+        raise ConfigurationError(message) from None
+    if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or set("?#\\ ") & set(url):
+        message = f"base_url must be a scheme, a host and perhaps a path: {url!r} is not; {example}"
+        raise ConfigurationError(message)
+    if parts.scheme == "http" and not _is_this_machine(host):
+        message = f"base_url must be https, since the token would be readable on the way: {url!r}; {example}"
+        raise ConfigurationError(message)
+    return url.rstrip("/")
+
+
+def checked_max_body(value: object) -> int:
+    """Check how long an answer may be, in bytes.
+
+    Raises:
+        ConfigurationError: it is no positive integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        message = f"max_body must be a whole number of bytes above 0, not {value!r}"
+        raise ConfigurationError(message)
+    return value
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -3,7 +3,7 @@
 v3 says ``{code, data, meta: {message, pagination}}`` and on some calls ``message`` at the top,
 v2 says ``{code, data, message}``, the framework beneath says ``{detail}``.
 ``code`` may be an integer or a numeric string, may have five digits (40010: the first three are the status),
-and may tell of an error under HTTP 200.
+and may tell of an error under HTTP 200. Where a page stands in its list is said in four places.
 Error texts hide in ``data`` as ``{field: message}``, ``{"errMsg": text}`` or
 ``{"errMsg": {field: {index: [messages]}}}``.
 """
@@ -64,8 +64,21 @@ class Envelope:
 
     @property
     def pagination(self) -> dict[str, Any]:
-        """Where a page stands in its list: totalCount, limit, offset, as far as the server says."""
-        return _object(_object(_object(self.payload).get("meta")).get("pagination"))
+        """Where a page stands in its list: totalCount, limit, offset, as far as the server says.
+
+        v3 says it in ``meta.pagination`` or in ``meta`` itself, v2 in ``data.pagination`` or ``data.paginator``.
+        """
+        meta, data = _object(_object(self.payload).get("meta")), _object(self.data)
+        for place in (meta.get("pagination"), data.get("pagination"), data.get("paginator"), meta):
+            if "totalCount" in (found := _object(cast("object", place))):
+                return found
+        return {}
+
+    @property
+    def rows(self) -> tuple[Any, str]:
+        """What a page lists, and its JSON path: v3 has it as ``data``, v2 as ``data.list``."""
+        listed = _object(self.data).get("list")
+        return (self.data, "$.data") if listed is None else (listed, "$.data.list")
 
     @property
     def error_status(self) -> int | None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Generic, Literal, NoReturn, TypeVar
 
 import attrs
 
-from b2b_async._headers import retry_after
+from b2b_async._headers import leading_number, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from b2b_async._call import CallState
+    from b2b_async._call import Attempt, CallState
     from b2b_async._envelope import Envelope
 
+T = TypeVar("T")
 APIVersion = Literal["v2", "v3"]
 Lane = Literal["interactive", "bulk"]
 """Who waits first when the quota is short: interactive calls go before bulk ones."""
+
+if TYPE_CHECKING:
+    Query = Mapping[str, str | Sequence[str]]
 
 _SAFE = frozenset({"GET", "HEAD"})
 _IDEMPOTENT = _SAFE | {"PUT", "DELETE"}
@@ -116,7 +120,7 @@ class Request:
     """The percent-encoded path behind the client's base URL. A request cannot name another origin."""
     call: CallState
     """The memory of the call that this is an attempt of."""
-    query: Mapping[str, str] | None = None
+    query: Query | None = None
     """Query parameters, not encoded yet."""
     body: bytes | None = None
     """The JSON body, encoded once per call."""
@@ -180,3 +184,23 @@ class Response:
     def retry_after(self) -> float | None:
         """``Retry-After`` in seconds from now; None if absent or malformed."""
         return retry_after(self.headers)
+
+    @property
+    def quota_left(self) -> int | None:
+        """How many requests the server had left for the store, this one not counted yet; None if it did not say."""
+        remaining = leading_number(self.headers.get("X-Requests-Remaining"))
+        return None if remaining is None else int(remaining)
+
+
+@attrs.frozen(kw_only=True)
+class Answered(Generic[T]):
+    """What a call gives, and the answer that it was made of."""
+
+    value: T
+    """What the endpoint function gives."""
+    response: Response
+    """The answer: status, headers, ids, quota left."""
+    attempts: tuple[Attempt, ...]
+    """The attempts that failed before it, oldest first."""
+    call_id: str
+    """The id of the call on its log lines."""

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import copy
-import ipaddress
 import itertools
 import os
+import re
 import secrets
 from types import GenericAlias
-from typing import TYPE_CHECKING, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
+
+import attrs
 
 from b2b_async._call import CallState
-from b2b_async._config import DEFAULT_BASE_URL, DEFAULT_MAX_BODY, Credentials, Timeouts
+from b2b_async._config import (
+    DEFAULT_BASE_URL,
+    DEFAULT_MAX_BODY,
+    Credentials,
+    Timeouts,
+    checked_base_url,
+    checked_max_body,
+)
 from b2b_async._converter import MisfitError, structure
 from b2b_async._limiter import RateLimiter
-from b2b_async._messages import Request
+from b2b_async._messages import Answered, Request
 from b2b_async._page import Page
 from b2b_async._pipeline import build_pipeline
 from b2b_async._policy import RetryPolicy
 from b2b_async._session import SessionManager
 from b2b_async._transport import Transport
-from b2b_async.errors import ConfigurationError, ResponseValidationError
+from b2b_async.errors import ConfigurationError, InvalidArgumentError, ResponseValidationError
 from b2b_async.middleware.auth import Auth
 from b2b_async.middleware.deadline import CallDeadline
 from b2b_async.middleware.logging import Logging
@@ -32,21 +40,24 @@ from b2b_async.middleware.status import RaiseForStatus, describe
 from b2b_async.middleware.unknown import TellUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
     from typing import Self
 
     import aiohttp
 
     from b2b_async._call import UnknownOutcome
-    from b2b_async._messages import Lane, Operation, Reconciliation, Response
-    from b2b_async._pipeline import Middleware
+    from b2b_async._envelope import Envelope
+    from b2b_async._messages import Lane, Operation, Query, Reconciliation, Response
+    from b2b_async._pipeline import Handler, Middleware
     from b2b_async.quota import QuotaSnapshot
 
     OnUnknown = Callable[[UnknownOutcome], object]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _SUCCESS = range(200, 300)
+_COUNT = re.compile("[0-9]{1,18}")
 
 
 def default_middlewares(
@@ -128,7 +139,7 @@ class Client:
     ) -> None:
         """Set everything up without opening anything."""
         timeouts = timeout or Timeouts()
-        self.base_url = _checked_base_url(base_url)
+        self.base_url = checked_base_url(base_url)
         self.credentials = credentials
         self.limiter = limiter or RateLimiter()
         self.connections = connections
@@ -150,7 +161,7 @@ class Client:
             )
         self._middlewares = tuple(middlewares)
         self._sessions = SessionManager(session, connections=connections)
-        self._transport = Transport(self._sessions, self.base_url, timeouts, max_body=_checked_max_body(max_body))
+        self._transport = Transport(self._sessions, self.base_url, timeouts, max_body=checked_max_body(max_body))
         self._handler = build_pipeline(self._middlewares, self._transport)
         self._lane: Lane = "interactive"
         self._is_view = False
@@ -228,21 +239,17 @@ class Client:
             per_attempt: Further middlewares, run once per attempt that leaves.
             on_unknown: Told, too, of calls whose outcome stays unknown, and of those that are cancelled.
         """
-        view = copy.copy(self)
-        view._is_view = True  # noqa: SLF001 -- a copy of itself
+        outermost = () if on_unknown is None else (TellUnknown(on_unknown),)
+        view = self._view((*outermost, *self._middlewares, *per_attempt))
         if lane is not None:
             view._lane = lane  # noqa: SLF001 -- a copy of itself
-        outermost = () if on_unknown is None else (TellUnknown(on_unknown),)
-        chain = (*outermost, *self._middlewares, *per_attempt)
-        view._middlewares = chain  # noqa: SLF001 -- a copy of itself
-        view._handler = build_pipeline(chain, self._transport)  # noqa: SLF001 -- a copy of itself
         return view
 
     async def send(
         self,
         operation: Operation,
         *segments: str | int,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         body: bytes | None = None,
         reconcile: Reconciliation | None = None,
     ) -> Response:
@@ -265,16 +272,17 @@ class Client:
         operation: Operation,
         *segments: str | int,
         into: type[T],
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         body: bytes | None = None,
         reconcile: Reconciliation | None = None,
     ) -> T:
-        """Make one call and give its ``data`` as an instance of *into*, an attrs class.
+        """Make one call and give its ``data`` as an instance of *into*, an attrs class or a tuple of them.
 
         Args:
             operation: What is asked.
             segments: The path parameters in the order of the template, percent-encoded.
-            into: The class of the answer; its fields are the vendor's names in snake_case.
+            into: The class of the answer; its fields are the vendor's names in snake_case. An object that comes
+                in a list of its own is taken out of it.
             query: Query parameters, not encoded.
             body: The JSON body.
             reconcile: How to find out what became of it if its answer is lost and it must not be sent again.
@@ -293,7 +301,7 @@ class Client:
         into: type[T],
         limit: int,
         offset: int,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
     ) -> Page[T]:
         """Make one call and give its ``data`` as one page of instances of *into*, an attrs class.
 
@@ -313,19 +321,65 @@ class Client:
         request = self._request(operation, segments, query, None, None)
         response = await self._handler(request)
         items = self._structured(request, response, cast("type[list[T]]", GenericAlias(list, (into,))))
-        where = response.envelope.pagination if response.envelope is not None else {}
-        total = where.get("totalCount")
-        return Page(
-            items=tuple(items),
-            total=total if isinstance(total, int) else None,
-            limit=limit,
-            offset=offset,
-        )
+        where = {} if response.envelope is None else response.envelope.pagination
+        total, most = _count(where.get("totalCount")), _count(where.get("limit"))
+        return Page(items=tuple(items), total=total, limit=most or limit, offset=offset)
+
+    async def with_response(
+        self,
+        function: Callable[Concatenate[Self, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Answered[T]:
+        """Call an endpoint function, and give the answer beside what the function makes of it.
+
+        ::
+
+            answered = await client.with_response(v3.orders.get_order, BCOrderId(117))
+            print(answered.value.status, answered.response.status, answered.response.request_id)
+
+        Args:
+            function: Any endpoint function, or one of your own that takes a client first and makes a call with it.
+            args: Its further arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            Its value, and the answer. Of a function that makes several calls it is the last one's.
+
+        Raises:
+            InvalidArgumentError: the function is not one to await, or made no call.
+            B2BError: what the function raises.
+        """
+        heard: list[tuple[Request, Response]] = []
+
+        async def hear(request: Request, handler: Handler) -> Response:
+            response = await handler(request)
+            heard.append((request, response))
+            return response
+
+        promised = function(self._view((hear, *self._middlewares)), *args, **kwargs)
+        if not hasattr(promised, "__await__"):
+            message = "with_response takes a function to await; of all pages, ask for each one with its list_ function"
+            raise InvalidArgumentError(message)
+        value = await promised
+        if not heard:
+            message = "with_response: the function made no call with the client that it was given"
+            raise InvalidArgumentError(message)
+        request, response = heard[-1]
+        return Answered(value=value, response=response, attempts=tuple(request.call.attempts), call_id=request.call.id)
+
+    def _view(self, middlewares: tuple[Middleware, ...]) -> Self:
+        view = copy.copy(self)
+        view._is_view = True  # noqa: SLF001 -- a copy of itself
+        view._middlewares = middlewares  # noqa: SLF001 -- a copy of itself
+        view._handler = build_pipeline(middlewares, self._transport)  # noqa: SLF001 -- a copy of itself
+        return view
 
     def _structured(self, request: Request, response: Response, into: type[T]) -> T:
         envelope, operation = response.envelope, request.operation
         try:
-            return structure(None if envelope is None else envelope.data, into)
+            return _made(envelope, into)
         except MisfitError as error:
             fault = self.credentials.redact(str(error))
         answer = describe(response, self.credentials.redact)
@@ -341,7 +395,7 @@ class Client:
         self,
         operation: Operation,
         segments: tuple[str | int, ...],
-        query: Mapping[str, str] | None,
+        query: Query | None,
         body: bytes | None,
         reconcile: Reconciliation | None,
     ) -> Request:
@@ -356,36 +410,21 @@ class Client:
         )
 
 
-def _checked_base_url(url: str) -> str:
-    example = f"for example {DEFAULT_BASE_URL}"
-    if "@" in url:  # before anything that would quote it
-        message = f"base_url must not contain a user name or password; {example}"
-        raise ConfigurationError(message)
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
-        (host or "").encode("idna")  # as the look-up will do, but now
-    except ValueError:
-        message = f"base_url is not a URL: {url!r}; {example}"
-        raise ConfigurationError(message) from None
-    if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or set("?#\\ ") & set(url):
-        message = f"base_url must be a scheme, a host and perhaps a path: {url!r} is not; {example}"
-        raise ConfigurationError(message)
-    if parts.scheme == "http" and not _is_this_machine(host):
-        message = f"base_url must be https, since the token would be readable on the way: {url!r}; {example}"
-        raise ConfigurationError(message)
-    return url.rstrip("/")
+def _made(envelope: Envelope | None, into: type[T]) -> T:
+    """Make what an answer is about. No caller has it in a variable: a traceback would show what a server echoes."""
+    if envelope is None:
+        return structure(None, into)
+    if get_origin(into) is list:
+        rows, path = envelope.rows
+        return structure(rows, into, path)
+    data: object = envelope.data
+    if isinstance(data, list) and len(alone := cast("list[object]", data)) == 1 and attrs.has(into):
+        (data,) = alone
+    return structure(data, into)
 
 
-def _checked_max_body(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        message = f"max_body must be a whole number of bytes above 0, not {value!r}"
-        raise ConfigurationError(message)
-    return value
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _count(value: object) -> int | None:
+    """Read a number of rows, which comes as an integer or as a string."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, str) and _COUNT.fullmatch(value) else None

@@ -1,4 +1,8 @@
-"""Ids of different kinds, so that a type checker tells them apart."""
+"""Ids of different kinds, so that a type checker tells them apart. At run time each is the integer that it holds.
+
+``BCOrderId(117)`` is what BigCommerce calls order 117. B2B Edition gives the same order another number, a
+``B2BOrderId``, which no endpoint takes.
+"""
 
 from __future__ import annotations
 
@@ -8,3 +12,13 @@ CustomerId = NewType("CustomerId", int)
 """A BigCommerce customer id; not a B2B user id."""
 UserId = NewType("UserId", int)
 """A B2B user id; not a BigCommerce customer id."""
+CompanyId = NewType("CompanyId", int)
+"""A B2B company id."""
+BCOrderId = NewType("BCOrderId", int)
+"""A BigCommerce order id, which every endpoint takes; not the id of B2B Edition's record of that order."""
+B2BOrderId = NewType("B2BOrderId", int)
+"""The id of B2B Edition's record of an order, as ``Order.id`` shows it; no endpoint takes it."""
+BCGroupId = NewType("BCGroupId", int)
+"""A BigCommerce customer group id."""
+ChannelId = NewType("ChannelId", int)
+"""A BigCommerce channel (storefront) id."""

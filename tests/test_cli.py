@@ -492,7 +492,7 @@ def test_check_tells_of_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
     assert status == 4
-    assert "v2: Get Companies of a User: 302 without a message" in stdout
+    assert "v2: Get Company By CustomerId: 302 without a message" in stdout
 
 
 @pytest.mark.usefixtures("jumping_asyncio_run")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from b2b_async._converter import MisfitError, camel, structure
+from b2b_async._converter import MisfitError, structure
+from b2b_async._record import camel
 
 
 @attrs.frozen
@@ -50,8 +51,8 @@ def test_nested_data_are_made() -> None:
             ),
         ),
         (
-            {"lineItems": [{"productId": 1, "hidden": 1}]},
-            "$.data.lineItems[0].hidden must be true or false, not 1",
+            {"lineItems": [{"productId": 1, "hidden": 2}]},
+            "$.data.lineItems[0].hidden must be true or false, not 2",
         ),
         ({"lineItems": [3]}, "$.data.lineItems[0] must be an object, not 3"),
     ],

@@ -239,7 +239,7 @@ async def test_a_misfit_of_an_order_id_is_told_by_its_json_name(client: Client) 
 async def test_a_bad_customer_id_is_refused_before_anything_is_sent(client: Client, value: Any) -> None:
     """Only a positive integer is a customer id."""
     with mocked() as mock:
-        with pytest.raises(InvalidArgumentError, match="customer_id must be a positive integer"):
+        with pytest.raises(InvalidArgumentError, match="customer_id must be an id, a positive integer"):
             await v3.orders.assign_customer_orders(client, value)
 
         assert not mock.requests
@@ -251,14 +251,14 @@ async def test_a_bad_customer_id_is_refused_before_anything_is_sent(client: Clie
         ({"company_id": ""}, "company_id must be an id"),
         ({"company_id": "."}, "company_id must be an id"),
         ({"customer_id": ".."}, "customer_id must be an id"),
-        ({"customer_id": True}, "customer_id must be a positive"),
-        ({"company_id": -1}, "company_id must be a positive"),
+        ({"customer_id": True}, "customer_id must be an id, a positive"),
+        ({"company_id": -1}, "company_id must be an id, a positive"),
         ({"company_id": 10**5000}, "not an integer that is too large"),
         ({"total_inc_tax": 10**5000}, "not an integer that is too large"),
         ({"company_id": None}, "company_id must be an id"),
         ({"customer_id": "1\r\n"}, "customer_id must be an id"),
         ({"order_id": ""}, "order_id must be a non-empty"),
-        ({"order_id": 5}, "order_id must be a non-empty"),
+        ({"order_id": 5.0}, "order_id must be a non-empty"),
         ({"po_number": ""}, "po_number must be a non-empty"),
         ({"total_inc_tax": Decimal(-1)}, "at least 0"),
         ({"total_inc_tax": Decimal("NaN")}, "finite"),

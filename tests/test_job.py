@@ -15,6 +15,7 @@ from kills import rows_of
 from b2b_async import (
     B2BError,
     Client,
+    CompanyId,
     Credentials,
     InvalidArgumentError,
     NotFoundError,
@@ -824,11 +825,11 @@ async def test_the_customers_of_companies(journal: SQLiteJournal, caplog: pytest
     store = Store(3, 300)
     store.users[1001].customer_id = None  # type: ignore[assignment]
     async with Sandbox(store) as sandbox, fast(sandbox) as client:
-        some = [number async for number in customer_ids_of(client, ["2", 3])]
+        some = [number async for number in customer_ids_of(client, [CompanyId(2), CompanyId(3)])]
         assert sandbox.requests == ["GET /api/v3/io/users"] * 4
         with caplog.at_level(logging.WARNING):
             every = [number async for number in customer_ids_of(client, None)]
-        summary = await BulkJob(client, customer_ids_of(client, [2]), journal=journal, preload=True).run()
+        summary = await BulkJob(client, customer_ids_of(client, [CompanyId(2)]), journal=journal, preload=True).run()
         with pytest.raises(InvalidArgumentError, match="limit must be a whole number from 1 to 250, not 0"):
             await v3.users.list_users(client, limit=0)
         with pytest.raises(InvalidArgumentError, match="offset must be a whole number of at least 0"):

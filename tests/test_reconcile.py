@@ -117,7 +117,7 @@ async def test_without_a_trace_the_outcome_stays_unknown() -> None:
     assert error.outcome == "unknown"
     assert len(error.looked_up) == len(sandbox.requests) - 1 >= 7
     assert {(look.operation, look.result, look.error) for look in error.looked_up} == {
-        ("Get an Order", "absent", "NotFoundError")
+        ("Get Order", "absent", "NotFoundError")
     }
     assert error.looked_up[0].request_id == "sandbox-2"
     assert [look.after for look in error.looked_up] == sorted(look.after for look in error.looked_up)
@@ -573,7 +573,7 @@ async def test_nobody_is_told_of_what_changes_nothing() -> None:
     async with sandbox_with("html-before") as sandbox:
         async with client_of(sandbox, on_unknown=heard.append, retry=RetryPolicy(attempts=1)) as client:
             with pytest.raises(ResponseValidationError) as caught:
-                await client.send(Operation("Get All Companies", "v3", "GET", "/companies"))
+                await client.send(Operation("List Companies", "v3", "GET", "/companies"))
 
     assert (caught.value.outcome, heard) == ("unknown", [])
 

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from b2b_async.client import Client
+    from b2b_async.ids import CompanyId, CustomerId
 
 logger = logging.getLogger("b2b_async")
 
 
-async def customer_ids_of(client: Client, companies: Sequence[str | int] | None) -> AsyncGenerator[int]:
+async def customer_ids_of(client: Client, companies: Sequence[CompanyId] | None) -> AsyncGenerator[CustomerId]:
     """List the customer ids of the users of *companies*, page by page, in the bulk lane.
 
     The list may change while it is read, and comes in another order each time: read it once, with
@@ -29,21 +30,17 @@ async def customer_ids_of(client: Client, companies: Sequence[str | int] | None)
         Customer ids; users without one are counted in the log.
 
     Raises:
-        B2BError: one of ``b2b_async.errors``.
+        InvalidArgumentError: a company id is not a positive integer; nothing was sent.
+        B2BError: any other of ``b2b_async.errors``.
     """
     asking = client.with_options(lane="bulk")
     without = 0
     for company in [None] if companies is None else companies:
-        offset, total = 0, 1
-        while offset < total:
-            page = await v3.users.list_users(asking, company_id=company, limit=v3.users.LARGEST_PAGE, offset=offset)
-            for user in page.items:
+        async with v3.users.iter_users(asking, company_id=company) as users:
+            async for user in users:
                 if user.customer_id is None:
                     without += 1
                 else:
                     yield user.customer_id
-            offset += len(page.items)
-            # A page without users is the last one, whatever the total says.
-            total = (page.total or offset + 1) if page.items else 0
     if without:
         logger.warning("%d users have no BigCommerce customer id and are left out", without)

@@ -11,6 +11,7 @@ import click
 from b2b_async.bulk import ASSIGN, read_customer_ids
 from b2b_async.cli.inputs import STDIN, FileInput, JournalInput, StoreInput, readable_twice
 from b2b_async.cli.jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
+from b2b_async.ids import CompanyId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,5 +65,5 @@ def assign(
         elif origin is not None:
             source = JournalInput(path=origin, kind=ASSIGN, only=only, limit=limit)
         else:
-            source = StoreInput(companies=companies, limit=limit)
+            source = StoreInput(companies=tuple(map(CompanyId, companies)), limit=limit)
         run_job(ASSIGN, source, chosen)

@@ -34,14 +34,15 @@ from b2b_async.errors import (
     PermissionDeniedError,
     ServerError,
 )
+from b2b_async.v3.companies import LIST_COMPANIES
 
 if TYPE_CHECKING:
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
     from b2b_async.quota import Quota
 
-_COMPANIES = Operation("Get All Companies", "v3", "GET", "/companies")
-_USER_COMPANIES = Operation("Get Companies of a User", "v2", "GET", "/users/{customerId}/companies")
+# Not that of b2b_async.v2, which warns when it is imported.
+_GET_COMPANY_BY_CUSTOMER_ID = Operation("Get Company By CustomerId", "v2", "GET", "/users/{customerId}/companies")
 
 
 @click.command()
@@ -83,11 +84,11 @@ async def _check(client: Client) -> dict[str, Any]:
 
     async with client.limiter, client.with_options(per_attempt=[listen]) as asking, client:
         if credentials.access_token is not None:
-            good["v3"], sentence = await _ask(asking, "v3", _COMPANIES, query={"limit": "1"})
+            good["v3"], sentence = await _ask(asking, "v3", LIST_COMPANIES, query={"limit": "1"})
             sentences.append(sentence)
         if credentials.legacy_token is not None:
             # Customer 0 does not exist; that the server says so means that the token opened the door.
-            good["v2"], sentence = await _ask(asking, "v2", _USER_COMPANIES, 0, behind_the_door=True)
+            good["v2"], sentence = await _ask(asking, "v2", _GET_COMPANY_BY_CUSTOMER_ID, 0, behind_the_door=True)
             sentences.append(sentence)
         books = client.quota
     if any(good.values()):

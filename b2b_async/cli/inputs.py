@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk import ItemOutcome, JobKind, JournalStatus, Rereadable, Row
     from b2b_async.client import Client
+    from b2b_async.ids import CompanyId
 
 STDIN = ("-", "/dev/stdin")
 """Names of what comes in."""
@@ -293,7 +294,7 @@ class JournalInput:
 class StoreInput:
     """The customers of companies."""
 
-    companies: tuple[int, ...]
+    companies: tuple[CompanyId, ...]
     """B2B company ids; none for all companies."""
     limit: int | None
     once: bool = True

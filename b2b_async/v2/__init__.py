@@ -1,5 +1,12 @@
-"""The deprecated v2 endpoints: one module for each resource."""
+"""The endpoints of v2, which the vendor has deprecated: one module for each resource.
 
-from b2b_async.v2 import orders
+Importing this warns once, and so does the first call of each function, with the v3 function that replaces it if there
+is one.
+"""
 
-__all__ = ["orders"]
+from b2b_async.v2 import companies, orders
+from b2b_async.v2._deprecated import tell
+
+__all__ = ["companies", "orders"]
+
+tell("b2b_async.v2: BigCommerce has deprecated its v2 API; b2b_async.v3 replaces most of it")

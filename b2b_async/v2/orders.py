@@ -1,36 +1,173 @@
-"""v2 Order (deprecated by the vendor, and in some stores the only one there is)."""
+"""v2 Order (deprecated by the vendor, and in some stores the only one there is).
+
+An order is named by its BigCommerce order id, which v2 has as a string.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from datetime import date, datetime  # noqa: TC003 -- cattrs reads the annotations below
+from decimal import Decimal  # noqa: TC003 -- cattrs reads the annotations below
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 import attrs
 
 from b2b_async import _arguments as arguments
-from b2b_async._envelope import Envelope
-from b2b_async._messages import LookUp, Operation, Reconciliation
-from b2b_async.errors import (
-    Answer,
-    APIStatusError,
-    ConflictError,
-    InvalidArgumentError,
-    ResponseValidationError,
+from b2b_async._iterate import ItemIterator
+from b2b_async._messages import Operation
+from b2b_async._record import Record, also
+from b2b_async.errors import APIStatusError, ConflictError, InvalidArgumentError, ResponseValidationError
+from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
+    BCGroupId,
+    BCOrderId,
+    ChannelId,
+    CompanyId,
+    CustomerId,
 )
+from b2b_async.v2._deprecated import deprecated
+from b2b_async.v2._registration import GET_COMPANY_BY_BC_ORDER_ID, RegistrationLookUp
+from b2b_async.v2.order_changes import BillingAddressChanges, OrderChanges, ProductChanges, changed
+from b2b_async.v2.order_detail import BillingAddress, DetailedProduct, OrderDetail, ShippingAddress
 
 if TYPE_CHECKING:
-    from decimal import Decimal
+    from collections.abc import Iterable
 
-    from b2b_async._messages import Response
+    from b2b_async._messages import Query
+    from b2b_async._page import Page
     from b2b_async.client import Client
 
-CREATE_ORDER = Operation("Create An Order", "v2", "POST", "/companies/{companyId}/user/{customerId}/orders")
+__all__ = [
+    "BillingAddress",
+    "BillingAddressChanges",
+    "CompanyOrder",
+    "CreatedOrder",
+    "DetailedProduct",
+    "OrderChanges",
+    "OrderCompany",
+    "OrderDetail",
+    "OrderImage",
+    "OrderProduct",
+    "OrderProductOption",
+    "ProductChanges",
+    "ShippingAddress",
+    "UpdatedOrder",
+    "create_order",
+    "create_order_without_company_id",
+    "find_created_order",
+    "get_company_by_bc_order_id",
+    "get_company_id_by_order_id",
+    "get_order_detail",
+    "get_order_product",
+    "get_orders_images",
+    "iter_company_orders",
+    "list_company_orders",
+    "update_bc_orders_company",
+    "update_company_order",
+    "update_user_orders_company",
+]
 
-# Where an order is registered; both for look-ups only.
-_GET_COMPANY = Operation("Get Company of an Order", "v2", "GET", "/orders/{orderBCId}/companyIdBCId")
-_GET_ORDER = Operation("Get an Order", "v3", "GET", "/orders/{bcOrderId}")
-_ABSENT = frozenset({404, 40013})
-"""v3 says 404 and v2 40013, "Order does not exist."; any other refusal of a look-up is not about the order."""
+CREATE_ORDER_WITHOUT_COMPANY_ID = Operation(
+    "Create Order Without CompanyID", "v2", "POST", "/companies/users/{customerId}/orders"
+)
+LIST_COMPANY_ORDERS = Operation("Get Company Orders", "v2", "GET", "/companies/{companyId}/orders")
+CREATE_ORDER = Operation("Create An Order", "v2", "POST", "/companies/{companyId}/user/{customerId}/orders")
+UPDATE_COMPANY_ORDER = Operation("Update Company Order With BC OrderId", "v2", "PUT", "/orders")
+UPDATE_BC_ORDERS_COMPANY = Operation("Update BC Order's 'Company attribute'", "v2", "POST", "/orders/company")
+UPDATE_USER_ORDERS_COMPANY = Operation("Update B2BE User's Orders' company attribute", "v2", "PUT", "/orders/company")
+GET_ORDERS_IMAGES = Operation("Get Orders Images", "v2", "GET", "/orders/images")
+GET_COMPANY_ID_BY_ORDER_ID = Operation("Get Company Id By Order Id", "v2", "GET", "/orders/{orderId}/companyId")
+GET_ORDER_DETAIL = Operation("Get Order Detail", "v2", "GET", "/orders/{orderId}/details")
+GET_ORDER_PRODUCT = Operation("Get Order Product", "v2", "GET", "/orders/{orderId}/products")
+
+LARGEST_PAGE = 200
+"""Orders that a page may have; the vendor names no limit, and this one is v3's."""
+
+
+@attrs.frozen(kw_only=True)
+class CompanyOrder(Record):
+    """An order of a company."""
+
+    order_id: str
+    """The BigCommerce order id."""
+    order_status: str | None = attrs.field(default=None, metadata=also("OrderStatus"))
+    """The status, in BigCommerce's words."""
+    total_inc_tax: Decimal | None = None
+    """The total with tax, in the order's currency."""
+    company_name: str | None = None
+    """What the company is called."""
+    first_name: str | None = None
+    """The buyer's first name."""
+    last_name: str | None = None
+    """The buyer's last name."""
+    is_invoice_order: bool | None = None
+    """Whether it pays an invoice."""
+    channel_id: ChannelId | None = None
+    """The channel (storefront) that it came by."""
+    channel_name: str | None = None
+    """The name of that channel."""
+    created_at: datetime | None = None
+    """When it was placed."""
+    updated_at: datetime | None = None
+    """When it was changed last."""
+
+
+@attrs.frozen
+class UpdatedOrder(Record):
+    """An order after a change. The vendor's schema names the company, and its example the order."""
+
+    order_id: str | None = None
+    """The BigCommerce order id."""
+    company_id: CompanyId | None = None
+    """The B2B company id."""
+
+
+@attrs.frozen
+class OrderImage(Record):
+    """A picture of what was ordered."""
+
+    order_id: str
+    """The BigCommerce order id."""
+    image_url: str | None = None
+    """Where it is."""
+
+
+@attrs.frozen
+class OrderCompany(Record):
+    """The company that an order is registered with."""
+
+    company_id: CompanyId
+    """The B2B company id."""
+    company_name: str | None = None
+    """What it is called."""
+    customer_group_id: BCGroupId | None = None
+    """The BigCommerce customer group that stands for it."""
+
+
+@attrs.frozen
+class OrderProductOption(Record):
+    """What a buyer chose of a product's options."""
+
+    ANY_CASE = True
+
+    option_id: str | None = None
+    """The id of the option."""
+    option_value: str | None = None
+    """What was chosen."""
+
+
+@attrs.frozen(kw_only=True)
+class OrderProduct(Record):
+    """A line of an order."""
+
+    product_id: str | None = None
+    """The BigCommerce product id."""
+    variant_id: str | None = None
+    """The BigCommerce variant id."""
+    quantity: int | None = None
+    """How many were ordered."""
+    option_list: tuple[OrderProductOption, ...] = ()
+    """What was chosen of its options."""
 
 
 @attrs.frozen
@@ -43,12 +180,13 @@ class CreatedOrder:
     """The answer was lost, and a look-up found the order registered with the company."""
 
 
+@deprecated(None)
 async def create_order(
     client: Client,
-    company_id: str | int,
-    customer_id: str | int,
+    company_id: CompanyId | str,
+    customer_id: CustomerId | str,
     *,
-    order_id: str,
+    order_id: BCOrderId | str,
     total_inc_tax: Decimal,
     po_number: str | None = None,
     reconcile: bool = True,
@@ -58,7 +196,7 @@ async def create_order(
 
     Source: v2 Order, "Create An Order" (POST /companies/{companyId}/user/{customerId}/orders).
     Not idempotent: when the answer is lost it is not sent again, but looked up with growing pauses until the call's
-    time is over, by v3 "Get an Order" or v2 "Get Company of an Order", whichever the credentials allow.
+    time is over, by v3 "Get Order" or v2 "Get Company By BC OrderId", whichever the credentials allow.
     So that there is time for it, the attempt itself gets half of the call's time at most.
 
     Args:
@@ -85,31 +223,67 @@ async def create_order(
         B2BError: any other of ``b2b_async.errors``.
     """
     path = arguments.path_id(company_id, "company_id"), arguments.path_id(customer_id, "customer_id")
-    body: dict[str, str | Decimal] = {
-        "orderId": arguments.text(order_id, "order_id"),
-        "totalIncTax": arguments.money(total_inc_tax, "total_inc_tax"),
-    }
-    if po_number is not None:
-        body["poNumber"] = arguments.text(po_number, "po_number")
-    look, send_again = arguments.flag(reconcile, "reconcile"), arguments.flag(resend_if_absent, "resend_if_absent")
-    if send_again and not look:
-        message = "resend_if_absent needs reconcile: only a look-up can say that the order is absent"
-        raise InvalidArgumentError(message)
-    lookup = _LookUp(client, unquote(path[0]), order_id) if look else None
-    registered = await client.call(
-        CREATE_ORDER,
-        *path,
-        body=arguments.encode_json(body),
-        into=_Registered,
-        reconcile=None if lookup is None else lookup.reconciliation(resend_if_absent=send_again),
-    )
-    return CreatedOrder(registered.order_id, reconciled=lookup is not None and lookup.found)
+    body, order = _registration(order_id, total_inc_tax, po_number)
+    lookup = RegistrationLookUp(client, CREATE_ORDER, unquote(path[0]), order)
+    look = lookup.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent)
+    registered = await client.call(CREATE_ORDER, *path, body=body, into=_Registered, reconcile=look)
+    return CreatedOrder(registered.order_id, reconciled=lookup.found)
 
 
-async def find_created_order(client: Client, company_id: str | int, *, order_id: str) -> CreatedOrder | None:
+@deprecated(None)
+async def create_order_without_company_id(
+    client: Client,
+    customer_id: CustomerId | str,
+    *,
+    order_id: BCOrderId | str,
+    total_inc_tax: Decimal,
+    po_number: str | None = None,
+    reconcile: bool = True,
+    resend_if_absent: bool = False,
+) -> CreatedOrder:
+    """Register an order that exists in BigCommerce with the company of its buyer; it places no order.
+
+    Source: v2 Order, "Create Order Without CompanyID" (POST /companies/users/{customerId}/orders).
+    Not idempotent: when the answer is lost it is looked up as ``create_order`` does it, and found where the order is
+    registered with any company.
+
+    Args:
+        client: The client.
+        customer_id: The buyer's BigCommerce customer id.
+        order_id: The BigCommerce order id.
+        total_inc_tax: The order's total with tax, in the order's currency; leaves with just its digits.
+        po_number: The purchase order number; left out if None.
+        reconcile: Look the order up if the answer is lost; False raises ``AmbiguousOutcomeError`` at once.
+        resend_if_absent: Send it again, once, if it is not there after several looks in about seven seconds.
+            If the first one was only late, the server gets it twice.
+
+    Returns:
+        The registered order; ``reconciled`` if that is known from a look-up.
+
+    Raises:
+        InvalidArgumentError: an id is empty or would change the path, or the amount is negative, not finite,
+            or a float that is not exactly what it looks like; nothing was sent.
+        BadRequestError: the server refuses a field; see ``fields``.
+        NotFoundError: the customer does not exist, or belongs to no company.
+        AmbiguousOutcomeError: it may have been registered, but the answer is lost and no look-up has found it.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    segment = arguments.path_id(customer_id, "customer_id")
+    body, order = _registration(order_id, total_inc_tax, po_number)
+    lookup = RegistrationLookUp(client, CREATE_ORDER_WITHOUT_COMPANY_ID, None, order)
+    look = lookup.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent)
+    operation = CREATE_ORDER_WITHOUT_COMPANY_ID
+    updated = await client.call(operation, segment, body=body, into=UpdatedOrder, reconcile=look)
+    # The vendor's schema has no order id in the answer; the server took the one that was sent.
+    return CreatedOrder(updated.order_id or order, reconciled=lookup.found)
+
+
+async def find_created_order(
+    client: Client, company_id: CompanyId | str, *, order_id: BCOrderId | str
+) -> CreatedOrder | None:
     """Look whether an order is registered with a company, as ``create_order`` does when an answer is lost.
 
-    Source: v3 Orders, "Get an Order" (GET /orders/{bcOrderId}), or v2 Order, "Get Company of an Order"
+    Source: v3 Orders, "Get Order" (GET /orders/{bcOrderId}), or v2 Order, "Get Company By BC OrderId"
     (GET /orders/{orderBCId}/companyIdBCId), whichever the credentials allow.
 
     Args:
@@ -128,9 +302,9 @@ async def find_created_order(client: Client, company_id: str | int, *, order_id:
         B2BError: any other of ``b2b_async.errors``.
     """
     company = unquote(arguments.path_id(company_id, "company_id"))
-    lookup = _LookUp(client, company, arguments.text(order_id, "order_id"))
-    segment = arguments.path_id(order_id, "order_id")
-    *others, last = lookup.reconciliation(resend_if_absent=False).lookups
+    order = arguments.text_id(order_id, "order_id")
+    segment = arguments.path_id(order, "order_id")
+    *others, last = RegistrationLookUp(client, CREATE_ORDER, company, order).ways()
     for way in (*others, last):
         try:
             found = way.read(await client.send(way.operation, segment))
@@ -142,74 +316,318 @@ async def find_created_order(client: Client, company_id: str | int, *, order_id:
             if way is last:
                 raise
         else:
-            return None if found is None else CreatedOrder(order_id, reconciled=True)
+            return None if found is None else CreatedOrder(order, reconciled=True)
     raise AssertionError("unreachable")  # noqa: EM101 -- the words that coverage excludes
+
+
+@deprecated("v3.orders.list_orders(company_id=...)")
+async def list_company_orders(
+    client: Client,
+    company_id: CompanyId | str,
+    *,
+    begin_date_at: date | None = None,
+    end_date_at: date | None = None,
+    channel_id: ChannelId | None = None,
+    include_extra: bool = False,
+    order_by: Literal["bcOrderId", "totalIncTax", "createdAt"] | None = None,
+    limit: int = 10,
+    offset: int = 0,
+) -> Page[CompanyOrder]:
+    """List the orders of a company, one page.
+
+    Source: v2 Order, "Get Company Orders" (GET /companies/{companyId}/orders).
+
+    Args:
+        client: The client.
+        company_id: The B2B company id.
+        begin_date_at: Only orders from this day on.
+        end_date_at: Only orders up to this day.
+        channel_id: Only orders of this channel.
+        include_extra: With extra fields, which are in ``extra`` of each order.
+        order_by: What the list is sorted by; None for the server's choice.
+        limit: Orders on the page, 1 to 200.
+        offset: Orders on the pages before.
+
+    Returns:
+        The page; ``total`` is the number of orders on all pages.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used; nothing was sent.
+        NotFoundError: the company does not exist.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    segment = arguments.path_id(company_id, "company_id")
+    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
+    query = _order_filters(begin_date_at, end_date_at, channel_id, order_by, include_extra=include_extra)
+    return await _order_page(client, segment, query, limit, offset)
+
+
+@deprecated("v3.orders.iter_orders(company_id=...)")
+def iter_company_orders(
+    client: Client,
+    company_id: CompanyId | str,
+    *,
+    begin_date_at: date | None = None,
+    end_date_at: date | None = None,
+    channel_id: ChannelId | None = None,
+    include_extra: bool = False,
+    order_by: Literal["bcOrderId", "totalIncTax", "createdAt"] = "bcOrderId",
+    offset: int = 0,
+    prefetch: bool = True,
+) -> ItemIterator[CompanyOrder]:
+    """List the orders of a company on all pages, in pages of 200, with one page ahead.
+
+    Source: v2 Order, "Get Company Orders" (GET /companies/{companyId}/orders). No order is handed out twice; a warning
+    is logged, and ``missed`` says so, if some may have been passed over.
+
+    Args:
+        client: The client.
+        company_id: The B2B company id.
+        begin_date_at: Only orders from this day on.
+        end_date_at: Only orders up to this day.
+        channel_id: Only orders of this channel.
+        include_extra: With extra fields, which are in ``extra`` of each order.
+        order_by: What the list is sorted by.
+        offset: Orders to pass over: ``offset`` of an iterator that was left.
+        prefetch: Fetch a page while the one before it is worked on.
+
+    Returns:
+        An asynchronous iterator; what it raises while it runs are ``B2BError``.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used; nothing was sent.
+    """
+    segment = arguments.path_id(company_id, "company_id")
+    query = _order_filters(begin_date_at, end_date_at, channel_id, order_by, include_extra=include_extra)
+    return ItemIterator(
+        LIST_COMPANY_ORDERS.name,
+        partial(_order_page, client, segment, query),
+        key=lambda order: order.order_id,
+        limit=LARGEST_PAGE,
+        offset=arguments.within(offset, "offset", 0),
+        prefetch=arguments.flag(prefetch, "prefetch"),
+    )
+
+
+@deprecated("v3.orders.update_order")
+async def update_company_order(client: Client, order_id: BCOrderId | str, changes: OrderChanges) -> UpdatedOrder:
+    """Change an order of a company, in B2B Edition and in BigCommerce.
+
+    Source: v2 Order, "Update Company Order With BC OrderId" (PUT /orders). Idempotent: repeating it is safe.
+
+    Args:
+        client: The client.
+        order_id: The BigCommerce order id.
+        changes: What changes; what is not set in it is not sent.
+
+    Returns:
+        What the server names of the order.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used, or there is nothing to change; nothing was sent.
+        BadRequestError: the server refuses a field, or BigCommerce refuses the change.
+        NotFoundError: the order does not exist, or has no company.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    body = {"orderId": arguments.text_id(order_id, "order_id"), **changed(changes, "changes")}
+    return await client.call(UPDATE_COMPANY_ORDER, body=arguments.encode_json(body), into=UpdatedOrder)
+
+
+@deprecated("v3.orders.assign_customer_orders")
+async def update_bc_orders_company(client: Client, customer_id: CustomerId | str) -> None:
+    """Make the orders of a customer orders of the company that the customer belongs to.
+
+    Source: v2 Order, "Update BC Order's 'Company attribute'" (POST /orders/company).
+    Not idempotent by its method: when the answer is lost it is not sent again. To do so by hand is harmless.
+
+    Args:
+        client: The client.
+        customer_id: The BigCommerce customer id.
+
+    Raises:
+        InvalidArgumentError: *customer_id* is empty; nothing was sent.
+        BadRequestError: the customer does not exist, or belongs to no company.
+        AmbiguousOutcomeError: the answer is lost.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    body = arguments.encode_json({"customerID": arguments.text_id(customer_id, "customer_id")})
+    await client.send(UPDATE_BC_ORDERS_COMPANY, body=body)
+
+
+@deprecated("v3.orders.reassign_orders")
+async def update_user_orders_company(
+    client: Client, customer_id: CustomerId | str, *, customer_group_id: BCGroupId | str
+) -> None:
+    """Move the orders of a company's buyer to another company.
+
+    Source: v2 Order, "Update B2BE User's Orders' company attribute" (PUT /orders/company).
+    Idempotent: repeating it is safe.
+
+    Args:
+        client: The client.
+        customer_id: The buyer's BigCommerce customer id.
+        customer_group_id: The BigCommerce customer group of the company that gets the orders.
+
+    Raises:
+        InvalidArgumentError: an id is empty; nothing was sent.
+        BadRequestError: the customer or the group does not exist.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    body = {
+        "customerGroupID": arguments.text_id(customer_group_id, "customer_group_id"),
+        "customerID": arguments.text_id(customer_id, "customer_id"),
+    }
+    await client.send(UPDATE_USER_ORDERS_COMPANY, body=arguments.encode_json(body))
+
+
+@deprecated(None)
+async def get_orders_images(client: Client, order_ids: Iterable[BCOrderId | str]) -> tuple[OrderImage, ...]:
+    """Get pictures of what was ordered.
+
+    Source: v2 Order, "Get Orders Images" (GET /orders/images).
+
+    Args:
+        client: The client.
+        order_ids: BigCommerce order ids, sent in one parameter with commas between them.
+
+    Returns:
+        A picture for each order that has one.
+
+    Raises:
+        InvalidArgumentError: there are no ids, or one is empty or has a comma in it; nothing was sent.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    ids = [arguments.text_id(one, "each of order_ids") for one in arguments.several(order_ids, "order_ids")]
+    if wrong := [one for one in ids if "," in one]:
+        message = f"order_ids: {arguments.shown(wrong[0])} has a comma in it, and would be taken for several ids"
+        raise InvalidArgumentError(message)
+    query = {"orderIds": ",".join(ids)}
+    return await client.call(GET_ORDERS_IMAGES, query=query, into=tuple[OrderImage, ...])
+
+
+@deprecated("v3.companies.list_companies(bc_order_id=...)")
+async def get_company_by_bc_order_id(client: Client, order_id: BCOrderId | str) -> OrderCompany:
+    """Get the company that an order is registered with.
+
+    Source: v2 Order, "Get Company By BC OrderId" (GET /orders/{orderBCId}/companyIdBCId).
+
+    Args:
+        client: The client.
+        order_id: The BigCommerce order id.
+
+    Returns:
+        The company.
+
+    Raises:
+        InvalidArgumentError: *order_id* is empty or would change the path; nothing was sent.
+        BadRequestError: the order is not registered (code 40013).
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    return await client.call(GET_COMPANY_BY_BC_ORDER_ID, arguments.path_id(order_id, "order_id"), into=OrderCompany)
+
+
+@deprecated("v3.orders.get_order")
+async def get_company_id_by_order_id(client: Client, order_id: BCOrderId | str) -> CompanyId:
+    """Get the id of the company that an order is registered with.
+
+    Source: v2 Order, "Get Company Id By Order Id" (GET /orders/{orderId}/companyId).
+
+    Args:
+        client: The client.
+        order_id: The BigCommerce order id.
+
+    Returns:
+        The B2B company id.
+
+    Raises:
+        InvalidArgumentError: *order_id* is empty or would change the path; nothing was sent.
+        BadRequestError: the order is not registered (code 40013).
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    segment = arguments.path_id(order_id, "order_id")
+    return (await client.call(GET_COMPANY_ID_BY_ORDER_ID, segment, into=_OrderCompanyId)).company_id
+
+
+@deprecated("v3.orders.get_order")
+async def get_order_detail(client: Client, order_id: BCOrderId | str) -> OrderDetail:
+    """Get everything that BigCommerce knows of an order.
+
+    Source: v2 Order, "Get Order Detail" (GET /orders/{orderId}/details).
+
+    Args:
+        client: The client.
+        order_id: The BigCommerce order id.
+
+    Returns:
+        The order.
+
+    Raises:
+        InvalidArgumentError: *order_id* is empty or would change the path; nothing was sent.
+        NotFoundError: the order does not exist.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    return await client.call(GET_ORDER_DETAIL, arguments.path_id(order_id, "order_id"), into=OrderDetail)
+
+
+@deprecated("v3.orders.list_order_products")
+async def get_order_product(client: Client, order_id: BCOrderId | str) -> tuple[OrderProduct, ...]:
+    """Get the products of an order.
+
+    Source: v2 Order, "Get Order Product" (GET /orders/{orderId}/products).
+
+    Args:
+        client: The client.
+        order_id: The BigCommerce order id.
+
+    Returns:
+        A line for each product that the server shows; the contract has one alone, without a list around it.
+
+    Raises:
+        InvalidArgumentError: *order_id* is empty or would change the path; nothing was sent.
+        NotFoundError: the order does not exist.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    segment = arguments.path_id(order_id, "order_id")
+    return await client.call(GET_ORDER_PRODUCT, segment, into=tuple[OrderProduct, ...])
+
+
+async def _order_page(client: Client, segment: str, query: Query, limit: int, offset: int) -> Page[CompanyOrder]:
+    return await client.page(LIST_COMPANY_ORDERS, segment, into=CompanyOrder, limit=limit, offset=offset, query=query)
+
+
+def _order_filters(
+    begin_date_at: date | None,
+    end_date_at: date | None,
+    channel_id: ChannelId | None,
+    order_by: str | None,
+    *,
+    include_extra: bool,
+) -> dict[str, str]:
+    query = arguments.days(begin_date_at, end_date_at)
+    if channel_id is not None:
+        query["channelId"] = str(arguments.number_id(channel_id, "channel_id"))
+    if order_by is not None:
+        query["orderBy"] = arguments.choice(order_by, "order_by", "bcOrderId", "totalIncTax", "createdAt")
+    if arguments.flag(include_extra, "include_extra"):
+        query["includeExtra"] = "1"
+    return query
+
+
+def _registration(order_id: BCOrderId | str, total_inc_tax: Decimal, po_number: str | None) -> tuple[bytes, str]:
+    """Give the body that registers an order, and the order id in it."""
+    order = arguments.text_id(order_id, "order_id")
+    total = arguments.money(total_inc_tax, "total_inc_tax")
+    body: dict[str, str | Decimal] = {"orderId": order, "totalIncTax": total}
+    if po_number is not None:
+        body["poNumber"] = arguments.text(po_number, "po_number")
+    return arguments.encode_json(body), order
+
+
+@attrs.frozen
+class _OrderCompanyId:
+    company_id: CompanyId
 
 
 @attrs.frozen
 class _Registered:
     order_id: str
-
-
-class _LookUp:
-    """Finds out whether an order is registered with a company, and remembers that it has."""
-
-    def __init__(self, client: Client, company_id: str, order_id: str) -> None:
-        self._credentials = client.credentials
-        self._company_id, self._order_id = company_id, order_id
-        self._segment = arguments.path_id(order_id, "order_id")
-        self.found = False
-
-    def reconciliation(self, *, resend_if_absent: bool) -> Reconciliation:
-        """Say how to look, given what the credentials of the client open."""
-        path = _GET_COMPANY.path(self._segment)
-        v2 = LookUp(operation=_GET_COMPANY, path=path, read=self._read, absent=_ABSENT)
-        if self._credentials.access_token is None or not _is_number(self._order_id):
-            return Reconciliation(lookups=(v2,), resend_if_absent=resend_if_absent)
-        # v2 answers for any order id; v3 is not deprecated, but takes numbers only.
-        path = _GET_ORDER.path(self._segment)
-        v3 = LookUp(operation=_GET_ORDER, path=path, read=self._read, absent=_ABSENT)
-        return Reconciliation(lookups=(v3, v2), resend_if_absent=resend_if_absent)
-
-    def _read(self, response: Response) -> Response | None:
-        company = self._company(response)
-        if company is None:
-            return None
-        if not _same(company, self._company_id):
-            message = (
-                f"{CREATE_ORDER.name}: a look-up shows order {self._order_id} registered "
-                f"with company {self._credentials.redact(company)}, not with company {self._company_id}"
-            )
-            request_id = self._credentials.redact(response.request_id or "") or None
-            answer = Answer(status=409, under_success=True, request_id=request_id)
-            raise ConflictError(message, answer=answer, outcome="unknown", operation=CREATE_ORDER.name)
-        self.found = True
-        # What the lost answer would have said.
-        return attrs.evolve(response, envelope=Envelope({"code": 200, "data": {"orderId": self._order_id}}))
-
-    def _company(self, response: Response) -> str | None:
-        """Read the company that the order is registered with; v3 sends the order alone or in a list, v2 the company."""
-        data = None if response.envelope is None else response.envelope.data
-        if data == []:
-            return None
-        for record in cast("list[object]", data) if isinstance(data, list) else [data]:
-            known = cast("dict[str, object]", record) if isinstance(record, dict) else {}
-            if _same(known.get("bcOrderId", self._order_id), self._order_id) and "companyId" in known:
-                company = known["companyId"]
-                if company is None or str(company).strip() in {"", "0"}:
-                    return None
-                if isinstance(company, str | int) and not isinstance(company, bool):
-                    return str(company) if isinstance(company, str) else f"{company:d}"
-        # To take it for an absence could bring about a second creation.
-        message = "the answer to a look-up names no company of the order that was looked for"
-        raise ResponseValidationError(message, answer=Answer(status=response.status, request_id=response.request_id))
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
-
-
-def _same(one: object, other: object) -> bool:
-    """Whether two ids are the same: 7, "7" and "07" are."""
-    first, second = str(one).strip(), str(other)
-    return first == second or (_is_number(first) and _is_number(second) and first.lstrip("0") == second.lstrip("0"))

@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
 from b2b_async import _arguments as arguments
+from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
-from b2b_async.ids import CustomerId, UserId  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async._record import Record
+from b2b_async.ids import ChannelId, CompanyId, CustomerId, UserId  # noqa: TC001 -- cattrs reads the annotations below
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b2b_async._messages import Query
     from b2b_async._page import Page
     from b2b_async.client import Client
 
-GET_USERS = Operation("Get All Users", "v3", "GET", "/users")
+LIST_USERS = Operation("List B2B Users", "v3", "GET", "/users")
+GET_USER = Operation("Get User Details", "v3", "GET", "/users/{userId}")
+GET_USER_BY_CUSTOMER_ID = Operation(
+    "Get User Details by BigCommerce Customer ID", "v3", "GET", "/users/customer/{customerId}"
+)
 
 LARGEST_PAGE = 250
 """Users that a page may have."""
 
 
 @attrs.frozen
-class User:
+class UserExtraField(Record):
+    """An extra field of a user and its value."""
+
+    field_name: str
+    """The name that the field has in the store's settings."""
+    field_value: str | None = None
+    """The value; numbers are strings, too."""
+
+
+@attrs.frozen(kw_only=True)
+class Channel(Record):
+    """A channel (storefront) that a user may buy in."""
+
+    channel_id: ChannelId | None = None
+    """Its BigCommerce channel id."""
+    channel_name: str | None = None
+    """What it is called."""
+    icon_url: str | None = None
+    """Where its icon is."""
+
+
+@attrs.frozen
+class User(Record):
     """A buyer of a company."""
 
     id: UserId
     """The B2B user id; not the customer id."""
     customer_id: CustomerId | None = None
     """The BigCommerce customer id; None if the server names none."""
-    company_id: int | None = None
+    company_id: CompanyId | None = None
     """The B2B company id."""
     email: str | None = None
     """The e-mail address."""
@@ -36,18 +69,58 @@ class User:
     """The first name."""
     last_name: str | None = None
     """The last name."""
+    phone_number: str | None = None
+    """The telephone number."""
+    role: int | None = None
+    """0 admin, 1 senior buyer, 2 junior buyer or a role of the store's own."""
+    company_role_id: int | None = None
+    """The id of the role, also of one of the store's own."""
+    company_role_name: str | None = None
+    """The name of the role."""
+    uuid: str | None = None
+    """An id from another system."""
+    channel_list: tuple[Channel, ...] = ()
+    """The channels that the user may buy in."""
+    extra_fields: tuple[UserExtraField, ...] = ()
+    """Extra fields; in a list only if they are asked for."""
+    created_at: datetime | None = None
+    """When the user was made."""
+    updated_at: datetime | None = None
+    """When it was changed last."""
 
 
 async def list_users(
-    client: Client, *, company_id: int | str | None = None, limit: int = 10, offset: int = 0
+    client: Client,
+    *,
+    company_id: CompanyId | None = None,
+    email: str | None = None,
+    q: str | None = None,
+    roles: Iterable[int] | None = None,
+    channel_id: ChannelId | None = None,
+    min_created: datetime | None = None,
+    max_created: datetime | None = None,
+    min_modified: datetime | None = None,
+    max_modified: datetime | None = None,
+    include_extra_fields: bool = False,
+    limit: int = 10,
+    offset: int = 0,
 ) -> Page[User]:
     """List users, one page.
 
-    Source: v3 Users, "Get All Users" (GET /users).
+    Source: v3 Users, "List B2B Users" (GET /users).
 
     Args:
         client: The client.
         company_id: Only the users of this company, by its B2B company id.
+        email: Only the user with just this e-mail address.
+        q: Only those whose names or e-mail address have this in them.
+        roles: Only those of these roles: 0 admin, 1 senior buyer, 2 junior buyer or a role of the store's own.
+        channel_id: Only those who may buy in this channel.
+        min_created: Only those made after this time.
+        max_created: Only those made before this time.
+        min_modified: Only those changed after this time.
+        max_modified: Only those changed before this time.
+        include_extra_fields: With extra fields.
         limit: Users on the page, 1 to 250.
         offset: Users on the pages before.
 
@@ -59,5 +132,152 @@ async def list_users(
         B2BError: any other of ``b2b_async.errors``.
     """
     limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
-    query = {} if company_id is None else {"companyId": arguments.text(str(company_id), "company_id")}
-    return await client.page(GET_USERS, into=User, limit=limit, offset=offset, query=query)
+    times = arguments.time_filters(
+        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    )
+    query = {
+        **times,
+        **_user_filters(
+            company_id=company_id,
+            email=email,
+            q=q,
+            roles=roles,
+            channel_id=channel_id,
+            include_extra_fields=include_extra_fields,
+        ),
+    }
+    return await _user_page(client, query, limit, offset)
+
+
+def iter_users(
+    client: Client,
+    *,
+    company_id: CompanyId | None = None,
+    q: str | None = None,
+    roles: Iterable[int] | None = None,
+    channel_id: ChannelId | None = None,
+    min_created: datetime | None = None,
+    max_created: datetime | None = None,
+    min_modified: datetime | None = None,
+    max_modified: datetime | None = None,
+    include_extra_fields: bool = False,
+    offset: int = 0,
+    prefetch: bool = True,
+) -> ItemIterator[User]:
+    """List users of all pages, in pages of 250, with one page ahead.
+
+    Source: v3 Users, "List B2B Users" (GET /users). The server sorts them as it likes. No user is handed out twice; a
+    warning is logged, and ``missed`` says so, if some may have been passed over.
+
+    Args:
+        client: The client.
+        company_id: Only the users of this company, by its B2B company id.
+        q: Only those whose names or e-mail address have this in them.
+        roles: Only those of these roles: 0 admin, 1 senior buyer, 2 junior buyer or a role of the store's own.
+        channel_id: Only those who may buy in this channel.
+        min_created: Only those made after this time.
+        max_created: Only those made before this time.
+        min_modified: Only those changed after this time.
+        max_modified: Only those changed before this time.
+        include_extra_fields: With extra fields.
+        offset: Users to pass over: ``offset`` of an iterator that was left.
+        prefetch: Fetch a page while the one before it is worked on.
+
+    Returns:
+        An asynchronous iterator; what it raises while it runs are ``B2BError``.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used; nothing was sent.
+    """
+    times = arguments.time_filters(
+        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    )
+    query = {
+        **times,
+        **_user_filters(
+            company_id=company_id,
+            email=None,
+            q=q,
+            roles=roles,
+            channel_id=channel_id,
+            include_extra_fields=include_extra_fields,
+        ),
+    }
+    return ItemIterator(
+        LIST_USERS.name,
+        partial(_user_page, client, query),
+        key=lambda user: user.id,
+        limit=LARGEST_PAGE,
+        offset=arguments.within(offset, "offset", 0),
+        prefetch=arguments.flag(prefetch, "prefetch"),
+    )
+
+
+async def get_user(client: Client, user_id: UserId) -> User:
+    """Get one user by the B2B user id.
+
+    Source: v3 Users, "Get User Details" (GET /users/{userId}).
+
+    Args:
+        client: The client.
+        user_id: The B2B user id, not the BigCommerce customer id.
+
+    Returns:
+        The user.
+
+    Raises:
+        InvalidArgumentError: *user_id* is not a positive integer; nothing was sent.
+        NotFoundError: there is no such user.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    return await client.call(GET_USER, arguments.number_id(user_id, "user_id"), into=User)
+
+
+async def get_user_by_customer_id(client: Client, customer_id: CustomerId) -> User:
+    """Get one user by the BigCommerce customer id.
+
+    Source: v3 Users, "Get User Details by BigCommerce Customer ID" (GET /users/customer/{customerId}).
+
+    Args:
+        client: The client.
+        customer_id: The BigCommerce customer id, not the B2B user id.
+
+    Returns:
+        The user.
+
+    Raises:
+        InvalidArgumentError: *customer_id* is not a positive integer; nothing was sent.
+        NotFoundError: no user of a company is this customer.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    return await client.call(GET_USER_BY_CUSTOMER_ID, arguments.number_id(customer_id, "customer_id"), into=User)
+
+
+async def _user_page(client: Client, query: Query, limit: int, offset: int) -> Page[User]:
+    return await client.page(LIST_USERS, into=User, limit=limit, offset=offset, query=query)
+
+
+def _user_filters(
+    *,
+    company_id: CompanyId | None,
+    email: str | None,
+    q: str | None,
+    roles: Iterable[int] | None,
+    channel_id: ChannelId | None,
+    include_extra_fields: object,
+) -> dict[str, str | list[str]]:
+    query: dict[str, str | list[str]] = {}
+    if company_id is not None:
+        query["companyId"] = str(arguments.number_id(company_id, "company_id"))
+    if email is not None:
+        query["email"] = arguments.text(email, "email")
+    if q is not None:
+        query["q"] = arguments.text(q, "q")
+    if roles is not None:
+        chosen = arguments.several(roles, "roles")
+        query["roles"] = [str(arguments.choice(role, "each of roles", 0, 1, 2)) for role in chosen]
+    if channel_id is not None:
+        query["channelId"] = str(arguments.number_id(channel_id, "channel_id"))
+    if arguments.flag(include_extra_fields, "include_extra_fields"):
+        query["isIncludeExtraFields"] = "1"
+    return query

@@ -1,0 +1,164 @@
+"""v2 Company, as far as it is about orders (deprecated by the vendor)."""
+
+from __future__ import annotations
+
+from datetime import date  # noqa: TC003 -- part of the interface
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+
+from b2b_async import _arguments as arguments
+from b2b_async._iterate import ItemIterator
+from b2b_async._messages import Operation
+from b2b_async._record import Record
+from b2b_async.ids import CompanyId, CustomerId  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.v2._deprecated import deprecated
+
+if TYPE_CHECKING:
+    from b2b_async._messages import Query
+    from b2b_async._page import Page
+    from b2b_async.client import Client
+
+LIST_BC_ORDER_IDS = Operation("Get BC Order Id List By Company Id", "v2", "GET", "/companies/{companyId}/orderBCIds")
+GET_COMPANY_BY_CUSTOMER_ID = Operation("Get Company By CustomerId", "v2", "GET", "/users/{customerId}/companies")
+
+LARGEST_PAGE = 200
+"""Orders that a page may have; the vendor names no limit, and this one is v3's."""
+
+
+@attrs.frozen
+class BCOrder(Record):
+    """An order of a company."""
+
+    order_id: str
+    """The BigCommerce order id."""
+
+
+@attrs.frozen(kw_only=True)
+class UserCompany(Record):
+    """The company of a buyer."""
+
+    company_id: CompanyId
+    """The B2B company id."""
+    company_name: str | None = None
+    """What it is called."""
+    company_status: int | None = None
+    """0 pending, 1 approved, 2 rejected, 3 inactive."""
+    description: str | None = None
+    """What is said about it."""
+    catalog_id: str | None = None
+    """The id of its price list."""
+    address_line1: str | None = None
+    """The first line of its address."""
+    address_line2: str | None = None
+    """The second line of its address."""
+    city: str | None = None
+    """Its city."""
+    state: str | None = None
+    """Its state or province."""
+    country: str | None = None
+    """Its country."""
+    zip_code: str | None = None
+    """Its postal code."""
+
+
+@deprecated("v3.orders.list_orders(company_id=...)")
+async def list_bc_order_ids(
+    client: Client,
+    company_id: CompanyId | str,
+    *,
+    begin_date_at: date | None = None,
+    end_date_at: date | None = None,
+    limit: int = 10,
+    offset: int = 0,
+) -> Page[BCOrder]:
+    """List the BigCommerce order ids of a company's orders, one page.
+
+    Source: v2 Company, "Get BC Order Id List By Company Id" (GET /companies/{companyId}/orderBCIds).
+
+    Args:
+        client: The client.
+        company_id: The B2B company id.
+        begin_date_at: Only orders from this day on.
+        end_date_at: Only orders up to this day.
+        limit: Orders on the page, 1 to 200.
+        offset: Orders on the pages before.
+
+    Returns:
+        The page; ``total`` is the number of orders on all pages.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used; nothing was sent.
+        NotFoundError: the company does not exist.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    segment = arguments.path_id(company_id, "company_id")
+    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
+    return await _page(client, segment, arguments.days(begin_date_at, end_date_at), limit, offset)
+
+
+@deprecated("v3.orders.iter_orders(company_id=...)")
+def iter_bc_order_ids(
+    client: Client,
+    company_id: CompanyId | str,
+    *,
+    begin_date_at: date | None = None,
+    end_date_at: date | None = None,
+    offset: int = 0,
+    prefetch: bool = True,
+) -> ItemIterator[BCOrder]:
+    """List the BigCommerce order ids of a company's orders of all pages, in pages of 200, with one page ahead.
+
+    Source: v2 Company, "Get BC Order Id List By Company Id" (GET /companies/{companyId}/orderBCIds).
+
+    Args:
+        client: The client.
+        company_id: The B2B company id.
+        begin_date_at: Only orders from this day on.
+        end_date_at: Only orders up to this day.
+        offset: Orders to pass over: ``offset`` of an iterator that was left.
+        prefetch: Fetch a page while the one before it is worked on.
+
+    Returns:
+        An asynchronous iterator; what it raises while it runs are ``B2BError``.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used; nothing was sent.
+    """
+    segment = arguments.path_id(company_id, "company_id")
+    return ItemIterator(
+        LIST_BC_ORDER_IDS.name,
+        partial(_page, client, segment, arguments.days(begin_date_at, end_date_at)),
+        key=lambda order: order.order_id,
+        limit=LARGEST_PAGE,
+        offset=arguments.within(offset, "offset", 0),
+        prefetch=arguments.flag(prefetch, "prefetch"),
+    )
+
+
+@deprecated("v3.companies.list_companies(customer_id=...)")
+async def get_company_by_customer_id(client: Client, customer_id: CustomerId | str) -> UserCompany:
+    """Get the company that a buyer belongs to.
+
+    Source: v2 Company, "Get Company By CustomerId" (GET /users/{customerId}/companies).
+    **Not quite a look-up**: the vendor says that it deletes a company which BigCommerce does not know any more.
+
+    Args:
+        client: The client.
+        customer_id: The buyer's BigCommerce customer id.
+
+    Returns:
+        The company.
+
+    Raises:
+        InvalidArgumentError: *customer_id* is empty or would change the path; nothing was sent.
+        NotFoundError: the customer does not exist, or belongs to no company.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    segment = arguments.path_id(customer_id, "customer_id")
+    return await client.call(GET_COMPANY_BY_CUSTOMER_ID, segment, into=UserCompany)
+
+
+async def _page(client: Client, segment: str, query: Query, limit: int, offset: int) -> Page[BCOrder]:
+    return await client.page(LIST_BC_ORDER_IDS, segment, into=BCOrder, limit=limit, offset=offset, query=query)

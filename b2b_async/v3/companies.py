@@ -1,0 +1,307 @@
+"""v3 Company: the Company accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
+
+import attrs
+
+from b2b_async import _arguments as arguments
+from b2b_async._iterate import ItemIterator
+from b2b_async._messages import Operation
+from b2b_async._record import Record, camel
+from b2b_async.errors import InvalidArgumentError
+from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
+    BCGroupId,
+    BCOrderId,
+    ChannelId,
+    CompanyId,
+    CustomerId,
+)
+
+if TYPE_CHECKING:
+    from b2b_async._messages import Query
+    from b2b_async._page import Page
+    from b2b_async.client import Client
+
+LIST_COMPANIES = Operation("List Companies", "v3", "GET", "/companies")
+GET_COMPANY = Operation("Get Company", "v3", "GET", "/companies/{companyId}")
+
+LARGEST_PAGE = 249
+"""Companies that a page may have: the contract says that it is below 250."""
+
+
+@attrs.frozen
+class CompanyExtraField(Record):
+    """An extra field of a company and its value."""
+
+    field_name: str
+    """The name that the field has in the store's settings."""
+    field_value: str | None = None
+    """The value; numbers are strings, too."""
+    label_name: str | None = None
+    """What people read."""
+    is_required: bool | None = None
+    """Whether a company must have a value."""
+    field_type: int | None = None
+    """0 text, 1 several lines of text, 2 a number, 3 one of several values."""
+    data_type: int | None = None
+    """The same, by another name."""
+
+
+@attrs.frozen(kw_only=True)
+class ParentCompany(Record):
+    """The company above a company."""
+
+    id: CompanyId | None = None
+    """Its B2B company id; None if there is none."""
+    name: str | None = None
+    """What it is called."""
+
+
+@attrs.frozen(kw_only=True)
+class PriceListAssignment(Record):
+    """The price list that a company has in a channel."""
+
+    channel_id: ChannelId | None = None
+    """The BigCommerce channel id."""
+    channel_name: str | None = None
+    """The name of the channel."""
+    price_list_id: int | None = None
+    """The id of the price list."""
+    price_list_name: str | None = None
+    """The name of the price list."""
+
+
+@attrs.frozen(kw_only=True)
+class Company(Record):
+    """A Company account."""
+
+    company_id: CompanyId
+    """The B2B company id."""
+    company_name: str | None = None
+    """What it is called."""
+    company_status: int | None = None
+    """0 pending, 1 approved, 2 rejected, 3 inactive, 4 deleted."""
+    company_email: str | None = None
+    """The e-mail address."""
+    company_phone: str | None = None
+    """The telephone number."""
+    bc_group_id: BCGroupId | None = None
+    """The BigCommerce customer group that stands for it."""
+    bc_group_name: str | None = None
+    """The name of that group."""
+    catalog_id: int | None = None
+    """The id of its price list."""
+    catalog_name: str | None = None
+    """The name of its price list."""
+    parent_company: ParentCompany | None = None
+    """The company above it."""
+    price_list_assign: tuple[PriceListAssignment, ...] = ()
+    """Its price lists by channel."""
+    extra_fields: tuple[CompanyExtraField, ...] = ()
+    """Extra fields; in a list only if they are asked for."""
+    uuid: str | None = None
+    """An id from another system."""
+    created_at: datetime | None = None
+    """When it was made."""
+    updated_at: datetime | None = None
+    """When it was changed last."""
+
+
+async def list_companies(
+    client: Client,
+    *,
+    q: str | None = None,
+    company_status: int | None = None,
+    customer_id: CustomerId | None = None,
+    bc_order_id: BCOrderId | None = None,
+    bc_group_id: BCGroupId | None = None,
+    order_id: str | None = None,
+    extra_fields: Mapping[str, str] | None = None,
+    extra_field_filter_type: Literal["search", "exact-match"] | None = None,
+    min_created: datetime | None = None,
+    max_created: datetime | None = None,
+    min_modified: datetime | None = None,
+    max_modified: datetime | None = None,
+    include_extra_fields: bool = False,
+    sort_by: Literal["companyName", "updatedAt"] | None = None,
+    order_by: Literal["ASC", "DESC"] | None = None,
+    limit: int = 10,
+    offset: int = 0,
+) -> Page[Company]:
+    """List companies, one page.
+
+    Source: v3 Company, "List Companies" (GET /companies).
+
+    Args:
+        client: The client.
+        q: Only those whose name has this in it.
+        company_status: Only those with this status: 0 pending, 1 approved, 2 rejected, 3 inactive.
+        customer_id: Only the one that this buyer belongs to, by the BigCommerce customer id.
+        bc_order_id: Only the one that this order is registered with, by its BigCommerce order id.
+        bc_group_id: Only the one that this BigCommerce customer group stands for.
+        order_id: Only the one with an order of this number, as the vendor has it besides bc_order_id.
+        extra_fields: Only those with these values of extra fields. Names and values cannot have a comma in them,
+            names no colon.
+        extra_field_filter_type: Whether extra fields must have the value in them ("search", the server's choice) or
+            be just it ("exact-match").
+        min_created: Only those made after this time.
+        max_created: Only those made before this time.
+        min_modified: Only those changed after this time.
+        max_modified: Only those changed before this time.
+        include_extra_fields: With extra fields.
+        sort_by: What the list is sorted by; None for the server's choice, "updatedAt".
+        order_by: Up ("ASC") or down ("DESC"); None for the server's choice, "DESC".
+        limit: Companies on the page, 1 to 249.
+        offset: Companies on the pages before.
+
+    Returns:
+        The page; ``total`` is the number of companies on all pages.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used; nothing was sent.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
+    query: dict[str, str] = arguments.time_filters(
+        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    )
+    query |= _company_filters(q, company_status, extra_fields, extra_field_filter_type, include_extra_fields)
+    for name, value in (("customer_id", customer_id), ("bc_order_id", bc_order_id), ("bc_group_id", bc_group_id)):
+        if value is not None:
+            query[camel(name)] = str(arguments.number_id(value, name))
+    if order_id is not None:
+        query["orderId"] = arguments.text(order_id, "order_id")
+    if sort_by is not None:
+        query["sortBy"] = arguments.choice(sort_by, "sort_by", "companyName", "updatedAt")
+    if order_by is not None:
+        query["orderBy"] = arguments.choice(order_by, "order_by", "ASC", "DESC")
+    return await _company_page(client, query, limit, offset)
+
+
+def iter_companies(
+    client: Client,
+    *,
+    q: str | None = None,
+    company_status: int | None = None,
+    extra_fields: Mapping[str, str] | None = None,
+    extra_field_filter_type: Literal["search", "exact-match"] | None = None,
+    min_created: datetime | None = None,
+    max_created: datetime | None = None,
+    min_modified: datetime | None = None,
+    max_modified: datetime | None = None,
+    include_extra_fields: bool = False,
+    sort_by: Literal["companyName", "updatedAt"] = "companyName",
+    order_by: Literal["ASC", "DESC"] = "ASC",
+    offset: int = 0,
+    prefetch: bool = True,
+) -> ItemIterator[Company]:
+    """List companies of all pages, in pages of 249, with one page ahead.
+
+    Source: v3 Company, "List Companies" (GET /companies). Sorted as it is by default, changes of companies that are
+    there move none. No company is handed out twice; a warning is logged, and ``missed`` says so, if some may have been
+    passed over.
+
+    Args:
+        client: The client.
+        q: Only those whose name has this in it.
+        company_status: Only those with this status: 0 pending, 1 approved, 2 rejected, 3 inactive.
+        extra_fields: Only those with these values of extra fields. Names and values cannot have a comma in them,
+            names no colon.
+        extra_field_filter_type: Whether extra fields must have the value in them ("search", the server's choice) or
+            be just it ("exact-match").
+        min_created: Only those made after this time.
+        max_created: Only those made before this time.
+        min_modified: Only those changed after this time.
+        max_modified: Only those changed before this time.
+        include_extra_fields: With extra fields.
+        sort_by: What the list is sorted by.
+        order_by: Up ("ASC") or down ("DESC").
+        offset: Companies to pass over: ``offset`` of an iterator that was left.
+        prefetch: Fetch a page while the one before it is worked on.
+
+    Returns:
+        An asynchronous iterator; what it raises while it runs are ``B2BError``.
+
+    Raises:
+        InvalidArgumentError: an argument cannot be used; nothing was sent.
+    """
+    query: dict[str, str] = arguments.time_filters(
+        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    )
+    query |= _company_filters(q, company_status, extra_fields, extra_field_filter_type, include_extra_fields)
+    query["sortBy"] = arguments.choice(sort_by, "sort_by", "companyName", "updatedAt")
+    query["orderBy"] = arguments.choice(order_by, "order_by", "ASC", "DESC")
+    return ItemIterator(
+        LIST_COMPANIES.name,
+        partial(_company_page, client, query),
+        key=lambda company: company.company_id,
+        limit=LARGEST_PAGE,
+        offset=arguments.within(offset, "offset", 0),
+        prefetch=arguments.flag(prefetch, "prefetch"),
+    )
+
+
+async def get_company(client: Client, company_id: CompanyId) -> Company:
+    """Get one company.
+
+    Source: v3 Company, "Get Company" (GET /companies/{companyId}).
+
+    Args:
+        client: The client.
+        company_id: The B2B company id.
+
+    Returns:
+        The company.
+
+    Raises:
+        InvalidArgumentError: *company_id* is not a positive integer; nothing was sent.
+        NotFoundError: there is no such company.
+        B2BError: any other of ``b2b_async.errors``.
+    """
+    return await client.call(GET_COMPANY, arguments.number_id(company_id, "company_id"), into=Company)
+
+
+async def _company_page(client: Client, query: Query, limit: int, offset: int) -> Page[Company]:
+    return await client.page(LIST_COMPANIES, into=Company, limit=limit, offset=offset, query=query)
+
+
+def _company_filters(
+    q: str | None,
+    company_status: int | None,
+    extra_fields: object,
+    extra_field_filter_type: Literal["search", "exact-match"] | None,
+    include_extra_fields: object,
+) -> dict[str, str]:
+    query: dict[str, str] = {}
+    if q is not None:
+        query["q"] = arguments.text(q, "q")
+    if company_status is not None:
+        query["companyStatus"] = str(arguments.choice(company_status, "company_status", 0, 1, 2, 3))
+    if extra_fields is not None:
+        if not isinstance(extra_fields, Mapping) or not extra_fields:
+            message = "extra_fields must be a dict of names and values, and not empty"
+            raise InvalidArgumentError(message)
+        pairs = cast("Mapping[object, object]", extra_fields)
+        query["extraFields"] = ",".join(_pair(*pair) for pair in pairs.items())
+    if extra_field_filter_type is not None:
+        kinds = ("search", "exact-match")
+        query["extraFieldFilterType"] = arguments.choice(extra_field_filter_type, "extra_field_filter_type", *kinds)
+    if arguments.flag(include_extra_fields, "include_extra_fields"):
+        query["isIncludeExtraFields"] = "1"
+    return query
+
+
+def _pair(given: object, wanted: object) -> str:
+    """Write a filter as the server splits it: at commas, and at the first colon."""
+    name, value = arguments.text(given, "each name of extra_fields"), arguments.text(wanted, f"the value of {given}")
+    if "," in name or ":" in name or "," in value:
+        message = (
+            f"extra_fields: the server cannot filter by {arguments.shown(f'{name}:{value}')}, because of its , or :"
+        )
+        raise InvalidArgumentError(message)
+    return f"{name}:{value}"
