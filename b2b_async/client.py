@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import secrets
+from importlib import import_module
 from types import GenericAlias
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
 
@@ -21,7 +22,6 @@ from b2b_async._config import (
     checked_base_url,
     checked_max_body,
 )
-from b2b_async._converter import MisfitError, structure
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Answered, Request
 from b2b_async._page import Page
@@ -138,6 +138,7 @@ class Client:
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
         """Set everything up without opening anything."""
+        import_module("b2b_async._converter")  # slow: neither with the package, nor in the middle of a call
         timeouts = timeout or Timeouts()
         self.base_url = checked_base_url(base_url)
         self.credentials = credentials
@@ -377,6 +378,8 @@ class Client:
         return view
 
     def _structured(self, request: Request, response: Response, into: type[T]) -> T:
+        from b2b_async._converter import MisfitError  # noqa: PLC0415 -- see __init__
+
         envelope, operation = response.envelope, request.operation
         try:
             return _made(envelope, into)
@@ -412,14 +415,17 @@ class Client:
 
 def _made(envelope: Envelope | None, into: type[T]) -> T:
     """Make what an answer is about. No caller has it in a variable: a traceback would show what a server echoes."""
+    from b2b_async._converter import structure  # noqa: PLC0415 -- see Client.__init__
+
     if envelope is None:
         return structure(None, into)
     if get_origin(into) is list:
         rows, path = envelope.rows
         return structure(rows, into, path)
     data: object = envelope.data
-    if isinstance(data, list) and len(alone := cast("list[object]", data)) == 1 and attrs.has(into):
-        (data,) = alone
+    alone = cast("list[object]", data) if isinstance(data, list) and attrs.has(into) else ()
+    if len(alone) == 1:
+        data = alone[0]
     return structure(data, into)
 
 

@@ -107,12 +107,12 @@ async def test_one_log_line_for_each_call(caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_a_raw_call_gives_the_answer_as_it_is() -> None:
-    """For endpoints that have no function yet."""
+    """For endpoints that have no function here."""
     async with Sandbox() as sandbox, client_of(sandbox) as client:
-        response = await client.send(Operation("Get All Companies", "v3", "GET", "/companies"), query={"limit": "2"})
+        response = await client.send(Operation("List Companies", "v3", "GET", "/companies"), query={"limit": "2"})
 
     assert response.envelope is not None
-    assert [company["companyId"] for company in response.envelope.data] == [1, 2]
+    assert [company["companyId"] for company in response.envelope.data] == [10, 9]
     assert response.request_id == "sandbox-1"
     assert response.trace_id == "trace-1"
 

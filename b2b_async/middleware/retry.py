@@ -12,7 +12,6 @@ import random
 from typing import TYPE_CHECKING
 
 import attrs
-import tenacity
 
 from b2b_async._call import Attempt
 from b2b_async._policy import RAISE, RetryPolicy, Tally, decide
@@ -20,6 +19,8 @@ from b2b_async.errors import AmbiguousOutcomeError, B2BError, QuotaWaitTooLongEr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import tenacity
 
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
@@ -93,6 +94,8 @@ class _Retries:
                 raise failed
             self._started = asyncio.get_running_loop().time()
             return await self._handler(attrs.evolve(self._request, attempt=len(self._request.call.attempts) + 1))
+
+        import tenacity  # noqa: PLC0415 -- a program whose calls succeed need not wait for it at its start
 
         machine = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(self._again),

@@ -10,7 +10,7 @@ a small store with real behaviour, faults on demand, and a ledger of what it rea
 from b2b_async.sandbox.faults import FAULTS, Faults
 from b2b_async.sandbox.ledger import Entry
 from b2b_async.sandbox.server import Sandbox
-from b2b_async.sandbox.store import Company, Order, Store, User
+from b2b_async.sandbox.store import Company, Order, Product, Store, User
 from b2b_async.sandbox.throttle import SlidingLog
 
-__all__ = ["FAULTS", "Company", "Entry", "Faults", "Order", "Sandbox", "SlidingLog", "Store", "User"]
+__all__ = ["FAULTS", "Company", "Entry", "Faults", "Order", "Product", "Sandbox", "SlidingLog", "Store", "User"]

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import json
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    JSON = Mapping[str, Any]
+
 _HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
+_dumps = functools.partial(json.dumps, default=float)  # amounts, in v3
 
 
-def with_json(status: int, payload: dict[str, Any]) -> web.Response:
+def with_json(status: int, payload: JSON) -> web.Response:
     """Answer in JSON."""
-    return web.json_response(payload, status=status)
+    return web.json_response(payload, status=status, dumps=_dumps)
 
 
-def error(code: int, data: dict[str, str], message: str) -> dict[str, Any]:
+def error(code: int, data: JSON, message: str) -> dict[str, Any]:
     """Give the envelope of a v2 error."""
     return {"code": code, "data": data, "message": message}
 
 
-def envelope(status: int, data: dict[str, str], message: str) -> web.Response:
-    """Answer in the envelope of a v3 error."""
+def refused(status: int, code: int, message: str, **data: str) -> web.Response:
+    """Refuse in v2's words: the code may have five digits."""
+    return with_json(status, error(code, data, message))
+
+
+def not_found(what: str) -> web.Response:
+    """Refuse in v2's words."""
+    return refused(404, 404, "Not Found Error", errMsg=what)
+
+
+def done(data: object) -> web.Response:
+    """Answer in the envelope of v2."""
+    return with_json(200, {"code": 200, "data": data, "message": "Success"})
+
+
+def list_of(items: list[dict[str, Any]], total: int, limit: int, offset: int) -> web.Response:
+    """Answer with one page of a v2 list."""
+    return done({"list": items, "pagination": {"totalCount": total, "limit": limit, "offset": offset}})
+
+
+def envelope(status: int, data: object, message: str) -> web.Response:
+    """Answer in the envelope of v3."""
     return with_json(status, {"code": status, "data": data, "meta": {"message": message}})
+
+
+def wrong_parameter(name: str, message: str) -> web.Response:
+    """Refuse a query parameter in v3's words."""
+    return envelope(422, {"errMsg": {name: {"0": [message]}}}, "Parameter Error")
 
 
 def page_of(items: list[dict[str, Any]], total: int, limit: int, offset: int) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,3 +31,7 @@ class Entry:
     """A creation of what exists already: somebody sent it twice."""
     status: int | None = None
     """The HTTP status of the answer; None as long as there is none, or if none was sent."""
+
+
+CURRENT: ContextVar[Entry] = ContextVar("CURRENT")
+"""The entry of the request that this task is about."""
