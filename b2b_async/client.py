@@ -423,7 +423,7 @@ def _made(envelope: Envelope | None, into: type[T]) -> T:
         rows, path = envelope.rows
         return structure(rows, into, path)
     data: object = envelope.data
-    alone = cast("list[object]", data) if isinstance(data, list) and attrs.has(into) else ()
+    alone: list[object] = data if isinstance(data, list) and attrs.has(into) else []
     if len(alone) == 1:
         data = alone[0]
     return structure(data, into)

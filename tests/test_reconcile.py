@@ -116,9 +116,7 @@ async def test_without_a_trace_the_outcome_stays_unknown() -> None:
     assert posts(sandbox) == 1
     assert error.outcome == "unknown"
     assert len(error.looked_up) == len(sandbox.requests) - 1 >= 7
-    assert {(look.operation, look.result, look.error) for look in error.looked_up} == {
-        ("Get Order", "absent", None)
-    }
+    assert {(look.operation, look.result, look.error) for look in error.looked_up} == {("Get Order", "absent", None)}
     assert error.looked_up[0].request_id == "sandbox-2"
     assert [look.after for look in error.looked_up] == sorted(look.after for look in error.looked_up)
     assert f"; looked up {len(error.looked_up)} times in" in str(error)

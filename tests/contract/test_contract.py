@@ -1,0 +1,118 @@
+"""Requests and answers against the vendor's contract, operation by operation."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import attrs
+import pytest
+from contract import contract
+from contract.calls import CALLS, place, store
+from helpers import BASE_URL, CREDENTIALS, client_of, mocked
+
+from b2b_async import APIStatusError, Client, Page, Record, RetryPolicy
+from b2b_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import SimpleNamespace
+
+    from contract.calls import Call
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+async def test_requests_and_answers_keep_the_contract(call: Call) -> None:
+    """What the function sends on the wire, with all its arguments, and what the sandbox answers."""
+    sent: list[bytes] = []
+    received: list[bytes] = []
+    seen: list[aiohttp.TraceRequestEndParams] = []
+
+    async def send(_session: object, _context: SimpleNamespace, what: aiohttp.TraceRequestChunkSentParams) -> None:
+        sent.append(what.chunk)
+
+    async def receive(
+        _session: object, _context: SimpleNamespace, what: aiohttp.TraceResponseChunkReceivedParams
+    ) -> None:
+        received.append(what.chunk)
+
+    async def end(_session: object, _context: SimpleNamespace, what: aiohttp.TraceRequestEndParams) -> None:
+        seen.append(what)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(send)
+    trace.on_response_chunk_received.append(receive)
+    trace.on_request_end.append(end)
+    async with Sandbox(store()) as sandbox, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        place(sandbox)
+        async with client_of(sandbox, session=session) as client:
+            answered = await client.with_response(call.make)
+    (request,) = seen
+
+    contract.check(
+        call.operation.version,
+        method=request.method,
+        path=request.url.path,
+        query=list(request.url.query.items()),
+        headers=request.headers,
+        body=b"".join(sent),
+        status=request.response.status,
+        answer=answered.response.body,
+    )
+    assert request.response.status == 200
+
+
+V3_CALLS = [call for call in CALLS if call.operation.version == "v3"]  # the fields of v2 have no examples
+
+
+@pytest.mark.parametrize("call", V3_CALLS, ids=lambda call: call.name)
+async def test_the_contracts_samples_fit_the_models(call: Call) -> None:
+    """An answer made of the examples of all its fields; every one of them has its place."""
+    version, method, path = call.route
+    async with Client(CREDENTIALS) as client:
+        with mocked() as mock:
+            mock.add(re.compile(re.escape(BASE_URL)), method, payload=contract.sample(version, method, path))
+            value = await call.make(client)
+
+    records = list(records_in(value))
+    assert records
+    assert [record.extra for record in records] == [{}] * len(records)
+
+
+def records_in(value: Any) -> Iterator[Record]:
+    """Find all records in what a function gives."""
+    if isinstance(value, Page):
+        value = value.items
+    if isinstance(value, tuple):
+        for one in value:
+            yield from records_in(one)
+    if isinstance(value, Record):
+        yield value
+        for field in attrs.fields(type(value)):
+            yield from records_in(getattr(value, field.name))
+
+
+@pytest.mark.parametrize("example", contract.examples(), ids=lambda one: f"{one.method} {one.path} {one.status}")
+async def test_the_contracts_examples_are_understood(example: contract.Answer) -> None:
+    """A good answer fits the model, a bad one becomes the error of its status."""
+    (call,) = [call for call in CALLS if call.route == (example.version, example.method, example.path)]
+    async with Client(CREDENTIALS, retry=RetryPolicy(attempts=1)) as client:
+        with mocked() as mock:
+            mock.add(re.compile(re.escape(BASE_URL)), example.method, status=example.status, payload=example.payload)
+            if example.status == 200:
+                assert [record.extra for record in records_in(await call.make(client)) if record.extra] == []
+            else:
+                with pytest.raises(APIStatusError) as caught:
+                    await call.make(client)
+                assert (caught.value.status, caught.value.code) == (example.status, example.payload["code"])
+
+
+def test_every_operation_of_the_contract_has_a_function() -> None:
+    """And no function is for another one; the path parameters are those of the contract."""
+    named = {call.route for call in CALLS}
+
+    assert {route for version in ("v3", "v2") for route in contract.operations(version)} == named
+    assert len(named) == len(CALLS) == 26
+    orders = [route for route in named if "order" in route[2].lower()]
+    assert (len([r for r in orders if r[0] == "v3"]), len([r for r in orders if r[0] == "v2"])) == (8, 12)
