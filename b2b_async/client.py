@@ -9,7 +9,7 @@ import re
 import secrets
 from importlib import import_module
 from types import GenericAlias
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, get_origin
 
 import attrs
 
@@ -422,11 +422,12 @@ def _made(envelope: Envelope | None, into: type[T]) -> T:
     if get_origin(into) is list:
         rows, path = envelope.rows
         return structure(rows, into, path)
-    data: object = envelope.data
-    alone: list[object] = data if isinstance(data, list) and attrs.has(into) else []
-    if len(alone) == 1:
-        data = alone[0]
-    return structure(data, into)
+    return structure(_alone(envelope.data) if attrs.has(into) else envelope.data, into)
+
+
+def _alone(data: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    """Take an object out of a list that has only this one."""
+    return data[0] if isinstance(data, list) and len(cast("list[object]", data)) == 1 else data
 
 
 def _count(value: object) -> int | None:

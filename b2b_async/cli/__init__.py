@@ -17,6 +17,7 @@ from b2b_async.cli.common import Exit
 from b2b_async.cli.create_orders import create_orders
 from b2b_async.cli.demo import demo
 from b2b_async.cli.journals import export, report, status
+from b2b_async.cli.lookups import companies, orders, users
 from b2b_async.cli.sandbox import sandbox
 
 _WORDS = f"{__name__}.words"
@@ -63,5 +64,5 @@ def commands() -> None:
     """
 
 
-for command in (demo, assign, create_orders, check, status, export, report, sandbox):
+for command in (demo, assign, create_orders, orders, users, companies, check, status, export, report, sandbox):
     commands.add_command(command)

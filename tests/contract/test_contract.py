@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import attrs
 import pytest
-from contract import contract
+from contract import openapi, table
 from contract.calls import CALLS, place, store
 from helpers import BASE_URL, CREDENTIALS, client_of, mocked
 
@@ -50,7 +50,7 @@ async def test_requests_and_answers_keep_the_contract(call: Call) -> None:
             answered = await client.with_response(call.make)
     (request,) = seen
 
-    contract.check(
+    openapi.check(
         call.operation.version,
         method=request.method,
         path=request.url.path,
@@ -72,7 +72,7 @@ async def test_the_contracts_samples_fit_the_models(call: Call) -> None:
     version, method, path = call.route
     async with Client(CREDENTIALS) as client:
         with mocked() as mock:
-            mock.add(re.compile(re.escape(BASE_URL)), method, payload=contract.sample(version, method, path))
+            mock.add(re.compile(re.escape(BASE_URL)), method, payload=openapi.sample(version, method, path))
             value = await call.make(client)
 
     records = list(records_in(value))
@@ -93,8 +93,8 @@ def records_in(value: Any) -> Iterator[Record]:
             yield from records_in(getattr(value, field.name))
 
 
-@pytest.mark.parametrize("example", contract.examples(), ids=lambda one: f"{one.method} {one.path} {one.status}")
-async def test_the_contracts_examples_are_understood(example: contract.Answer) -> None:
+@pytest.mark.parametrize("example", openapi.examples(), ids=lambda one: f"{one.method} {one.path} {one.status}")
+async def test_the_contracts_examples_are_understood(example: openapi.Answer) -> None:
     """A good answer fits the model, a bad one becomes the error of its status."""
     (call,) = [call for call in CALLS if call.route == (example.version, example.method, example.path)]
     async with Client(CREDENTIALS, retry=RetryPolicy(attempts=1)) as client:
@@ -112,7 +112,12 @@ def test_every_operation_of_the_contract_has_a_function() -> None:
     """And no function is for another one; the path parameters are those of the contract."""
     named = {call.route for call in CALLS}
 
-    assert {route for version in ("v3", "v2") for route in contract.operations(version)} == named
+    assert {route for version in ("v3", "v2") for route in openapi.operations(version)} == named
     assert len(named) == len(CALLS) == 26
     orders = [route for route in named if "order" in route[2].lower()]
     assert (len([r for r in orders if r[0] == "v3"]), len([r for r in orders if r[0] == "v2"])) == (8, 12)
+
+
+def test_the_readme_has_the_table_of_all_operations() -> None:
+    """``python tests/contract/table.py`` writes it."""
+    assert table.in_the_readme() == table.table()

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
-from contract import contract
+from contract import openapi
 from contract.calls import store
 from hypothesis import HealthCheck, given, settings
 
@@ -25,13 +25,13 @@ GOOD, BAD = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NE
 @pytest.mark.heavy
 @pytest.mark.parametrize("version", ["v3", "v2"])
 def test_nothing_the_contract_allows_breaks_the_sandbox(
-    version: contract.Version, live_sandbox: Callable[..., Sandbox]
+    version: openapi.Version, live_sandbox: Callable[..., Sandbox]
 ) -> None:
     """Every operation, with good and with bad requests; whatever is answered has an envelope."""
     sandbox = live_sandbox(store(), quota="100000/1s")
     signed = {"X-Auth-Token": sandbox.access_token, "X-Store-Hash": sandbox.store_hash}
     headers = signed if version == "v3" else {"authToken": sandbox.legacy_token}
-    described = contract.mended(version)
+    described = openapi.mended(version)
     del described["security"]  # who does not sign as the vendor wants it is answered with 500 on purpose
     statuses = set()
     asked = 0

@@ -1,0 +1,213 @@
+"""What look-ups share: their options, and lists as a table for people, as CSV, or as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+import attrs
+import click
+from rich.console import Console
+from rich.table import Table
+
+from b2b_async._arguments import encode_json
+from b2b_async._config import Timeouts
+from b2b_async._record import Record
+from b2b_async.bulk.worker import is_fatal
+from b2b_async.cli.common import (
+    Exit,
+    base_url_option,
+    finish,
+    json_option,
+    limiter_of,
+    quota_option,
+    redis_option,
+    refuse,
+    start_logging,
+    verbose_option,
+)
+from b2b_async.client import Client
+from b2b_async.errors import B2BError, ConfigurationError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from b2b_async._iterate import ItemIterator
+    from b2b_async.quota import Quota
+
+F = TypeVar("F", bound="Callable[..., Any]")
+T = TypeVar("T")
+
+
+class MomentType(click.ParamType[datetime]):
+    """2026-01-31 or 2026-01-31T12:00 on the command line, in UTC unless it says another time zone."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401 -- click's
+        """Read the time."""
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time; write 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00+01:00", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """The options of every look-up."""
+
+    base_url: str | None
+    quota: Quota
+    redis_url: str | None
+    as_json: bool
+    verbose: bool
+
+
+@attrs.frozen(kw_only=True)
+class ListOptions(Options):
+    """The options of every look-up of many."""
+
+    as_csv: bool
+    limit: int
+    offset: int
+    everything: bool
+
+
+@attrs.frozen
+class Column:
+    """A column of a table."""
+
+    name: str
+    """The field of the record."""
+    wide: bool = False
+    """It is only in CSV: a terminal has no room for it."""
+
+
+def look_options(function: F) -> F:
+    """Add the options of every look-up."""
+    for option in (verbose_option, json_option, redis_option, quota_option, base_url_option):
+        function = option(function)
+    return function
+
+
+def list_options(function: F) -> F:
+    """Add the options of every look-up of many."""
+    for option in (
+        look_options,
+        click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
+        click.option("--all", "everything", is_flag=True, help="All, page by page, instead of --limit."),
+        click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Pass over the first N."),
+        click.option("--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="At most N."),
+    ):
+        function = option(function)
+    return function
+
+
+def time_options(function: F) -> F:
+    """Add the bounds of the times of what is listed."""
+    moment = MomentType()
+    for what, field in (("changed", "modified"), ("made", "created")):
+        for word, bound in (("before", "max"), ("after", "min")):
+            function = click.option(
+                f"--{field}-{word}", f"{bound}_{field}", type=moment, help=f"Only those {what} {word} this time."
+            )(function)
+    return function
+
+
+def look(command: str, options: Options, ask: Callable[[Client], Awaitable[T]]) -> T:
+    """Ask with the credentials of the environment; end with an exit status if that fails."""
+    start_logging(verbose=options.verbose)
+
+    async def asked() -> T:
+        limiter = limiter_of(options.quota, options.redis_url)
+        timeout = Timeouts(call=300)
+        async with limiter, Client.from_env(base_url=options.base_url, limiter=limiter, timeout=timeout) as client:
+            return await ask(client)
+
+    try:
+        return asyncio.run(asked())
+    except InvalidArgumentError as error:
+        refuse(command, Exit.USAGE, [str(error)], as_json=options.as_json)
+    except ConfigurationError as error:
+        refuse(command, Exit.FATAL, [str(error)], as_json=options.as_json)
+    except B2BError as error:
+        refuse(command, Exit.FATAL if is_fatal(error) else Exit.INCOMPLETE, [str(error)], as_json=options.as_json)
+
+
+def show_list(
+    command: str, options: ListOptions, columns: tuple[Column, ...], ask: Callable[[Client], ItemIterator[Any]]
+) -> NoReturn:
+    """Print what *ask* lists, row by row in CSV and JSON, and end.
+
+    With --json, each row is a line with the server's own object, and the last line says how many there are.
+    """
+    if options.as_csv and options.as_json:
+        message = "give one of --csv and --json"
+        raise click.UsageError(message)
+    table = Table(*[column.name for column in columns if not column.wide], box=None, pad_edge=False)
+    shown = 0
+
+    async def run(client: Client) -> ItemIterator[Any]:
+        nonlocal shown
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        if options.as_csv:
+            rows.writerow([column.name for column in columns])
+        async with ask(client) as items:
+            async for item in items:
+                shown += 1
+                if options.as_csv:
+                    rows.writerow([_text(getattr(item, column.name)) for column in columns])
+                elif options.as_json:
+                    click.echo(encode_json(dict(item.raw)).decode())
+                else:
+                    table.add_row(*[_text(getattr(item, column.name)) for column in columns if not column.wide])
+                if shown == options.limit and not options.everything:
+                    break
+        return items
+
+    items = look(command, options, run)
+    if not options.as_csv and not options.as_json:
+        Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+    following = options.offset + shown
+    if not options.as_json:
+        more = items.total is not None and items.total > following
+        rest = f"; --offset {following} goes on, --all lists all" if more else ""
+        click.echo(f"{shown:,} of {items.total or shown:,}{rest}", err=True)
+    if items.missed:
+        click.echo(f"The list changed while it was read: {items.missed} may be missing.", err=True)
+    facts = {"count": shown, "total": items.total, "next_offset": following, "missed": items.missed}
+    finish(command, Exit.DONE, facts, as_json=options.as_json)
+
+
+def show_one(command: str, options: Options, record: Record) -> NoReturn:
+    """Print one record and end."""
+    if not options.as_json:
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for field in attrs.fields(type(record)):
+            value = getattr(record, field.name)
+            if field.name != "raw" and value not in {None, ()}:
+                table.add_row(field.name, _text(value))
+        for name, value in record.extra.items():
+            table.add_row(name, _text(value))
+        Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+        finish(command, Exit.DONE, {}, as_json=False)
+    click.echo(encode_json({"command": command, "exit": 0, "item": dict(record.raw)}).decode())
+    click.get_current_context().exit(Exit.DONE)
+
+
+def _text(value: object) -> str:
+    """Write a value as people and spreadsheets read it."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, tuple):
+        return "; ".join(map(_text, cast("tuple[object, ...]", value)))
+    if isinstance(value, Record):
+        fields = ((field.name, getattr(value, field.name)) for field in attrs.fields(type(value)))
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in fields if name != "raw" and inner is not None)
+    return str(value)

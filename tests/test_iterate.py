@@ -1,0 +1,255 @@
+"""All pages: each item once, in how many requests, and what is told when the list changes meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers import client_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b2b_async import ItemIterator, Page, RetryPolicy, ServerError, v3
+from b2b_async._iterate import _Met
+from b2b_async.sandbox import Faults, Order, Sandbox, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def many(count: int) -> Store:
+    """Make a store of so many orders."""
+    store = Store(1, 1)
+    for number in list(store.orders):
+        store.remove_order(number)
+    for number in range(count):
+        store.add_order(Order(str(1000 + number), 1001, Decimal(1), created_at=1_700_000_000 + number))
+    return store
+
+
+def tasks() -> set[object]:
+    """List the tasks that are not the sandbox's."""
+    return {task for task in asyncio.all_tasks() if "RequestHandler" not in repr(task)}
+
+
+async def read(orders: ItemIterator[v3.orders.Order], found: list[int]) -> None:
+    """Read to the end, or until something stops it."""
+    async for order in orders:
+        found.append(order.bc_order_id)  # noqa: PERF401 -- what was found before it stops counts
+
+
+async def test_orders_that_are_placed_meanwhile_come_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Each once, in as few requests as pages; ``benchmarks/iterate.py`` does it with 100,000, and weighs it."""
+    store = many(5_000)
+    found: list[int] = []
+    async with Sandbox(store, quota="1000/1s") as sandbox, client_of(sandbox) as client:
+        async with v3.orders.iter_orders(client, min_created=LONG_AGO) as orders:
+            async for order in orders:
+                found.append(order.bc_order_id)
+                if len(found) % 100 == 0:
+                    number = 50_000 + len(found)
+                    store.add_order(Order(str(number), 1001, Decimal(1), created_at=1_800_000_000 + number))
+
+    assert len(found) == len(set(found)) == len(store.orders) == orders.total > 5_000
+    assert orders.duplicates == orders.missed == 0
+    assert len(sandbox.requests) == -(-len(found) // 200)
+    assert "passed over" not in caplog.text
+
+
+@pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 1000])
+async def test_as_many_requests_as_pages(count: int) -> None:
+    """And all orders, the oldest first; ``offset`` says how far it is."""
+    async with Sandbox(many(count), quota="1000/1s") as sandbox, client_of(sandbox) as client:
+        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        found = [order.bc_order_id async for order in orders]
+
+    assert found == list(range(1000, 1000 + count))
+    assert len(sandbox.requests) == max(1, -(-count // 200))
+    assert (orders.offset, orders.total, orders.missed) == (count, count, 0)
+
+
+async def test_one_goes_on_where_another_stopped() -> None:
+    """The item that was being worked on comes again."""
+    async with Sandbox(many(450), quota="1000/1s") as sandbox, client_of(sandbox) as client:
+        first: list[int] = []
+        async with v3.orders.iter_orders(client, min_created=LONG_AGO) as orders:
+            async for order in orders:
+                first.append(order.bc_order_id)
+                if len(first) == 300:
+                    break
+            assert orders.offset == 299
+        rest = [o.bc_order_id async for o in v3.orders.iter_orders(client, min_created=LONG_AGO, offset=orders.offset)]
+
+    assert first[:-1] + rest == list(range(1000, 1450))
+
+
+async def test_a_page_is_fetched_ahead_unless_it_is_not_wanted() -> None:
+    """One, and no more."""
+    async with Sandbox(many(1000), quota="1000/1s", latency=0.5) as sandbox, client_of(sandbox) as client:
+        for prefetch, requests in ((True, 2), (False, 1)):
+            sandbox.ledger.clear()
+            async with v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=prefetch) as orders:
+                await anext(orders)
+                await asyncio.sleep(1)
+                assert len(sandbox.requests) == requests
+
+
+async def test_leaving_early_leaves_nothing_behind() -> None:
+    """No task, no complaint, with a page under way, with one that has failed, without closing it."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    faults = Faults(script=[None, None, None, "500"])
+    async with Sandbox(many(1000), quota="1000/1s", latency=0.5, faults=faults) as sandbox:
+        async with client_of(sandbox, retry=RetryPolicy(attempts=1)) as client:
+            before = tasks()
+            orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+            await anext(orders)
+            await orders.aclose()
+            assert tasks() == before
+            with pytest.raises(StopAsyncIteration):
+                await anext(orders)
+            async for _ in v3.orders.iter_orders(client, min_created=LONG_AGO):
+                await asyncio.sleep(2)  # the page ahead has failed
+                break
+            gc.collect()
+            await asyncio.sleep(1)
+            assert tasks() == before
+
+    assert complaints == []
+
+
+async def test_an_error_comes_when_its_page_is_due() -> None:
+    """What was had before is handed out first, and one can go on from there."""
+    faults = Faults(script=[None, "500"])
+    async with Sandbox(many(500), quota="1000/1s", faults=faults) as sandbox:
+        async with client_of(sandbox, retry=RetryPolicy(attempts=1)) as client:
+            orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+            found: list[int] = []
+            with pytest.raises(ServerError):
+                async for order in orders:
+                    found.append(order.bc_order_id)  # noqa: PERF401 -- it raises
+            more = [
+                o.bc_order_id async for o in v3.orders.iter_orders(client, min_created=LONG_AGO, offset=orders.offset)
+            ]
+
+    assert len(found) == orders.offset == 200
+    assert found + more == list(range(1000, 1500))
+
+
+async def test_a_cancelled_reader_stops_the_page_that_is_fetched() -> None:
+    """At once."""
+    async with Sandbox(many(500), quota="1000/1s", latency=5) as sandbox, client_of(sandbox) as client:
+        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(read(orders, []), 7)
+        assert tasks() == {asyncio.current_task()}
+
+    assert orders.offset == 200
+
+
+async def test_what_is_passed_over_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """An order that vanishes moves all behind it forward; one that comes in front moves them back."""
+    store = many(600)
+    async with Sandbox(store, quota="1000/1s") as sandbox, client_of(sandbox) as client:
+        gone = v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=False)
+        found: list[int] = []
+        async for order in gone:
+            found.append(order.bc_order_id)
+            if len(found) == 100:
+                store.remove_order("1010")
+        assert (len(found), gone.missed, gone.total) == (599, 1, 599)
+        assert 1200 not in found
+        assert "List Orders: the list changed while it was read; 1 of 599 rows may have been passed over" in caplog.text
+        caplog.clear()
+
+        come = v3.orders.iter_orders(client, min_created=LONG_AGO, order_by="DESC", prefetch=False)
+        newest: list[int] = []
+        async for order in come:
+            newest.append(order.bc_order_id)
+            if len(newest) == 100:
+                store.add_order(Order("5000", 1001, Decimal(1), created_at=1_900_000_000))
+        assert len(newest) == len(set(newest)) == 599
+        assert (come.duplicates, come.missed, come.total) == (1, 1, 600)
+
+
+def paged(rows: list[int], *, total: bool, cap: int) -> Callable[[int, int], Awaitable[Page[int]]]:
+    """Give the pages of a list by a server that gives no more than *cap* rows."""
+
+    async def fetch(limit: int, offset: int) -> Page[int]:
+        size = min(limit, cap)
+        items = tuple(rows[offset : offset + size])
+        return Page(items=items, total=len(rows) if total else None, limit=size, offset=offset)
+
+    return fetch
+
+
+@given(
+    rows=st.lists(st.integers(1, 5000), unique=True, max_size=60),
+    limit=st.integers(1, 20),
+    cap=st.integers(1, 20),
+    offset=st.integers(0, 70),
+    total=st.booleans(),
+    prefetch=st.booleans(),
+)
+def test_a_list_that_stands_still_is_read_whole(
+    rows: list[int],
+    limit: int,
+    cap: int,
+    offset: int,
+    total: bool,
+    prefetch: bool,  # noqa: FBT001
+) -> None:
+    """Whatever the size of its pages, with and without a total, from anywhere."""
+
+    async def walked() -> tuple[list[int], ItemIterator[int]]:
+        fetch = paged(rows, total=total, cap=cap)
+        walk = ItemIterator("x", fetch, key=int, limit=limit, offset=offset, prefetch=prefetch)
+        return [row async for row in walk], walk
+
+    found, walk = asyncio.run(walked())
+
+    assert found == rows[offset:]
+    assert (walk.duplicates, walk.missed) == (0, 0)
+
+
+@given(st.data())
+def test_nothing_comes_twice_and_what_is_missing_is_told(data: st.DataObject) -> None:
+    """Rows come and go between pages, wherever they like."""
+    rows = list(range(data.draw(st.integers(0, 30))))
+    there_all_the_time = set(rows)
+    fresh = iter(range(1000, 9999))
+
+    async def fetch(limit: int, offset: int) -> Page[int]:
+        page = Page(items=tuple(rows[offset : offset + limit]), total=len(rows), limit=limit, offset=offset)
+        match data.draw(st.sampled_from(["still", "add", "remove"])):
+            case "add":
+                rows.insert(data.draw(st.integers(0, len(rows))), next(fresh))
+            case "remove" if rows:
+                there_all_the_time.discard(rows.pop(data.draw(st.integers(0, len(rows) - 1))))
+        return page
+
+    async def walked() -> tuple[list[int], ItemIterator[int]]:
+        walk = ItemIterator("x", fetch, key=int, limit=3, offset=0, prefetch=False)
+        return [row async for row in walk], walk
+
+    found, walk = asyncio.run(walked())
+
+    assert len(found) == len(set(found))
+    # Only as many rows come forward as vanish, and those show in the total unless others come at the same time.
+    came_and_went = any(row >= 1000 for row in rows) or any(row >= 1000 for row in found)
+    assert walk.missed or came_and_went or there_all_the_time <= set(found)
+
+
+@given(st.lists(st.one_of(st.integers(0, 3000), st.integers(0, 3000).map(str), st.text(max_size=5))))
+def test_ids_are_remembered(keys: list[int | str]) -> None:
+    """As a set would: 7 and "7" are one id, "07" is another."""
+    met, reference = _Met(), set[str]()
+    for key in keys:
+        assert met.add(key) == (str(key) not in reference)
+        reference.add(str(key))
