@@ -9,7 +9,7 @@ import re
 import secrets
 from importlib import import_module
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
 
 import attrs
 
@@ -425,9 +425,13 @@ def _made(envelope: Envelope | None, into: type[T]) -> T:
     return structure(_alone(envelope.data) if attrs.has(into) else envelope.data, into)
 
 
-def _alone(data: Any) -> Any:  # noqa: ANN401 -- any JSON value
+def _alone(data: object) -> object:
     """Take an object out of a list that has only this one."""
-    return data[0] if isinstance(data, list) and len(cast("list[object]", data)) == 1 else data
+    match data:
+        case [one]:
+            return one
+        case _:
+            return data
 
 
 def _count(value: object) -> int | None:

@@ -42,7 +42,7 @@ async def serve(count: int) -> None:
 
 async def read(url: str) -> None:
     """Read all orders and say how it went."""
-    met: set[int] = set()
+    met = bytearray(2_000_000)  # a flag for each id, so that the memory of this script does not grow either
     count = 0
     early = 0
     limiter = RateLimiter(Quota(100_000, 1.0))
@@ -51,16 +51,14 @@ async def read(url: str) -> None:
         async with v3.orders.iter_orders(client, min_created=LONG_AGO) as orders:
             async for order in orders:
                 count += 1
-                met.add(order.bc_order_id)
+                met[order.bc_order_id] = 1
                 if count == 10_000:
                     early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds = time.perf_counter() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early) / 1024
-    print(f"{count:,} orders, {len(met):,} ids, {orders.duplicates} met twice, {orders.missed} missed")
+    print(f"{count:,} orders, {sum(met):,} ids, {orders.duplicates} met twice, {orders.missed} missed")
     print(f"{client.quota.requests} requests; {-(-count // 200)} pages of 200")
-    print(
-        f"memory at its most: +{grown:.1f} MiB after the first 10,000 (a set of all ids that this script keeps is in it)"
-    )
+    print(f"memory at its most: +{grown:.1f} MiB after the first 10,000")
     print(f"{count / seconds:,.0f} orders a second")
 
 

@@ -132,11 +132,9 @@ async def test_an_error_comes_when_its_page_is_due() -> None:
             orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
             found: list[int] = []
             with pytest.raises(ServerError):
-                async for order in orders:
-                    found.append(order.bc_order_id)  # noqa: PERF401 -- it raises
-            more = [
-                o.bc_order_id async for o in v3.orders.iter_orders(client, min_created=LONG_AGO, offset=orders.offset)
-            ]
+                await read(orders, found)
+            again = v3.orders.iter_orders(client, min_created=LONG_AGO, offset=orders.offset)
+            more = [order.bc_order_id async for order in again]
 
     assert len(found) == orders.offset == 200
     assert found + more == list(range(1000, 1500))
@@ -198,12 +196,7 @@ def paged(rows: list[int], *, total: bool, cap: int) -> Callable[[int, int], Awa
     prefetch=st.booleans(),
 )
 def test_a_list_that_stands_still_is_read_whole(
-    rows: list[int],
-    limit: int,
-    cap: int,
-    offset: int,
-    total: bool,
-    prefetch: bool,  # noqa: FBT001
+    *, rows: list[int], limit: int, cap: int, offset: int, total: bool, prefetch: bool
 ) -> None:
     """Whatever the size of its pages, with and without a total, from anywhere."""
 
