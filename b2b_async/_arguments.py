@@ -6,6 +6,7 @@ import enum
 import json
 import math
 import reprlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -44,7 +45,7 @@ def number_id(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_ID:
         message = f"{name} must be an id, a positive integer, not {shown(value)}"
         raise InvalidArgumentError(message)
-    return value
+    return int(value)  # a member of an enum is written by its name
 
 
 def within(value: object, name: str, least: int, most: int = _LARGEST_ID) -> int:
@@ -57,7 +58,7 @@ def within(value: object, name: str, least: int, most: int = _LARGEST_ID) -> int
         bounds = f"from {least} to {most}" if most < _LARGEST_ID else f"of at least {least}"
         message = f"{name} must be a whole number {bounds}, not {shown(value)}"
         raise InvalidArgumentError(message)
-    return value
+    return int(value)
 
 
 def path_id(value: object, name: str) -> str:
@@ -88,10 +89,17 @@ def text(value: object, name: str) -> str:
     Raises:
         InvalidArgumentError: it is empty, not a string, or cannot be written as UTF-8.
     """
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        message = f"{name} must be a non-empty printable string, not {shown(value)}"
+    if not isinstance(value, str) or not value.strip() or not _is_writable(value, ""):
+        message = f"{name} must be a non-empty string without control characters, not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
+
+
+def _is_writable(text: str, besides: str) -> bool:
+    """Whether a text has neither control characters, but for those *besides*, nor halves of surrogate pairs."""
+    return text.isprintable() or all(
+        character in besides or unicodedata.category(character) not in {"Cc", "Cs"} for character in text
+    )
 
 
 def new_text(value: object, name: str) -> str | None:
@@ -102,8 +110,8 @@ def new_text(value: object, name: str) -> str | None:
     """
     if value is None:
         return None
-    if not isinstance(value, str) or not value.replace("\n", "").isprintable():
-        message = f"{name} must be a printable string or None, not {shown(value)}"
+    if not isinstance(value, str) or not _is_writable(value, "\t\r\n"):
+        message = f"{name} must be a string without control characters, or None, not {shown(value)}"
         raise InvalidArgumentError(message)
     return value
 
@@ -115,7 +123,7 @@ def choice(value: object, name: str, *allowed: T) -> T:
         InvalidArgumentError: it is another one.
     """
     for one in allowed:
-        if value == one and type(value) is type(one):
+        if type(value) is type(one) and value == one:
             return one
     message = f"{name} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, not {shown(value)}"
     raise InvalidArgumentError(message)
@@ -178,17 +186,17 @@ def days(begin: object, end: object) -> dict[str, str]:
     return query
 
 
-def several(values: object, name: str) -> list[object]:
-    """Check a collection of values, which must not be empty: without any the filter would mean nothing, or everything.
+def several(values: object, name: str, *, empty: bool = False) -> list[object]:
+    """Check a list of values; an empty one would mean nothing, or everything, unless it may be *empty*.
 
     Raises:
-        InvalidArgumentError: it is empty, or no collection.
+        InvalidArgumentError: it is empty, or no list.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         message = f"{name} must be a list, not {shown(values)}"  # pyright: ignore[reportUnknownArgumentType]
         raise InvalidArgumentError(message)
     found = list(cast("Iterable[object]", values))
-    if not found:
+    if not found and not empty:
         message = f"{name} must not be empty; leave it out instead"
         raise InvalidArgumentError(message)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import reprlib
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from email.utils import parsedate_to_datetime
 from types import GenericAlias, NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
@@ -21,7 +21,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from b2b_async._record import Record, camel, json_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
 
@@ -29,6 +29,12 @@ _INTEGER = re.compile(r"-?[0-9]{1,30}")
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 _LARGEST_EXPONENT = 30
 """Beyond it an amount is nonsense, and dangerous to write out in digits."""
+_EXACT = Context(prec=100)
+"""For sums that no context of a caller's may round."""
+_NOTHING: tuple[Any, ...] = ("", [], {})
+_SHOWN = 10
+"""Faults that a message names; a page may have thousands."""
+_WORDS = {"true": True, "1": True, "false": False, "0": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,11 +55,25 @@ def structure(data: object, into: type[T], path: str = "$.data") -> T:
     raise MisfitError(fault)
 
 
+def structure_rows(rows: object, path: str, into: type[T]) -> T:
+    """Make *into*, a tuple of records, from the *rows* of a list at *path*; one may stand alone, without a list.
+
+    Raises:
+        MisfitError: they do not fit.
+    """
+    if rows is None or isinstance(rows, list) or is_one(rows, get_args(into)[0]):
+        return structure(rows, into, path)  # pyright: ignore[reportUnknownArgumentType]
+    message = f"{path} must be a list, not {reprlib.repr(rows)}"
+    raise MisfitError(message)
+
+
 def _faults(data: object, into: type[object], path: str) -> str:
     try:
         _thorough.structure(data, into)
     except cattrs.BaseValidationError as group:
-        return "; ".join(_named(group, path))
+        faults = list(_named(group, path))
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        return "; ".join([*faults[:_SHOWN], *more])
     except _WrongTypeError as error:
         return f"{path} {error}"
     except Exception as error:  # noqa: BLE001 -- cattrs has many for a class that it cannot make
@@ -109,16 +129,21 @@ def _is_sane(number: Decimal) -> bool:
 
 
 def _datetime(value: object, _into: object) -> datetime:
-    """Take Unix seconds as a number or a string, and the dates of e-mail, which the core BigCommerce API writes."""
+    """Take Unix seconds as a number or a string, ISO 8601, and the dates of e-mail, which the core API writes."""
+    moment: datetime | None = None
     try:
         if isinstance(value, str) and not _AMOUNT.fullmatch(value):
-            moment = parsedate_to_datetime(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        # Not fromtimestamp(), which refuses some years on some machines.
-        return _EPOCH + timedelta(seconds=int(_decimal(value, Decimal)))
+            moment = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
+        else:
+            # Not fromtimestamp(), which refuses some years on some machines.
+            microseconds = _EXACT.multiply(_decimal(value, Decimal), 1_000_000)
+            moment = _EPOCH + timedelta(microseconds=int(microseconds))
     except (ValueError, TypeError, IndexError, OverflowError):
-        expected = "a time in Unix seconds"
-        raise _WrongTypeError(expected, value) from None
+        moment = None
+    if moment is None or moment.tzinfo is None:  # a time without its zone could be any of many
+        expected = "a time, in Unix seconds"
+        raise _WrongTypeError(expected, value)
+    return moment
 
 
 def _str(value: object, _into: object) -> str:
@@ -127,50 +152,70 @@ def _str(value: object, _into: object) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, Decimal) and _is_sane(value):
+        return format(value, "f")
     expected = "a string"
     raise _WrongTypeError(expected, value)
 
 
 def _bool(value: object, _into: object) -> bool:
-    """Take true and false, 1 and 0, "1" and "0"; cattrs would hand a bool to the hook of int, its parent."""
+    """Take true and false, 1 and 0, also as strings; cattrs would hand a bool to the hook of int, its parent."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | str) and str(value) in {"0", "1"}:
-        return str(value) == "1"
+    if isinstance(value, int | str) and (word := str(value).lower()) in _WORDS:
+        return _WORDS[word]
     expected = "true or false"
     raise _WrongTypeError(expected, value)
 
 
+def _is_nothing(value: object) -> bool:
+    return not value and (value is None or value in _NOTHING)
+
+
 def _is_optional_value(into: object) -> bool:
-    """Whether it is ``X | None`` where X is not a string, for which "" is a value, nor a class or a list."""
+    """Whether it is ``X | None`` where X is a number, a time or a record; for a string, "" is a value."""
     kinds = [kind for kind in get_args(into) if kind is not NoneType]
     if len(kinds) != 1 or len(get_args(into)) != len(kinds) + 1:
         return False
-    return getattr(kinds[0], "__supertype__", kinds[0]) in {int, bool, Decimal, datetime}
+    kind = getattr(kinds[0], "__supertype__", kinds[0])
+    return kind in {int, bool, Decimal, datetime} or (isinstance(kind, type) and issubclass(kind, Record))
 
 
 def _is_tuple(into: object) -> bool:
     return get_origin(into) is tuple
 
 
+def is_one(value: object, model: type[Any]) -> bool:
+    """Whether an object of an answer has any field of a record."""
+    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return issubclass(model, Record) and not json_names(model).keys().isdisjoint(fields)
+
+
 def _recorded(into: type[Record], make: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Have the object that a record is made of kept with it, and its fields read by all their names."""
     names = json_names(into)
-    if all(name == read for name, read in names.items()):
+    several = any(name != read for name, read in names.items())
 
-        def plain(value: Any, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
-            record = make(value, target)
-            object.__setattr__(record, "raw", value)  # it is frozen for others
-            return record
-
-        return plain
-
-    def renaming(value: Any, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
-        record = make({names.get(name, name): inner for name, inner in value.items()}, target)
-        object.__setattr__(record, "raw", value)
+    def hook(value: Any, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
+        if not isinstance(value, dict):  # "id" is in "a text with id", too
+            expected = "an object"
+            raise _WrongTypeError(expected, value)
+        fields = cast("dict[str, Any]", value)
+        record = make(_by_one_name(fields, names) if several else fields, target)
+        object.__setattr__(record, "raw", fields)  # it is frozen for others
         return record
 
-    return renaming
+    return hook
+
+
+def _by_one_name(fields: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Give each field the name that counts; where two of its names came, something goes before nothing."""
+    renamed: dict[str, Any] = {}
+    for name, value in fields.items():
+        read = names.get(name, name)
+        if read not in renamed or _is_nothing(renamed[read]):
+            renamed[read] = value
+    return renamed
 
 
 def _make(*, detailed: bool) -> cattrs.Converter:
@@ -185,19 +230,20 @@ def _make(*, detailed: bool) -> cattrs.Converter:
     def _optional(into: Any) -> Callable[[Any, Any], Any]:  # noqa: ANN401 # pyright: ignore[reportUnusedFunction]
         (kind,) = (one for one in get_args(into) if one is not NoneType)
         make = converter.get_structure_hook(kind)
-        # An empty string stands for no number and no time in several answers.
-        return lambda value, _into: None if value is None or value == "" else make(value, kind)
+        # An empty string or list stands for no number, no time and no object in several answers.
+        return lambda value, _into: None if _is_nothing(value) else make(value, kind)
 
     @converter.register_structure_hook_factory(_is_tuple)
     def _tuple(into: Any) -> Callable[[Any, Any], Any]:  # noqa: ANN401 # pyright: ignore[reportUnusedFunction]
-        items = GenericAlias(list, get_args(into)[:1])
+        (item, _) = get_args(into)
+        items = GenericAlias(list, (item,))
         make = converter.get_structure_hook(items)
 
         def hook(value: object, _into: object) -> tuple[Any, ...]:
-            if not value and (value is None or isinstance(value, dict)):
+            if _is_nothing(value):
                 return ()
-            if isinstance(value, dict):  # one that stands alone, without a list around it
-                return tuple(make([value], items))
+            if isinstance(value, dict):  # one that stands alone, or something else, such as a link to the list
+                return tuple(make([value], items)) if is_one(cast("object", value), item) else ()
             if not isinstance(value, list):
                 expected = "a list"
                 raise _WrongTypeError(expected, value)

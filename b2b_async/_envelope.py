@@ -69,10 +69,9 @@ class Envelope:
         v3 says it in ``meta.pagination`` or in ``meta`` itself, v2 in ``data.pagination`` or ``data.paginator``.
         """
         meta, data = _object(_object(self.payload).get("meta")), _object(self.data)
-        for place in (meta.get("pagination"), data.get("pagination"), data.get("paginator"), meta):
-            if "totalCount" in (found := _object(cast("object", place))):
-                return found
-        return {}
+        places = [_object(place) for place in (meta.get("pagination"), data.get("pagination"), data.get("paginator"))]
+        told = [place for place in (*places, meta) if place.get("totalCount") is not None]
+        return (told or [place for place in (*places, meta) if "limit" in place] or [{}])[0]
 
     @property
     def rows(self) -> tuple[Any, str]:

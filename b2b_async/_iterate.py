@@ -1,19 +1,21 @@
 """All items of a list, page after page, while the list may change.
 
 Pages are told apart by how many rows stand before them, so a row that comes or goes before the place that has been
-reached moves all others. What moves back is met twice, and handed out once; what moves forward is passed over, which
-shows in the total: a warning in the log and ``missed`` say how many rows that may be.
+reached moves all others. What moves back is met twice, and handed out once; what moves forward is passed over. That
+shows in the total, and then ``missed`` and a warning in the log tell of it; what no total can show is a row that goes
+while another one comes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from typing import Self
 
     from b2b_async._page import Page
@@ -25,10 +27,10 @@ _BLOCK = 512
 
 
 class ItemIterator(AsyncIterator[T], Generic[T]):
-    """Hands out the items of all pages, each once, and fetches one page ahead.
+    """Hands out the items of all pages, each once, and fetches one page ahead. Several tasks may read from it.
 
-    Leave it early with ``aclose()``, or use it as an async context manager, so that the page that is being fetched is
-    given up at once; else that happens when the garbage collector finds it.
+    After an error or a cancellation the next item can be asked for again. Leave it early with ``aclose()``, or use it
+    as an async context manager, to give up the page that is being fetched; it is also given up with the iterator.
 
     Args:
         what: What is listed, for the log.
@@ -58,13 +60,21 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
         self.duplicates = 0
         """Rows that were met again, and not handed out."""
         self.missed = 0
-        """Rows that may have been passed over because the list changed; known at the end."""
+        """Rows that may have been passed over, as far as the totals show; known at the end."""
         self._what = what
         self._fetch = fetch
         self._key = key
         self._limit = limit
         self._prefetch = prefetch
-        self._items = self._walk()
+        self._start = self._next = offset
+        self._rows: deque[T] = deque()
+        self._more = True
+        self._met = _Met()
+        self._handed = self._gone = 0
+        self._handed_before: int | None = None
+        self._ended = False
+        self._ahead: asyncio.Future[Page[T]] | None = None
+        self._turning = asyncio.Lock()
 
     def __aiter__(self) -> Self:
         """Iterate."""
@@ -74,9 +84,24 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
         """Give the next item.
 
         Raises:
-            B2BError: a page could not be had; go on with a new iterator that begins at ``offset``.
+            B2BError: a page could not be had; to ask again is to try again.
         """
-        return await anext(self._items)
+        while True:
+            self.offset = self._next
+            while self._rows:
+                item = self._rows.popleft()
+                self.offset, self._next = self._next, self._next + 1
+                if self._met.add(self._key(item)):
+                    self._handed += 1
+                    return item
+                self.duplicates += 1
+            async with self._turning:
+                if self._rows:
+                    continue
+                if not self._more:
+                    self._end()
+                    raise StopAsyncIteration
+                await self._turn()
 
     async def __aenter__(self) -> Self:
         """Iterate inside the block."""
@@ -88,40 +113,48 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
 
     async def aclose(self) -> None:
         """Give up what is being fetched; there are no further items then."""
-        await self._items.aclose()
+        self._rows.clear()
+        self._more = False
+        self._ended = True
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.wait([ahead])
 
-    async def _walk(self) -> AsyncGenerator[T]:
-        start, offset = self.offset, self.offset
-        met, handed, gone = _Met(), 0, 0
-        ahead: asyncio.Future[Page[T]] | None = None
-        try:
-            page = await self._fetch(self._limit, offset)
-            while True:
-                gone += max(0, (self.total or 0) - (page.total or 0)) if page.total is not None else 0
-                self.total = page.total
-                # A server may give shorter pages than it was asked for.
-                following = offset + len(page.items)
-                more = following < page.total if page.total is not None else len(page.items) >= page.limit
-                more = more and bool(page.items)
-                if more and self._prefetch:
-                    ahead = asyncio.ensure_future(self._fetch(self._limit, following))
-                for self.offset, item in enumerate(page.items, offset):
-                    if met.add(self._key(item)):
-                        handed += 1
-                        yield item
-                    else:
-                        self.duplicates += 1
-                self.offset = following
-                if not more:
-                    break
-                page = await (ahead or self._fetch(self._limit, following))
-                ahead, offset = None, following
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-                await asyncio.wait([ahead])
-                _ = ahead.cancelled() or ahead.exception()  # it has been seen, asyncio need not complain
-        self.missed = max(0, gone, (self.total or 0) - start - handed)
+    def __del__(self) -> None:
+        """Give up what is being fetched, if its loop still runs."""
+        ahead = self._ahead
+        if ahead is not None and not ahead.get_loop().is_closed():
+            ahead.cancel()
+
+    async def _turn(self) -> None:
+        """Get the next page, if there may be one."""
+        if self.total is None and self._handed == self._handed_before:
+            logger.warning("%s: the server gives the same page again and again; it is read no further", self._what)
+            self._more = False
+            return
+        ahead, self._ahead = self._ahead, None
+        page = await (ahead or self._fetch(self._limit, self._next))
+        if self._ended:
+            return
+        if page.total is not None:
+            self._gone += max(0, (self.total or 0) - page.total)
+            self.total = page.total
+        # A server may give shorter pages than it was asked for; without a total, only an empty page is the last one.
+        following = self._next + len(page.items)
+        self._more = bool(page.items) and (page.total is None or following < page.total)
+        self._handed_before = self._handed
+        self._rows.extend(page.items)
+        if self._more and self._prefetch:
+            self._ahead = asyncio.ensure_future(self._fetch(self._limit, following))
+            self._ahead.add_done_callback(_look_at)
+
+    def _end(self) -> None:
+        """Say, once, what the totals show to be missing."""
+        if self._ended:
+            return
+        self._ended = True
+        self.missed = max(0, self._gone, (self.total or 0) - self._start - self._handed)
         if self.missed:
             logger.warning(
                 "%s: the list changed while it was read; %d of %s rows may have been passed over",
@@ -129,6 +162,12 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
                 self.missed,
                 self.total,
             )
+
+
+def _look_at(page: asyncio.Future[Page[T]]) -> None:
+    """Look at an error that nobody may ever wait for, or asyncio complains."""
+    if not page.cancelled():
+        page.exception()
 
 
 class _Met:

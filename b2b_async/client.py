@@ -11,8 +11,6 @@ from importlib import import_module
 from types import GenericAlias
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
 
-import attrs
-
 from b2b_async._call import CallState
 from b2b_async._config import (
     DEFAULT_BASE_URL,
@@ -57,7 +55,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _SUCCESS = range(200, 300)
-_COUNT = re.compile("[0-9]{1,18}")
+_COUNT = re.compile(r"[0-9]{1,15}(\.0+)?")
 
 
 def default_middlewares(
@@ -321,10 +319,10 @@ class Client:
         query = {**(query or {}), "limit": str(limit), "offset": str(offset)}
         request = self._request(operation, segments, query, None, None)
         response = await self._handler(request)
-        items = self._structured(request, response, cast("type[list[T]]", GenericAlias(list, (into,))))
+        items = self._structured(request, response, cast("type[tuple[T, ...]]", GenericAlias(tuple, (into, ...))))
         where = {} if response.envelope is None else response.envelope.pagination
-        total, most = _count(where.get("totalCount")), _count(where.get("limit"))
-        return Page(items=tuple(items), total=total, limit=most or limit, offset=offset)
+        total, most = (_count(where.get(name)) for name in ("totalCount", "limit"))
+        return Page(items=items, total=total, limit=most or limit, offset=offset)
 
     async def with_response(
         self,
@@ -346,29 +344,34 @@ class Client:
             kwargs: Its keyword arguments.
 
         Returns:
-            Its value, and the answer. Of a function that makes several calls it is the last one's.
+            Its value, and the last answer that came; where an error is the answer, it is that error's.
 
         Raises:
-            InvalidArgumentError: the function is not one to await, or made no call.
+            InvalidArgumentError: the function is not one to await; nothing was sent.
+            RuntimeError: the function made no call with the client that it was given.
             B2BError: what the function raises.
         """
-        heard: list[tuple[Request, Response]] = []
+        last: tuple[Request, Response] | None = None
 
         async def hear(request: Request, handler: Handler) -> Response:
+            nonlocal last
             response = await handler(request)
-            heard.append((request, response))
+            last = request, response
             return response
 
-        promised = function(self._view((hear, *self._middlewares)), *args, **kwargs)
+        # Innermost as well: a function may take an error for an answer.
+        view = self._view((hear, *self._middlewares, hear))
+        promised = function(view, *args, **kwargs)
         if not hasattr(promised, "__await__"):
             message = "with_response takes a function to await; of all pages, ask for each one with its list_ function"
             raise InvalidArgumentError(message)
         value = await promised
-        if not heard:
-            message = "with_response: the function made no call with the client that it was given"
-            raise InvalidArgumentError(message)
-        request, response = heard[-1]
-        return Answered(value=value, response=response, attempts=tuple(request.call.attempts), call_id=request.call.id)
+        if last is None:
+            message = "with_response: the function made no call with the client that it was given, so it has no answer"
+            raise RuntimeError(message)
+        request, response = last
+        attempts = tuple(request.call.attempts)
+        return Answered(value=value, response=response, attempts=attempts, call_id=request.call.id)
 
     def _view(self, middlewares: tuple[Middleware, ...]) -> Self:
         view = copy.copy(self)
@@ -415,27 +418,23 @@ class Client:
 
 def _made(envelope: Envelope | None, into: type[T]) -> T:
     """Make what an answer is about. No caller has it in a variable: a traceback would show what a server echoes."""
-    from b2b_async._converter import structure  # noqa: PLC0415 -- see Client.__init__
+    from b2b_async._converter import structure, structure_rows  # noqa: PLC0415 -- see Client.__init__
 
     if envelope is None:
         return structure(None, into)
-    if get_origin(into) is list:
-        rows, path = envelope.rows
-        return structure(rows, into, path)
-    return structure(_alone(envelope.data) if attrs.has(into) else envelope.data, into)
+    if get_origin(into) is tuple:
+        return structure_rows(*envelope.rows, into)
+    return structure(_alone(envelope.data), into)
 
 
 def _alone(data: object) -> object:
     """Take an object out of a list that has only this one."""
-    match data:
-        case [one]:
-            return one
-        case _:
-            return data
+    if not isinstance(data, list):
+        return data
+    items = cast("list[object]", data)
+    return items[0] if len(items) == 1 else items
 
 
 def _count(value: object) -> int | None:
-    """Read a number of rows, which comes as an integer or as a string."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return int(value) if isinstance(value, str) and _COUNT.fullmatch(value) else None
+    """Read a number of rows, which comes as a number or as a string; None if it is none."""
+    return None if isinstance(value, bool) or not _COUNT.fullmatch(str(value)) else int(float(str(value)))

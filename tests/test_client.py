@@ -7,23 +7,26 @@ import gzip
 import logging
 import pickle
 import tracemalloc
+from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from helpers import CREDENTIALS, client_of, http, raw_server
 
-from b2b_async import Client, Credentials, Operation, Quota, RateLimiter, Request, v3
+from b2b_async import Client, CompanyId, Credentials, Operation, Quota, RateLimiter, Request, UserId, v2, v3
 from b2b_async._call import CallState
 from b2b_async.errors import (
     AuthenticationError,
     BadRequestError,
+    InvalidArgumentError,
     NotFoundError,
     ResponseValidationError,
     ServerError,
 )
 from b2b_async.middleware.auth import Auth
-from b2b_async.sandbox import Faults, Sandbox
+from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
     from b2b_async import Handler, Response
@@ -247,3 +250,74 @@ async def test_a_huge_error_costs_little() -> None:
 
     assert peak < 4 << 20
     assert caught.value.message == ("ab " * 70)[:200]
+
+
+async def test_the_answer_beside_the_value() -> None:
+    """Status, headers, ids, quota left, and the attempts that failed before; one mechanism for every function."""
+    async with Sandbox(faults=Faults(script=["503"])) as sandbox, client_of(sandbox) as client:
+        answered = await client.with_response(v3.users.get_user, UserId(50_000))
+        page = await client.with_response(v3.users.list_users, limit=2)
+        ten = await client.with_options(lane="bulk").with_response(partial(v3.companies.list_companies, limit=10))
+
+    assert answered.value.customer_id == 1001
+    assert (answered.response.status, answered.response.request_id, answered.response.trace_id) == (
+        200,
+        "sandbox-2",
+        "trace-2",
+    )
+    assert answered.response.headers["X-Requests-Allocated"] == "150 times/60 s"
+    assert answered.response.quota_left == 150
+    assert [attempt.status for attempt in answered.attempts] == [503]
+    assert answered.call_id
+    assert answered.response.envelope is not None
+    assert answered.response.envelope.data["id"] == 50_000
+    assert (len(page.value.items), page.response.quota_left, page.attempts) == (2, 149, ())
+    assert len(ten.value.items) == 10
+
+
+async def test_the_last_answer_may_be_an_error() -> None:
+    """That a function has taken for its answer."""
+
+    async def exists(client: Client) -> bool:
+        await v3.users.get_user(client, UserId(50_000))
+        try:
+            await v3.users.get_user(client, UserId(1))
+        except NotFoundError:
+            return False
+        raise AssertionError
+
+    async with Sandbox() as sandbox, client_of(sandbox) as client:
+        answered = await client.with_response(exists)
+        absent = await client.with_response(v2.orders.find_created_order, CompanyId(1), order_id="BC1")
+
+    assert (answered.value, answered.response.status, answered.response.request_id) == (False, 404, "sandbox-2")
+    assert (absent.value, absent.response.status) == (None, 400)
+
+
+async def test_a_reconciled_call_gives_the_look_ups_answer() -> None:
+    """With the lost attempt before it."""
+    store = Store(1, 1)
+    store.add_order(Order("9001", 1001, Decimal(1)))
+    async with Sandbox(store, faults=Faults(script=["reset-after"])) as sandbox, client_of(sandbox) as client:
+        answered = await client.with_response(
+            v2.orders.create_order, "1", "1001", order_id="9001", total_inc_tax=Decimal("1.50")
+        )
+
+    assert answered.value == v2.orders.CreatedOrder("9001", reconciled=True)
+    assert (answered.response.status, answered.response.request_id) == (200, "sandbox-2")
+    assert [attempt.outcome for attempt in answered.attempts] == ["unknown"]
+
+
+async def test_what_has_no_answer_is_told() -> None:
+    """A list of all pages has many; a function that does not ask has none."""
+
+    async def nothing(_client: Client) -> None:
+        return None
+
+    async with Sandbox() as sandbox, client_of(sandbox) as client:
+        with pytest.raises(InvalidArgumentError, match="ask for each one with its list_ function"):
+            await client.with_response(v3.users.iter_users)  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="made no call with the client that it was given"):
+            await client.with_response(nothing)
+
+    assert sandbox.requests == []

@@ -246,3 +246,97 @@ def test_ids_are_remembered(keys: list[int | str]) -> None:
     for key in keys:
         assert met.add(key) == (str(key) not in reference)
         reference.add(str(key))
+
+
+def walk_over(rows: list[int], *, limit: int = 10, cap: int = 10, prefetch: bool = True) -> ItemIterator[int]:
+    """Iterate over a list whose server names no total."""
+    return ItemIterator("x", paged(rows, total=False, cap=cap), key=int, limit=limit, offset=0, prefetch=prefetch)
+
+
+async def test_without_a_total_only_an_empty_page_is_the_last() -> None:
+    """A server may give shorter pages than it is asked for."""
+    assert [row async for row in walk_over(list(range(25)), cap=4)] == list(range(25))
+
+
+async def test_a_server_that_turns_no_pages_is_asked_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """And not until the quota is used up."""
+    asked: list[int] = []
+
+    async def fetch(limit: int, offset: int) -> Page[int]:
+        asked.append(offset)
+        return Page(items=(1, 2, 3), total=None, limit=limit, offset=0)
+
+    walk = ItemIterator("x", fetch, key=int, limit=3, offset=0, prefetch=False)
+
+    assert [row async for row in walk] == [1, 2, 3]
+    assert asked == [0, 3]
+    assert "the server gives the same page again and again" in caplog.text
+
+
+async def test_an_iterator_survives_an_error_and_a_cancellation() -> None:
+    """To ask again is to try again; it does not look like the end."""
+    faults = Faults(script=[None, "500", None, "500"])
+    async with Sandbox(many(500), quota="1000/1s", faults=faults, latency=1) as sandbox:
+        async with client_of(sandbox, retry=RetryPolicy(attempts=1)) as client:
+            orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+            found: list[int] = []
+            errors: list[str] = []
+            while len(errors) < 10:
+                try:
+                    async with asyncio.timeout(None if errors else 0.5):
+                        await read(orders, found)
+                    break
+                except (ServerError, TimeoutError) as error:
+                    errors.append(type(error).__name__)
+
+    assert errors == ["TimeoutError", "ServerError", "ServerError"]
+    assert found == list(range(1000, 1500))
+    assert (orders.offset, orders.missed) == (500, 0)
+
+
+async def test_several_tasks_read_from_one_iterator() -> None:
+    """Each item goes to one of them."""
+    async with Sandbox(many(1000), quota="1000/1s", latency=0.1) as sandbox, client_of(sandbox) as client:
+        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        shares: list[list[int]] = [[] for _ in range(4)]
+
+        async def work(share: list[int]) -> None:
+            async for order in orders:
+                share.append(order.bc_order_id)
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            for share in shares:
+                group.create_task(work(share))
+
+    assert sorted(number for share in shares for number in share) == list(range(1000, 2000))
+    assert all(shares)
+    assert len(sandbox.requests) == 5
+
+
+async def test_closing_while_a_page_is_fetched_ends_it() -> None:
+    """Whoever waits for the page is told that there are no more items."""
+    async with Sandbox(many(500), quota="1000/1s", latency=1) as sandbox, client_of(sandbox) as client:
+        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        waiting = asyncio.ensure_future(anext(orders, None))
+        await asyncio.sleep(0.5)
+        await orders.aclose()
+        assert await waiting is None
+
+    assert orders.missed == 0
+
+
+def test_an_iterator_outlives_its_loop() -> None:
+    """It complains of nothing when it is collected."""
+
+    async def begin() -> ItemIterator[int]:
+        walk = walk_over(list(range(100)))
+        await anext(walk)
+        return walk
+
+    loop = asyncio.new_event_loop()
+    walk = loop.run_until_complete(begin())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    del walk
+    gc.collect()

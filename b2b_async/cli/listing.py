@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from b2b_async._iterate import ItemIterator
     from b2b_async.quota import Quota
 
+_UNBOUNDED = 10_000
+"""Characters of a line."""
 F = TypeVar("F", bound="Callable[..., Any]")
 T = TypeVar("T")
 
@@ -171,7 +173,7 @@ def show_list(
 
     items = look(command, options, run)
     if not options.as_csv and not options.as_json:
-        Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+        _print(table)
     following = options.offset + shown
     if not options.as_json:
         more = items.total is not None and items.total > following
@@ -193,10 +195,15 @@ def show_one(command: str, options: Options, record: Record) -> NoReturn:
                 table.add_row(field.name, _text(value))
         for name, value in record.extra.items():
             table.add_row(name, _text(value))
-        Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+        _print(table)
         finish(command, Exit.DONE, {}, as_json=False)
     click.echo(encode_json({"command": command, "exit": 0, "item": dict(record.raw)}).decode())
     click.get_current_context().exit(Exit.DONE)
+
+
+def _print(table: Table) -> None:
+    """Print a table: as wide as the terminal, and without a bound where another program reads it."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED).print(table)
 
 
 def _text(value: object) -> str:

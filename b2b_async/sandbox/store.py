@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import random
 import time
 import uuid
@@ -162,6 +163,7 @@ class Store:
         self.orders: dict[str, Order] = {}
         self._orders_of: dict[int, list[Order]] = {}
         self._by_age: list[tuple[int, int, Order]] = []
+        self._record_ids = itertools.count(self.FIRST_RECORD)
         homes = [company for company in self.companies for _ in range(users_per_company)]
         for number, home in enumerate([*homes, *[None] * strangers]):
             user = User(50_000 + number, self.FIRST_CUSTOMER + number, home, number % 3, born, born + number)
@@ -176,7 +178,7 @@ class Store:
         """Place an order in BigCommerce, so long ago (unless it says when) that B2B Edition knows it."""
         order.created_at = order.created_at or int(self.clock()) - DAY
         order.updated_at = order.updated_at or order.created_at
-        order.record_id = order.record_id or self.FIRST_RECORD + len(self.orders)
+        order.record_id = order.record_id or next(self._record_ids)
         self.orders[order.id] = order
         self._orders_of.setdefault(order.customer_id, []).append(order)
         if order.id.isascii() and order.id.isdigit():

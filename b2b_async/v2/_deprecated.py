@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import warnings
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+_BETWEEN = {"b2b_async", "importlib", "asyncio"}
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -37,22 +39,32 @@ def deprecated(instead: str | None) -> Callable[[Callable[P, R_co]], Deprecated[
     def decorate(function: Callable[P, R_co]) -> Deprecated[P, R_co]:
         name = f"{function.__module__}.{function.__qualname__}"
         use = "no v3 function replaces it" if instead is None else f"use {instead} instead"
-        warn = functools.cache(lambda: tell(f"{name}: BigCommerce has deprecated this endpoint; {use}"))
+        message = f"{name}: BigCommerce has deprecated this endpoint; {use}"
+        told = threading.Lock()  # taken by the first call, and never given back
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R_co:
-            warn()
+            if told.acquire(blocking=False):
+                tell(message)
             return function(*args, **kwargs)
 
-        return cast("Deprecated[P, R_co]", call)  # functools.wraps has set __wrapped__
+        @functools.wraps(function)
+        async def call_and_wait(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 -- what the other one gives
+            if told.acquire(blocking=False):
+                tell(message)
+            return await cast("Awaitable[Any]", function(*args, **kwargs))
+
+        # functools.wraps has set __wrapped__; a coroutine function must look like one to those who ask.
+        wrapped = call_and_wait if inspect.iscoroutinefunction(function) else call
+        return cast("Deprecated[P, R_co]", wrapped)
 
     return decorate
 
 
 def tell(message: str) -> None:
-    """Warn at the line outside this package (and the machinery of imports) that has led here."""
+    """Warn at the line outside this package that has led here; of a task of its own, at that which runs the loop."""
     frame = inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in {"b2b_async", "importlib"}:
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
         frame = frame.f_back
     names = {} if frame is None else frame.f_globals
     warnings.warn_explicit(

@@ -15,7 +15,7 @@ from b2b_async._record import camel
 from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Sequence
     from decimal import Decimal
 
     Text = str | Omitted | None
@@ -109,43 +109,57 @@ class OrderChanges:
 
     # Its parts.
     billing_address: BillingAddressChanges | Omitted = OMITTED
-    products: Iterable[ProductChanges] | Omitted = OMITTED
+    products: Sequence[ProductChanges] | Omitted = OMITTED
 
 
-_PARTS: Final = (BillingAddressChanges, ProductChanges)
-_AMOUNTS: Final = ("_cost", "_amount", "_ex_tax", "_inc_tax")
-
-
-def changed(changes: object, path: str) -> dict[str, arguments.JSONOut]:
+def changed(changes: object, path: str = "changes", kind: type[Any] = OrderChanges) -> dict[str, arguments.JSONOut]:
     """Give what is not omitted in the vendor's form.
 
     Raises:
-        InvalidArgumentError: *changes* is none of the classes above, a value is of another type, or there is nothing
-            to change.
+        InvalidArgumentError: *changes* is not of this *kind*, a value is of another type than its field, or there is
+            nothing to change.
     """
-    if not isinstance(changes, (OrderChanges, *_PARTS)):
-        message = f"{path} must be OrderChanges, or a part of it, not {arguments.shown(changes)}"
+    if not isinstance(changes, kind):
+        message = f"{path} must be {kind.__name__}, not {arguments.shown(changes)}"
         raise InvalidArgumentError(message)
-    body = {
-        camel(field.name): _value(value, f"{path}.{field.name}")
-        for field in attrs.fields(type(changes))
-        if not isinstance(value := getattr(changes, field.name), Omitted)
-    }
+    body: dict[str, arguments.JSONOut] = {}
+    for field in attrs.fields(kind):
+        value, place = getattr(changes, field.name), f"{path}.{field.name}"
+        if not isinstance(value, Omitted):
+            body[camel(field.name)] = _WRITERS[str(field.type)](value, place)
     if not body:
         message = f"{path} changes nothing"
         raise InvalidArgumentError(message)
     return body
 
 
-def _value(value: Any, path: str) -> arguments.JSONOut:  # noqa: ANN401 -- whatever a caller has handed in
-    if path.endswith(_AMOUNTS) and value is not None:
-        return format(arguments.money(value, path), "f")
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, int):
-        return str(arguments.within(value, path, 0))
-    if isinstance(value, _PARTS):
-        return changed(value, path)
-    if path.endswith(".products"):
-        return [changed(one, f"{path}[{place}]") for place, one in enumerate(arguments.several(value, path))]
-    return arguments.new_text(value, path)
+def _amount(value: object, path: str) -> str | None:
+    return None if value is None else format(arguments.money(value, path), "f")
+
+
+def _count(value: object, path: str) -> str | None:
+    return None if value is None else str(arguments.within(value, path, 0))
+
+
+def _flag(value: object, path: str) -> str | None:
+    return None if value is None else str(int(arguments.flag(value, path)))
+
+
+def _address(value: object, path: str) -> arguments.JSONOut:
+    return changed(value, path, BillingAddressChanges)
+
+
+def _products(value: object, path: str) -> arguments.JSONOut:
+    lines = arguments.several(value, path)
+    return [changed(line, f"{path}[{number}]", ProductChanges) for number, line in enumerate(lines)]
+
+
+_WRITERS: Final[dict[str, Callable[[object, str], arguments.JSONOut]]] = {
+    "Text": arguments.new_text,
+    "Amount": _amount,
+    "Count": _count,
+    "Flag": _flag,
+    "BillingAddressChanges | Omitted": _address,
+    "Sequence[ProductChanges] | Omitted": _products,
+}
+"""How the values of a field are written, by the type that stands beside it above."""

@@ -1,7 +1,7 @@
 """The models of v2 "Get Order Detail": the order as the core BigCommerce API has it, passed through.
 
-The vendor writes the names of these fields in snake_case and in camelCase; both are read. Lines that the core API
-gives no documented shape are ``Any``.
+The vendor writes the names of these fields in snake_case and in camelCase; both are read. What the core API gives no
+documented shape is ``Any``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class BillingAddress(Record):
     zip: str | None = None
 
     # Of no documented shape.
-    form_fields: Any = None
+    form_fields: Any = attrs.field(default=None, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -86,8 +86,8 @@ class ShippingAddress(Record):
     zip: str | None = None
 
     # Of no documented shape.
-    form_fields: Any = None
-    shipping_quotes: Any = attrs.field(default=None, metadata=also("shipping_quoteseg", "shippingQuoteseg"))
+    form_fields: Any = attrs.field(default=None, hash=False)
+    shipping_quotes: Any = attrs.field(default=None, hash=False, metadata=also("shipping_quoteseg", "shippingQuoteseg"))
 
 
 @attrs.frozen(kw_only=True)
@@ -164,13 +164,13 @@ class DetailedProduct(Record):
     wrapping_name: str | None = None
 
     # Of no documented shape.
-    applied_discounts: Any = None
-    configurable_fields: Any = None
-    coupons: Any = None
-    po_number: Any = None
-    product_options: Any = None
-    shipments: Any = None
-    shipping_address: Any = None
+    applied_discounts: Any = attrs.field(default=None, hash=False)
+    configurable_fields: Any = attrs.field(default=None, hash=False)
+    coupons: Any = attrs.field(default=None, hash=False)
+    po_number: Any = attrs.field(default=None, hash=False)
+    product_options: Any = attrs.field(default=None, hash=False)
+    shipments: Any = attrs.field(default=None, hash=False)
+    shipping_address: Any = attrs.field(default=None, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -262,9 +262,9 @@ class OrderDetail(Record):
     store_default_currency_code: str | None = None
 
     # Of no documented shape.
-    coupons: Any = None
-    shipments: Any = None
-    shipping_addresses: Any = None
+    coupons: Any = attrs.field(default=None, hash=False)
+    shipments: Any = attrs.field(default=None, hash=False)
+    shipping_addresses: Any = attrs.field(default=None, hash=False)
 
     # Its parts.
     billing_address: BillingAddress | None = None

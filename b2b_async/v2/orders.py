@@ -429,7 +429,7 @@ async def update_company_order(client: Client, order_id: BCOrderId | str, change
         NotFoundError: the order does not exist, or has no company.
         B2BError: any other of ``b2b_async.errors``.
     """
-    body = {"orderId": arguments.text_id(order_id, "order_id"), **changed(changes, "changes")}
+    body = {"orderId": arguments.text_id(order_id, "order_id"), **changed(changes)}
     return await client.call(UPDATE_COMPANY_ORDER, body=arguments.encode_json(body), into=UpdatedOrder)
 
 

@@ -634,9 +634,9 @@ def _order_filters(
     return query
 
 
-def _extra_fields(fields: Iterable[object]) -> list[arguments.JSONOut]:
+def _extra_fields(fields: object) -> list[arguments.JSONOut]:
     body: list[arguments.JSONOut] = []
-    for number, field in enumerate(fields):
+    for number, field in enumerate(arguments.several(fields, "extra_fields", empty=True)):
         if not isinstance(field, ExtraField):
             message = f"extra_fields[{number}] must be an ExtraField, not {arguments.shown(field)}"
             raise InvalidArgumentError(message)
