@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -78,6 +79,8 @@ def test_every_block_has_its_test() -> None:
         ("Two commands", "sh"),
         ("Two commands", "sh"),
         ("One call in an async service", "python"),
+        ("Orders, users and companies", "python"),
+        ("Orders, users and companies", "sh"),
         ("A bulk job", "sh"),
         ("A bulk job", "python"),
         ("Several processes, one quota", "python"),
@@ -146,6 +149,25 @@ async def test_the_service(b2b_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     assert answers[1] == (404, {"error": "User does not exist or action not support for this user."})
     assert answers[2][0] == 502
     assert answers[2][1]["outcome"] == "not_sent"
+
+
+def test_the_look_ups(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """All orders, a change, an answer; and the same on the command line."""
+    exec(code_under("Orders, users and companies"), {})  # noqa: S102 -- the README's own code
+    lines = capsys.readouterr().out.splitlines()
+    numbers = [order for order in sandbox.store.orders if order.isdigit()]
+    outputs = []
+    for line in code_under("Orders, users and companies", "sh").splitlines():
+        done = subprocess.run(line.split(), capture_output=True, text=True, check=True)
+        outputs.append(done.stdout.splitlines())
+
+    assert {line.split()[0] for line in lines[:-2]} == set(numbers)
+    assert lines[-2] == f"{len(numbers)} orders, 0 may have been passed over; go on at {len(numbers)}"
+    assert re.fullmatch(r"PO 7 sandbox-\d+ \d+", lines[-1])
+    assert len(outputs[0]) == 1
+    assert "PO 7" in " ".join(outputs[1])
+    assert json.loads(outputs[2][-1])["count"] == 10
+    assert len(outputs[3]) == 11
 
 
 def test_the_bulk_commands(sandbox: Sandbox, tmp_path: Path) -> None:
