@@ -132,6 +132,8 @@ def _datetime(value: object, _into: object) -> datetime:
     """Take Unix seconds as a number or a string, ISO 8601, and the dates of e-mail, which the core API writes."""
     moment: datetime | None = None
     try:
+        if type(value) is int:  # what v3 sends
+            return _EPOCH + timedelta(seconds=value)
         if isinstance(value, str) and not _AMOUNT.fullmatch(value):
             moment = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
         else:
@@ -173,12 +175,18 @@ def _is_nothing(value: object) -> bool:
 
 
 def _is_optional_value(into: object) -> bool:
-    """Whether it is ``X | None`` where X is a number, a time or a record; for a string, "" is a value."""
+    """Whether it is ``X | None`` where X is a string, a number, a time or a record."""
     kinds = [kind for kind in get_args(into) if kind is not NoneType]
     if len(kinds) != 1 or len(get_args(into)) != len(kinds) + 1:
         return False
     kind = getattr(kinds[0], "__supertype__", kinds[0])
-    return kind in {int, bool, Decimal, datetime} or (isinstance(kind, type) and issubclass(kind, Record))
+    return kind in {str, int, bool, Decimal, datetime} or (isinstance(kind, type) and issubclass(kind, Record))
+
+
+def _plain(kind: Any) -> type[object] | None:  # noqa: ANN401 -- a type, or a NewType
+    """Give the type whose values are taken as they are; None where each must be looked at."""
+    kind = getattr(kind, "__supertype__", kind)
+    return kind if kind in {str, int, bool} else None
 
 
 def _is_tuple(into: object) -> bool:
@@ -229,9 +237,15 @@ def _make(*, detailed: bool) -> cattrs.Converter:
     @converter.register_structure_hook_factory(_is_optional_value)
     def _optional(into: Any) -> Callable[[Any, Any], Any]:  # noqa: ANN401 # pyright: ignore[reportUnusedFunction]
         (kind,) = (one for one in get_args(into) if one is not NoneType)
-        make = converter.get_structure_hook(kind)
-        # An empty string or list stands for no number, no time and no object in several answers.
-        return lambda value, _into: None if _is_nothing(value) else make(value, kind)
+        make, exact = converter.get_structure_hook(kind), _plain(kind)
+
+        def hook(value: object, _into: object) -> object:
+            if type(value) is exact or value is None:  # most of the fields of most answers
+                return value
+            # An empty string or list stands for no number, no time and no object in several answers.
+            return None if exact is not str and _is_nothing(value) else make(value, kind)
+
+        return hook
 
     @converter.register_structure_hook_factory(_is_tuple)
     def _tuple(into: Any) -> Callable[[Any, Any], Any]:  # noqa: ANN401 # pyright: ignore[reportUnusedFunction]

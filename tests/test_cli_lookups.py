@@ -123,9 +123,11 @@ def test_companies(live_sandbox: Start) -> None:
     assert [line.split()[0] for line in stdout.splitlines()] == ["company_id", "1", "2"]
 
 
-def test_one_order(live_sandbox: Start) -> None:
+def test_one_order(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """What there is to know of it."""
     live_sandbox(store())
+    monkeypatch.setattr("b2b_async.sandbox.v3._MONEY", {"currencyToken": "$"})
+    monkeypatch.setattr("b2b_async.sandbox.v3._OLDER_STORES", {"extraNew": "new"})
     status, stdout, _ = run("orders", "get", "9000")
     as_json = run("orders", "get", "9000", "--json")
 
@@ -134,6 +136,7 @@ def test_one_order(live_sandbox: Start) -> None:
     assert (shown["bc_order_id"], shown["total_inc_tax"], shown["po_number"]) == ("9000", "12.5", "P0")
     assert shown["extra_fields"] == "field_name Fintech ID, field_value 7"
     assert "cart_id" in shown
+    assert (shown["money"], shown["extraNew"]) == ("currency_token $", "new")
     assert "invoice_id" not in shown
     assert as_json[0] == 0
     assert last_json(as_json[1])["item"]["bcOrderId"] == 9000

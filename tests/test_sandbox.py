@@ -393,3 +393,51 @@ async def test_an_order_shows_up_where_it_is_registered(session: aiohttp.ClientS
     assert (before, hidden) == ([400, 200, 404], [400, 200])
     assert company == {"companyId": "1", "companyName": "Company 1", "customerGroupId": "701"}
     assert (order["bcOrderId"], order["companyId"], order["poNumber"], order["totalIncTax"]) == (9001, 1, "", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "told"),
+    [
+        ("GET", "/api/v3/io/orders?sortBy=id", None, 422, {"sortBy": {"0": ['"id" is not a valid choice.']}}),
+        ("GET", "/api/v3/io/orders?minCreated=x", None, 422, {"minCreated": {"0": ["A valid integer is required."]}}),
+        ("GET", "/api/v3/io/users?roles=99", None, 422, {"roles": {"0": ['"99" is not a valid choice.']}}),
+        ("PUT", "/api/v3/io/orders/9000", {"poNumber": 5}, 422, "poNumber is not valid"),
+        ("PUT", "/api/v3/io/orders/9000", {"extraFields": [{"fieldName": 1}]}, 422, "extraFields is not valid"),
+        ("PUT", "/api/v3/io/orders/9000", {"extraFields": "x"}, 422, "extraFields is not valid"),
+        ("POST", "/api/v3/io/orders", {"bcOrderId": 9001, "customerId": 1001, "extraFields": [5]}, 422, None),
+        ("POST", "/api/v3/io/orders", {"bcOrderId": True, "customerId": 1001}, 400, None),
+        ("GET", "/api/v3/io/orders/9001/products", None, 404, None),
+        ("POST", "/api/v2/io/companies/users/1001/orders", {}, 400, None),
+        ("POST", CREATE, {"orderId": "9000", "totalIncTax": 1, "poNumber": 5}, 400, None),
+        ("PUT", "/api/v2/io/orders", {"poNumber": "P"}, 400, None),
+        ("GET", "/api/v2/io/companies/1/orders?beginDateAt=2026-01-31", None, 400, None),
+        ("GET", "/api/v2/io/companies/1/orders?limit=0", None, 400, None),
+    ],
+)
+async def test_what_the_vendor_refuses(
+    session: aiohttp.ClientSession, method: str, path: str, body: Any, status: int, told: Any
+) -> None:
+    """In its words; nothing is changed by it."""
+    store = Store(1, 1)
+    store.add_order(Order("9000", 1001, Decimal(1), "1", "P"))
+    async with Sandbox(store) as sandbox:
+        sandbox.store.place_order(1001, Decimal(1), "9001")
+        answered, _, payload = await ask(session, sandbox, method, path, json=body)
+
+    assert answered == status
+    assert payload["code"] in {status, 40010}
+    assert told is None or payload["data"]["errMsg"] == told
+    assert not any(entry.applied for entry in sandbox.ledger)
+    assert (store.orders["9000"].po_number, store.orders["9000"].changes) == ("P", {})
+
+
+def test_a_placed_order_gets_a_free_number() -> None:
+    """And its record a number of its own, whatever vanished before."""
+    store = Store(1, 1)
+    first = store.place_order(1001, Decimal(1))
+    store.add_order(Order(str(int(first.id) + 1), 1001, Decimal(1)))
+    store.remove_order("100")
+    second = store.place_order(1001, Decimal(1))
+
+    assert int(second.id) == int(first.id) + 2
+    assert len({order.record_id for order in store.orders.values()}) == len(store.orders)

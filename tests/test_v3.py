@@ -11,6 +11,7 @@ import pytest
 from helpers import BASE_URL, CREDENTIALS, client_of, mocked
 
 from b2b_async import (
+    OMITTED,
     AmbiguousOutcomeError,
     BadRequestError,
     BCGroupId,
@@ -341,6 +342,11 @@ async def test_what_cannot_be_right_is_not_sent(call: Callable[[Client], Any], t
                 await call(client)
 
             assert not mock.requests
+
+
+def test_what_is_omitted_says_so() -> None:
+    """In a repr, as in a signature."""
+    assert repr(OMITTED) == "OMITTED"
 
 
 async def test_times_are_rounded_outward() -> None:
