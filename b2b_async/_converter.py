@@ -11,6 +11,7 @@ import reprlib
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import GenericAlias, NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 
@@ -22,6 +23,8 @@ from b2b_async._record import Record, camel, json_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    Hook = Callable[[Any, Any], Any]
 
 T = TypeVar("T")
 
@@ -199,23 +202,6 @@ def is_one(value: object, model: type[Any]) -> bool:
     return issubclass(model, Record) and not json_names(model).keys().isdisjoint(fields)
 
 
-def _recorded(into: type[Record], make: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Have the object that a record is made of kept with it, and its fields read by all their names."""
-    names = json_names(into)
-    several = any(name != read for name, read in names.items())
-
-    def hook(value: Any, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
-        if not isinstance(value, dict):  # "id" is in "a text with id", too
-            expected = "an object"
-            raise _WrongTypeError(expected, value)
-        fields = cast("dict[str, Any]", value)
-        record = make(_by_one_name(fields, names) if several else fields, target)
-        object.__setattr__(record, "raw", fields)  # it is frozen for others
-        return record
-
-    return hook
-
-
 def _by_one_name(fields: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Give each field the name that counts; where two of its names came, something goes before nothing."""
     renamed: dict[str, Any] = {}
@@ -233,58 +219,65 @@ def _make(*, detailed: bool) -> cattrs.Converter:
     converter.register_structure_hook(bool, _bool)
     converter.register_structure_hook(Decimal, _decimal)
     converter.register_structure_hook(datetime, _datetime)
-
-    @converter.register_structure_hook_factory(_is_optional_value)
-    def _optional(into: Any) -> Callable[[Any, Any], Any]:  # noqa: ANN401 # pyright: ignore[reportUnusedFunction]
-        (kind,) = (one for one in get_args(into) if one is not NoneType)
-        make, exact = converter.get_structure_hook(kind), _plain(kind)
-
-        def hook(value: object, _into: object) -> object:
-            if type(value) is exact or value is None:  # most of the fields of most answers
-                return value
-            # An empty string or list stands for no number, no time and no object in several answers.
-            return None if exact is not str and _is_nothing(value) else make(value, kind)
-
-        return hook
-
-    @converter.register_structure_hook_factory(_is_tuple)
-    def _tuple(into: Any) -> Callable[[Any, Any], Any]:  # noqa: ANN401 # pyright: ignore[reportUnusedFunction]
-        (item, _) = get_args(into)
-        items = GenericAlias(list, (item,))
-        make = converter.get_structure_hook(items)
-
-        def hook(value: object, _into: object) -> tuple[Any, ...]:
-            if _is_nothing(value):
-                return ()
-            if isinstance(value, dict):  # one that stands alone, or something else, such as a link to the list
-                return tuple(make([value], items)) if is_one(cast("object", value), item) else ()
-            if not isinstance(value, list):
-                expected = "a list"
-                raise _WrongTypeError(expected, value)
-            return tuple(make(value, items))
-
-        return hook
-
-    # A factory, so that a class costs its milliseconds when it is first used and not at import.
-    @converter.register_structure_hook_factory(attrs.has)
-    def _build(into: type[Any]) -> Callable[[Any, Any], Any]:  # pyright: ignore[reportUnusedFunction]
-        # Any, because the keyword arguments of the call below are options as well as fields.
-        names: dict[str, Any] = {field.name: override(rename=camel(field.name)) for field in attrs.fields(into)}
-        if issubclass(into, Record):
-            names["raw"] = override(omit=True)
-            fast = _recorded(into, make_dict_structure_fn(into, converter, **names))
-        else:
-            fast = make_dict_structure_fn(into, converter, **names)
-
-        def thorough(value: object, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
-            if not isinstance(value, dict):
-                expected = "an object"
-                raise _WrongTypeError(expected, value)
-            return fast(cast("Any", value), target)
-
-        return thorough if detailed else fast
-
+    # Factories, so that a class costs its milliseconds when it is first used and not at import.
+    converter.register_structure_hook_factory(_is_optional_value)(partial(_optional_hook, converter))
+    converter.register_structure_hook_factory(_is_tuple)(partial(_tuple_hook, converter))
+    converter.register_structure_hook_factory(attrs.has)(partial(_class_hook, converter))
     return converter
+
+
+def _optional_hook(converter: cattrs.Converter, into: Any) -> Hook:  # noqa: ANN401 -- a cattrs hook factory
+    (kind,) = (one for one in get_args(into) if one is not NoneType)
+    make, exact = converter.get_structure_hook(kind), _plain(kind)
+
+    def hook(value: object, _into: object) -> object:
+        if type(value) is exact or value is None:  # most of the fields of most answers
+            return value
+        # An empty string or list stands for no number, no time and no object in several answers.
+        return None if exact is not str and _is_nothing(value) else make(value, kind)
+
+    return hook
+
+
+def _tuple_hook(converter: cattrs.Converter, into: Any) -> Hook:  # noqa: ANN401 -- a cattrs hook factory
+    (item, _) = get_args(into)
+    items = GenericAlias(list, (item,))
+    make = converter.get_structure_hook(items)
+
+    def hook(value: object, _into: object) -> tuple[Any, ...]:
+        if _is_nothing(value):
+            return ()
+        if isinstance(value, dict):  # one that stands alone, or something else, such as a link to the list
+            return tuple(make([value], items)) if is_one(cast("object", value), item) else ()
+        if not isinstance(value, list):
+            expected = "a list"
+            raise _WrongTypeError(expected, value)
+        return tuple(make(value, items))
+
+    return hook
+
+
+def _class_hook(converter: cattrs.Converter, into: type[Any]) -> Hook:
+    # Any, because the keyword arguments of the call below are options as well as fields.
+    fields: dict[str, Any] = {field.name: override(rename=camel(field.name)) for field in attrs.fields(into)}
+    record = issubclass(into, Record)
+    if record:
+        fields["raw"] = override(omit=True)
+    make = make_dict_structure_fn(into, converter, **fields)
+    names: Mapping[str, str] = json_names(into) if record else {}
+    several = any(name != read for name, read in names.items())
+
+    def hook(value: object, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
+        if not isinstance(value, dict):  # "id" is in "a text with id", too
+            expected = "an object"
+            raise _WrongTypeError(expected, value)
+        came = cast("dict[str, Any]", value)
+        made = make(_by_one_name(came, names) if several else came, target)
+        if record:
+            object.__setattr__(made, "raw", came)  # it is frozen for others
+        return made
+
+    return hook
 
 
 _fast = _make(detailed=False)
