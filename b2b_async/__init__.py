@@ -3,15 +3,13 @@
 The public names are here and in ``b2b_async.errors``; modules with an underscore are machinery.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from b2b_async._arguments import OMITTED, Omitted
 from b2b_async._call import Attempt, LookUpResult, Outcome, UnknownOutcome
 from b2b_async._config import Credentials, Timeouts
 from b2b_async._iterate import ItemIterator
+from b2b_async._lazy import submodules
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Answered, Lane, LookUp, Operation, Reconciliation, Request, Response
 from b2b_async._page import Page
@@ -45,9 +43,8 @@ from b2b_async.ids import B2BOrderId, BCGroupId, BCOrderId, ChannelId, CompanyId
 from b2b_async.quota import Quota, QuotaSnapshot
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from b2b_async import v2, v3
+    from b2b_async import v2 as v2
+    from b2b_async import v3
 
 __version__ = "0.1.0"
 
@@ -105,14 +102,8 @@ __all__ = [
     "UnprocessableEntityError",
     "UserId",
     "default_middlewares",
-    "v2",
     "v3",
 ]
 
-
-def __getattr__(name: str) -> ModuleType:
-    """Import the endpoints when they are asked for: v2 warns, and the models of both take their time."""
-    if name not in {"v2", "v3"}:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return import_module(f"b2b_async.{name}")
+# v2 is not among them: it warns when it is imported, and "from b2b_async import *" does not ask for it.
+__getattr__, __dir__ = submodules(__name__, "v2", "v3")

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 from urllib.parse import quote
 
+from b2b_async._record import camel
 from b2b_async.errors import InvalidArgumentError
 
 T = TypeVar("T")
@@ -59,6 +60,15 @@ def within(value: object, name: str, least: int, most: int = _LARGEST_ID) -> int
         message = f"{name} must be a whole number {bounds}, not {shown(value)}"
         raise InvalidArgumentError(message)
     return int(value)
+
+
+def window(limit: object, offset: object, largest: int) -> tuple[int, int]:
+    """Check how many a page may have, and how many there are before it.
+
+    Raises:
+        InvalidArgumentError: they are beyond their bounds.
+    """
+    return within(limit, "limit", 1, largest), within(offset, "offset", 0)
 
 
 def path_id(value: object, name: str) -> str:
@@ -157,8 +167,8 @@ def time_filters(**bounds: datetime | None) -> dict[str, str]:
     query: dict[str, str] = {}
     for name, value in bounds.items():
         if value is not None:
-            bound, _, field = name.partition("_")
-            query[bound + field.capitalize()] = unix_seconds(value, name, rounded="down" if bound == "min" else "up")
+            rounded: Literal["up", "down"] = "down" if name.startswith("min") else "up"
+            query[camel(name)] = unix_seconds(value, name, rounded=rounded)
     for field in ("Created", "Modified"):
         least, most = query.get(f"min{field}"), query.get(f"max{field}")
         if least is not None and most is not None and int(least) > int(most):

@@ -64,7 +64,7 @@ def structure_rows(rows: object, path: str, into: type[T]) -> T:
     Raises:
         MisfitError: they do not fit.
     """
-    if rows is None or isinstance(rows, list) or is_one(rows, get_args(into)[0]):
+    if rows is None or rows == {} or isinstance(rows, list) or is_one(rows, get_args(into)[0]):
         return structure(rows, into, path)  # pyright: ignore[reportUnknownArgumentType]
     message = f"{path} must be a list, not {reprlib.repr(rows)}"
     raise MisfitError(message)

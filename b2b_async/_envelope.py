@@ -76,8 +76,8 @@ class Envelope:
     @property
     def rows(self) -> tuple[Any, str]:
         """What a page lists, and its JSON path: v3 has it as ``data``, v2 as ``data.list``."""
-        listed = _object(self.data).get("list")
-        return (self.data, "$.data") if listed is None else (listed, "$.data.list")
+        data = _object(self.data)
+        return (data["list"], "$.data.list") if "list" in data else (self.data, "$.data")
 
     @property
     def error_status(self) -> int | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -21,3 +24,7 @@ class Page(Generic[T]):
     """How many a page may have."""
     offset: int
     """How many there are on the pages before."""
+
+    def __iter__(self) -> Iterator[T]:
+        """Go over what is on it."""
+        return iter(self.items)

@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import secrets
-from importlib import import_module
 from types import GenericAlias
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
 
@@ -136,7 +135,10 @@ class Client:
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
         """Set everything up without opening anything."""
-        import_module("b2b_async._converter")  # slow: neither with the package, nor in the middle of a call
+        # Slow to import: neither with the package, nor in the middle of a call.
+        from b2b_async import _converter  # noqa: PLC0415
+
+        self._converter = _converter
         timeouts = timeout or Timeouts()
         self.base_url = checked_base_url(base_url)
         self.credentials = credentials
@@ -381,12 +383,10 @@ class Client:
         return view
 
     def _structured(self, request: Request, response: Response, into: type[T]) -> T:
-        from b2b_async._converter import MisfitError  # noqa: PLC0415 -- see __init__
-
         envelope, operation = response.envelope, request.operation
         try:
-            return _made(envelope, into)
-        except MisfitError as error:
+            return self._made(envelope, into)
+        except self._converter.MisfitError as error:
             fault = self.credentials.redact(str(error))
         answer = describe(response, self.credentials.redact)
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
@@ -396,6 +396,14 @@ class Client:
         misfit = ResponseValidationError(message, answer=answer, outcome=outcome, operation=operation.name)
         misfit.attempts, misfit.call_id = tuple(request.call.attempts), request.call.id
         raise misfit
+
+    def _made(self, envelope: Envelope | None, into: type[T]) -> T:
+        """Make what an answer is about. No caller has it in a variable: a traceback shows what a server echoes."""
+        if envelope is None:
+            return self._converter.structure(None, into)
+        if get_origin(into) is tuple:
+            return self._converter.structure_rows(*envelope.rows, into)
+        return self._converter.structure(_alone(envelope.data), into)
 
     def _request(
         self,
@@ -414,17 +422,6 @@ class Client:
             lane=self._lane,
             reconcile=reconcile,
         )
-
-
-def _made(envelope: Envelope | None, into: type[T]) -> T:
-    """Make what an answer is about. No caller has it in a variable: a traceback would show what a server echoes."""
-    from b2b_async._converter import structure, structure_rows  # noqa: PLC0415 -- see Client.__init__
-
-    if envelope is None:
-        return structure(None, into)
-    if get_origin(into) is tuple:
-        return structure_rows(*envelope.rows, into)
-    return structure(_alone(envelope.data), into)
 
 
 def _alone(data: object) -> object:

@@ -1,7 +1,8 @@
 """Ids of different kinds, so that a type checker tells them apart. At run time each is the integer that it holds.
 
 ``BCOrderId(117)`` is what BigCommerce calls order 117. B2B Edition gives the same order another number, a
-``B2BOrderId``, which no endpoint takes.
+``B2BOrderId``, which no endpoint takes. v2 writes ids as strings, and its functions take any string besides: a string
+that was made of another kind of id is seen by nobody.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Sandbox]
 
-EVER = ("--created-after", "2000-01-01")
+EVER = ("--created-after", "2000-01-01", "--channel", "1", "--channel", "2")
 
 
 def store() -> Store:
@@ -75,7 +75,7 @@ def test_csv_has_all_columns(live_sandbox: Start) -> None:
 def test_json_has_the_servers_own_objects(live_sandbox: Start) -> None:
     """A line for each, and one at the end."""
     live_sandbox(store())
-    status, stdout, stderr = run("orders", "list", *EVER, "--json", "--channel", "2")
+    status, stdout, stderr = run("orders", "list", *EVER[:2], "--json", "--channel", "2")
 
     (row,) = [json.loads(line) for line in stdout.splitlines()[:-1]]
     assert (status, stderr) == (0, "")
@@ -95,7 +95,7 @@ def test_the_year_that_the_server_hides_is_told(live_sandbox: Start) -> None:
     live_sandbox(store())
 
     assert run("orders", "list")[2] == "Orders of the last year; --created-after 2000-01-01 shows all.\n0 of 0\n"
-    assert run("orders", "list", "--modified-after", "2000-01-01T00:00+01:00")[2] == "3 of 3\n"
+    assert run("orders", "list", "--modified-after", "2000-01-01T00:00+01:00")[2] == "2 of 2\n"
     assert run("orders", "list", *EVER, "--modified-before", "2000-01-01")[2] == "0 of 0\n"
 
 

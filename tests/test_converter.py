@@ -225,7 +225,8 @@ def test_rows_are_a_list() -> None:
     """Or one row, or nothing; an object around them is not taken for a row."""
     assert structure_rows(None, "$.data", tuple[_Price, ...]) == ()
     assert len(structure_rows({"note": "x"}, "$.data", tuple[_Price, ...])) == 1
-    for wrong in ({"products": []}, {}, "", "x", 5):
+    assert structure_rows({}, "$.data", tuple[_Price, ...]) == ()
+    for wrong in ({"products": []}, "", "x", 5):
         with pytest.raises(MisfitError, match=r"\$\.data\.list must be a list, not "):
             structure_rows(wrong, "$.data.list", tuple[_Price, ...])
 

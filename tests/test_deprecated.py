@@ -165,3 +165,5 @@ def test_a_name_that_is_not_there() -> None:
     for module in ("b2b_async", "b2b_async.v2", "b2b_async.v3"):
         with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'v4'"):
             sys.modules[module].v4  # noqa: B018
+    assert {"v2", "v3", "Client"} <= set(dir(sys.modules["b2b_async"]))
+    assert set(v2.__all__) <= set(dir(v2))

@@ -145,8 +145,17 @@ async def test_orders_get_a_company() -> None:
 
 
 async def test_an_order_is_changed() -> None:
-    """What is not set is not sent; None empties."""
-    changes = OrderChanges(po_number="P-3", staff_notes="Ring twice.", total_ex_tax=Decimal("12.50"))
+    """What is not set is not sent; None empties; what has changed is seen in the details."""
+    changes = OrderChanges(
+        po_number="P-3",
+        staff_notes="Ring twice.",
+        total_ex_tax=Decimal("12.50"),
+        items_total=9,
+        is_deleted=True,
+        ip_address="192.0.2.1",
+        billing_address=BillingAddressChanges(city="Rome"),
+        products=[ProductChanges(product_id="70", quantity=7)],
+    )
     async with Sandbox(store()) as sandbox, client_of(sandbox) as client:
         updated = await v2.orders.update_company_order(client, "9000", changes)
         seen = await v2.orders.get_order_detail(client, "9000")
@@ -157,8 +166,12 @@ async def test_an_order_is_changed() -> None:
                 await v2.orders.update_company_order(client, missing, changes)
 
     assert updated == v2.orders.UpdatedOrder("9000")
-    assert (seen.po_number, seen.staff_notes) == ("P-3", "Ring twice.")
-    assert (emptied.po_number, emptied.staff_notes) == ("P-3", "")
+    assert (seen.po_number, seen.staff_notes, seen.total_ex_tax) == ("P-3", "Ring twice.", Decimal("12.50"))
+    assert (seen.items_total, seen.is_deleted, seen.ip_address) == (9, True, "192.0.2.1")
+    assert seen.billing_address is not None
+    assert (seen.billing_address.city, seen.billing_address.country_iso2) == ("Rome", "US")
+    assert (seen.products[0].product_id, seen.products[0].quantity) == ("70", 7)
+    assert (emptied.po_number, emptied.staff_notes, emptied.total_ex_tax) == ("P-3", "", Decimal("12.50"))
 
 
 async def test_changes_leave_as_strings() -> None:

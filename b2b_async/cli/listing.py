@@ -98,8 +98,13 @@ def look_options(function: F) -> F:
 
 def list_options(function: F) -> F:
     """Add the options of every look-up of many."""
+    rows = "Print each row as a JSON object on a line, and one that counts them as the last line of stdout."
     for option in (
-        look_options,
+        verbose_option,
+        click.option("--json", "as_json", is_flag=True, help=rows),
+        redis_option,
+        quota_option,
+        base_url_option,
         click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
         click.option("--all", "everything", is_flag=True, help="All, page by page, instead of --limit."),
         click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Pass over the first N."),

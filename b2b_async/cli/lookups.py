@@ -40,7 +40,15 @@ _COMPANY = (
 )
 _company = click.option("--company", type=click.IntRange(1), metavar="ID", help="Only those of this B2B company.")
 _channel = click.option("--channel", type=click.IntRange(1), metavar="ID", help="Only those of this channel.")
-_words = click.option("--search", "q", metavar="TEXT", help="Only those with this in their name or address.")
+_channels = click.option(
+    "--channel",
+    "channels",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="ID",
+    help="Those of this channel, instead of channel 1; may be given several times.",
+)
+_words = click.option("--search", "q", metavar="TEXT", help="Only those with this in their name (or e-mail address).")
 
 
 @click.group()
@@ -50,7 +58,7 @@ def orders() -> None:
 
 @orders.command("list")
 @_company
-@_channel
+@_channels
 @time_options
 @click.option("--extra", is_flag=True, help="With extra fields.")
 @click.option("--sort-by", type=click.Choice(["createdAt", "updatedAt"]), default="createdAt", show_default=True)
@@ -59,13 +67,16 @@ def orders() -> None:
 def list_orders(
     *,
     company: int | None,
-    channel: int | None,
+    channels: tuple[int, ...],
     extra: bool,
     sort_by: str,
     newest_first: bool,
     **options: Any,  # noqa: ANN401 -- those of time_options and list_options
 ) -> None:
-    """List orders, the oldest first. Without --created-after or --modified-after, those of the last year."""
+    """List orders, the oldest first; times are UTC.
+
+    Without --created-after or --modified-after, those of the last year; without --channel, those of channel 1.
+    """
     times, chosen = _split(options)
     if not chosen.as_json and times["min_created"] is None and times["min_modified"] is None:
         click.echo("Orders of the last year; --created-after 2000-01-01 shows all.", err=True)
@@ -76,7 +87,7 @@ def list_orders(
         lambda client: order_endpoints.iter_orders(
             client,
             company_id=None if company is None else CompanyId(company),
-            channel_ids=None if channel is None else [ChannelId(channel)],
+            channel_ids=[ChannelId(channel) for channel in channels] or None,
             show_extra=extra,
             sort_by=cast("Literal['createdAt', 'updatedAt']", sort_by),
             order_by="DESC" if newest_first else "ASC",
@@ -91,7 +102,7 @@ def list_orders(
 @click.argument("order", type=click.IntRange(1))
 @look_options
 def get_order(*, order: int, **options: Any) -> None:  # noqa: ANN401 -- those of look_options
-    """Show one order, by its BigCommerce order id."""
+    """Show one order, by its BigCommerce order id; times are UTC."""
     chosen = Options(**options)
     found = look("orders get", chosen, lambda client: order_endpoints.get_order(client, BCOrderId(order)))
     show_one("orders get", chosen, found)
@@ -115,7 +126,7 @@ def list_users(
     q: str | None,
     **options: Any,  # noqa: ANN401 -- those of time_options and list_options
 ) -> None:
-    """List the buyers of companies."""
+    """List the buyers of companies; times are UTC."""
     times, chosen = _split(options)
     show_list(
         "users list",
@@ -153,7 +164,7 @@ def list_companies(
     q: str | None,
     **options: Any,  # noqa: ANN401 -- those of time_options and list_options
 ) -> None:
-    """List companies, by their names."""
+    """List companies, by their names; times are UTC."""
     times, chosen = _split(options)
     show_list(
         "companies list",

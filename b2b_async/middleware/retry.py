@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import attrs
@@ -49,6 +50,7 @@ class Retry:
 
     def __init__(self, policy: RetryPolicy, *, uniform: Callable[[], float] = random.random) -> None:
         """Start with a full budget."""
+        import_module("tenacity")  # slow: neither with the package, nor in the middle of a call
         self.policy = policy
         self.budget = policy.budget
         self.uniform = uniform
@@ -95,7 +97,7 @@ class _Retries:
             self._started = asyncio.get_running_loop().time()
             return await self._handler(attrs.evolve(self._request, attempt=len(self._request.call.attempts) + 1))
 
-        import tenacity  # noqa: PLC0415 -- a program whose calls succeed need not wait for it at its start
+        import tenacity  # noqa: PLC0415 -- see Retry
 
         machine = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(self._again),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
@@ -15,6 +15,8 @@ from b2b_async.sandbox.store import is_id
 
 if TYPE_CHECKING:
     from b2b_async.sandbox.store import Order, Store, User
+
+    JSON = dict[str, Any]
 
 _LARGEST_PAGE = 200
 _SORTS = ("bcOrderId", "totalIncTax", "createdAt")
@@ -178,7 +180,7 @@ class V2:
             "currency_code": "USD",
             "currency_exchange_rate": "1.0000000000",
             "customer_id": order.customer_id,
-            "customer_message": order.changes.get("customerMessage") or "",
+            "customer_message": "",
             "date_created": format_datetime(datetime.fromtimestamp(order.created_at, UTC)),
             "date_modified": format_datetime(datetime.fromtimestamp(order.updated_at, UTC)),
             "date_shipped": "",
@@ -186,9 +188,9 @@ class V2:
             "is_deleted": False,
             "items_shipped": 0,
             "items_total": sum(product.quantity for product in order.products),
-            "payment_method": order.changes.get("paymentMethod") or "PO",
+            "payment_method": "PO",
             "poNumber": order.po_number or "",
-            "staff_notes": order.changes.get("staffNotes") or "",
+            "staff_notes": "",
             "status": order.status,
             "status_id": 11,
             "total_ex_tax": amount,
@@ -209,7 +211,7 @@ class V2:
                 for product in order.products
             ],
         }
-        return answers.done(detail)
+        return answers.done(_changed(detail, order.changes))
 
     async def get_order_product(self, request: web.Request) -> web.Response:
         """Get Order Product: one alone, several in a list."""
@@ -279,6 +281,34 @@ class V2:
             "channelName": f"Channel {order.channel_id}",
             **({"extraFields": order.extra_fields} if extra else {}),
         }
+
+
+def _changed(detail: JSON, changes: JSON) -> JSON:
+    """Show what v2 has changed in an order, or in a part of one, by the names of the details; null as an empty text."""
+    changed = dict(detail)
+    for name, value in changes.items():
+        own = next((own for own in detail if _plain(own) == _plain(name)), name)
+        before = detail.get(own)
+        if isinstance(value, dict) and isinstance(before, dict):
+            changed[own] = _changed(cast("JSON", before), cast("JSON", value))
+        elif isinstance(value, list) and isinstance(before, list):
+            lines = [cast("JSON", line) for line in cast("list[object]", value) if isinstance(line, dict)]
+            changed[own] = [_line(line, lines) for line in cast("list[JSON]", before)]
+        else:
+            changed[own] = "" if value is None else value
+    return changed
+
+
+def _line(line: JSON, changes: list[JSON]) -> JSON:
+    """Show what v2 has changed in a line, which is named by its product."""
+    for change in changes:
+        if str(change.get("productId")) == str(line["product_id"]):
+            return _changed(line, change)
+    return line
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _wrong_registration(body: dict[str, Any]) -> web.Response | None:

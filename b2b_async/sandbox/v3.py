@@ -68,7 +68,9 @@ class V3:
         sort_by = asked.choice(request, "sortBy", ("createdAt", "updatedAt"), "updatedAt")
         order_by = asked.choice(request, "orderBy", ("ASC", "DESC"), "DESC")
         extra = asked.choice(request, "showExtra", ("true", "false", "True", "False", "1", "0"), "false")
-        channels, number = asked.numbers(request, "channelIds[]"), asked.number(request, "bcOrderId")
+        # By the contract, who names no channel means the first one.
+        channels = asked.numbers(request, "channelIds[]") or {1}
+        number = asked.number(request, "bcOrderId")
         company = asked.number(request, "companyId")
 
         if least is None:
@@ -81,8 +83,7 @@ class V3:
             found = [order for order in found if _is(self._store.company_of(order), str(company))]
         if number is not None:
             found = [order for order in found if int(order.id) == number]
-        if channels:
-            found = [order for order in found if order.channel_id in channels]
+        found = [order for order in found if order.channel_id in channels]
         if sort_by == "updatedAt":
             found.sort(key=lambda order: (order.updated_at, order.record_id))
         if order_by == "DESC":

@@ -94,7 +94,7 @@ async def list_bc_order_ids(
         B2BError: any other of ``b2b_async.errors``.
     """
     segment = arguments.path_id(company_id, "company_id")
-    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
+    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
     return await _page(client, segment, arguments.days(begin_date_at, end_date_at), limit, offset)
 
 
@@ -117,7 +117,7 @@ def iter_bc_order_ids(
         company_id: The B2B company id.
         begin_date_at: Only orders from this day on.
         end_date_at: Only orders up to this day.
-        offset: Orders to pass over: ``offset`` of an iterator that was left.
+        offset: Orders to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
         prefetch: Fetch a page while the one before it is worked on.
 
     Returns:

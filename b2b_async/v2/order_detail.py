@@ -42,7 +42,7 @@ class BillingAddress(Record):
 
 @attrs.frozen(kw_only=True)
 class ShippingAddress(Record):
-    """Where the order goes to, and what that costs."""
+    """Where the order goes to, and what that costs: amounts are in the currency of the order."""
 
     ANY_CASE: ClassVar[bool] = True
 
@@ -92,7 +92,10 @@ class ShippingAddress(Record):
 
 @attrs.frozen(kw_only=True)
 class DetailedProduct(Record):
-    """A line of an order, with everything that BigCommerce knows of it."""
+    """A line of an order, with everything that BigCommerce knows of it.
+
+    Amounts are in the currency of the order; weight and sizes in the units of the store.
+    """
 
     ANY_CASE: ClassVar[bool] = True
 
@@ -175,7 +178,10 @@ class DetailedProduct(Record):
 
 @attrs.frozen(kw_only=True)
 class OrderDetail(Record):
-    """An order, with everything that BigCommerce knows of it."""
+    """An order, with everything that BigCommerce knows of it.
+
+    Amounts are in the currency of ``currency_code``; rates of exchange are from it to that of the store.
+    """
 
     ANY_CASE: ClassVar[bool] = True
 

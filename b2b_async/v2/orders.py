@@ -357,7 +357,7 @@ async def list_company_orders(
         B2BError: any other of ``b2b_async.errors``.
     """
     segment = arguments.path_id(company_id, "company_id")
-    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
+    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
     query = _order_filters(begin_date_at, end_date_at, channel_id, order_by, include_extra=include_extra)
     return await _order_page(client, segment, query, limit, offset)
 
@@ -388,7 +388,7 @@ def iter_company_orders(
         channel_id: Only orders of this channel.
         include_extra: With extra fields, which are in ``extra`` of each order.
         order_by: What the list is sorted by.
-        offset: Orders to pass over: ``offset`` of an iterator that was left.
+        offset: Orders to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
         prefetch: Fetch a page while the one before it is worked on.
 
     Returns:

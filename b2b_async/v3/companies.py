@@ -12,7 +12,7 @@ import attrs
 from b2b_async import _arguments as arguments
 from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
-from b2b_async._record import Record, camel
+from b2b_async._record import Record
 from b2b_async.errors import InvalidArgumentError
 from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
     BCGroupId,
@@ -21,6 +21,7 @@ from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
     CompanyId,
     CustomerId,
 )
+from b2b_async.v3._extra_field import ExtraField
 
 if TYPE_CHECKING:
     from b2b_async._messages import Query
@@ -35,13 +36,9 @@ LARGEST_PAGE = 249
 
 
 @attrs.frozen
-class CompanyExtraField(Record):
-    """An extra field of a company and its value."""
+class CompanyExtraField(ExtraField):
+    """An extra field of a company, its value and its kind."""
 
-    field_name: str
-    """The name that the field has in the store's settings."""
-    field_value: str | None = None
-    """The value; numbers are strings, too."""
     label_name: str | None = None
     """What people read."""
     is_required: bool | None = None
@@ -94,7 +91,7 @@ class Company(Record):
     """The BigCommerce customer group that stands for it."""
     bc_group_name: str | None = None
     """The name of that group."""
-    catalog_id: int | None = None
+    catalog_id: str | None = None
     """The id of its price list."""
     catalog_name: str | None = None
     """The name of its price list."""
@@ -166,14 +163,24 @@ async def list_companies(
         InvalidArgumentError: an argument cannot be used; nothing was sent.
         B2BError: any other of ``b2b_async.errors``.
     """
-    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
-    query: dict[str, str] = arguments.time_filters(
-        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
+    query = _company_filters(
+        q=q,
+        company_status=company_status,
+        extra_fields=extra_fields,
+        extra_field_filter_type=extra_field_filter_type,
+        include_extra_fields=include_extra_fields,
+        min_created=min_created,
+        max_created=max_created,
+        min_modified=min_modified,
+        max_modified=max_modified,
     )
-    query |= _company_filters(q, company_status, extra_fields, extra_field_filter_type, include_extra_fields)
-    for name, value in (("customer_id", customer_id), ("bc_order_id", bc_order_id), ("bc_group_id", bc_group_id)):
-        if value is not None:
-            query[camel(name)] = str(arguments.number_id(value, name))
+    if customer_id is not None:
+        query["customerId"] = str(arguments.number_id(customer_id, "customer_id"))
+    if bc_order_id is not None:
+        query["bcOrderId"] = str(arguments.number_id(bc_order_id, "bc_order_id"))
+    if bc_group_id is not None:
+        query["bcGroupId"] = str(arguments.number_id(bc_group_id, "bc_group_id"))
     if order_id is not None:
         query["orderId"] = arguments.text(order_id, "order_id")
     if sort_by is not None:
@@ -221,7 +228,7 @@ def iter_companies(
         include_extra_fields: With extra fields.
         sort_by: What the list is sorted by.
         order_by: Up ("ASC") or down ("DESC").
-        offset: Companies to pass over: ``offset`` of an iterator that was left.
+        offset: Companies to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
         prefetch: Fetch a page while the one before it is worked on.
 
     Returns:
@@ -230,10 +237,17 @@ def iter_companies(
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
     """
-    query: dict[str, str] = arguments.time_filters(
-        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    query = _company_filters(
+        q=q,
+        company_status=company_status,
+        extra_fields=extra_fields,
+        extra_field_filter_type=extra_field_filter_type,
+        include_extra_fields=include_extra_fields,
+        min_created=min_created,
+        max_created=max_created,
+        min_modified=min_modified,
+        max_modified=max_modified,
     )
-    query |= _company_filters(q, company_status, extra_fields, extra_field_filter_type, include_extra_fields)
     query["sortBy"] = arguments.choice(sort_by, "sort_by", "companyName", "updatedAt")
     query["orderBy"] = arguments.choice(order_by, "order_by", "ASC", "DESC")
     return ItemIterator(
@@ -271,13 +285,15 @@ async def _company_page(client: Client, query: Query, limit: int, offset: int) -
 
 
 def _company_filters(
+    *,
     q: str | None,
     company_status: int | None,
     extra_fields: object,
     extra_field_filter_type: Literal["search", "exact-match"] | None,
-    include_extra_fields: object,
+    include_extra_fields: bool,
+    **times: datetime | None,
 ) -> dict[str, str]:
-    query: dict[str, str] = {}
+    query = arguments.time_filters(**times)
     if q is not None:
         query["q"] = arguments.text(q, "q")
     if company_status is not None:

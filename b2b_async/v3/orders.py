@@ -27,6 +27,7 @@ from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
     CompanyId,
     CustomerId,
 )
+from b2b_async.v3._extra_field import ExtraField
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,16 +67,6 @@ class Money(Record):
     """Digits behind it."""
     thousands_token: str | None = None
     """What separates thousands."""
-
-
-@attrs.frozen
-class ExtraField(Record):
-    """An extra field of an order and its value."""
-
-    field_name: str
-    """The name that the field has in the store's settings."""
-    field_value: str | None = None
-    """The value; numbers are strings, too."""
 
 
 @attrs.frozen(kw_only=True)
@@ -277,7 +268,8 @@ async def list_orders(
     """List orders, one page.
 
     Source: v3 Orders, "List Orders" (GET /orders).
-    **Without min_created or min_modified the server hides what is older than a year.**
+    **Without min_created or min_modified the server hides what is older than a year; without channel_ids, by the
+    contract, what came by another channel than 1.**
 
     Args:
         client: The client.
@@ -287,7 +279,7 @@ async def list_orders(
         max_created: Only those placed before this time.
         min_modified: Only those changed after this time.
         max_modified: Only those changed before this time.
-        channel_ids: Only those of these channels.
+        channel_ids: Only those of these channels (storefronts); None for the server's choice.
         show_extra: With extra fields and the addresses' ids.
         sort_by: By which time the list is sorted; None for the server's choice, "updatedAt".
         order_by: Oldest ("ASC") or newest ("DESC") first; None for the server's choice, "DESC".
@@ -301,7 +293,7 @@ async def list_orders(
         InvalidArgumentError: an argument cannot be used; nothing was sent.
         B2BError: any other of ``b2b_async.errors``.
     """
-    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
+    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
     query = _order_filters(
         company_id=company_id,
         bc_order_id=bc_order_id,
@@ -337,7 +329,8 @@ def iter_orders(
     """List orders of all pages, in pages of 200, with one page ahead.
 
     Source: v3 Orders, "List Orders" (GET /orders).
-    **Without min_created or min_modified the server hides what is older than a year.**
+    **Without min_created or min_modified the server hides what is older than a year; without channel_ids, by the
+    contract, what came by another channel than 1.**
     Sorted as it is by default, orders that are placed meanwhile come at the end and move no others. No order is handed
     out twice; a warning is logged, and ``missed`` says so, if some may have been passed over.
 
@@ -348,11 +341,11 @@ def iter_orders(
         max_created: Only those placed before this time.
         min_modified: Only those changed after this time.
         max_modified: Only those changed before this time.
-        channel_ids: Only those of these channels.
+        channel_ids: Only those of these channels (storefronts); None for the server's choice.
         show_extra: With extra fields and the addresses' ids.
         sort_by: By which time the list is sorted.
         order_by: Oldest ("ASC") or newest ("DESC") first.
-        offset: Orders to pass over: ``offset`` of an iterator that was left.
+        offset: Orders to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
         prefetch: Fetch a page while the one before it is worked on.
 
     Returns:
@@ -440,6 +433,7 @@ async def get_order(client: Client, bc_order_id: BCOrderId) -> Order:
     Raises:
         InvalidArgumentError: *bc_order_id* is not a positive integer; nothing was sent.
         NotFoundError: B2B Edition has no record of it (yet).
+        ResponseValidationError: the server says yes, and shows no order, or several.
         B2BError: any other of ``b2b_async.errors``.
     """
     return await client.call(GET_ORDER, arguments.number_id(bc_order_id, "bc_order_id"), into=Order)
@@ -461,7 +455,8 @@ async def update_order(
         bc_order_id: The BigCommerce order id, not the ``id`` of B2B Edition's record.
         po_number: The purchase order number; None is sent as null, ``OMITTED`` leaves it as it is.
         extra_fields: Extra fields and their values; None is sent as null, ``OMITTED`` leaves them as they are.
-            A store with required extra fields wants those in every update.
+            The vendor does not say whether those that are not named stay; a store with required extra fields wants
+            those in every update.
 
     Returns:
         The order after the change.
@@ -493,7 +488,7 @@ async def reassign_orders(client: Client, customer_id: CustomerId, *, bc_group_i
     Args:
         client: The client.
         customer_id: The buyer's BigCommerce customer id, not the B2B user id.
-        bc_group_id: The BigCommerce customer group of the company that gets the orders.
+        bc_group_id: The BigCommerce customer group of the company that gets the orders: its ``bc_group_id``.
 
     Returns:
         How many orders were moved.
@@ -570,14 +565,13 @@ async def list_order_extra_field_configs(
         InvalidArgumentError: an argument cannot be used; nothing was sent.
         B2BError: any other of ``b2b_async.errors``.
     """
-    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
-    return await client.page(LIST_ORDER_EXTRA_FIELD_CONFIGS, into=OrderExtraFieldConfig, limit=limit, offset=offset)
+    return await _config_page(client, *arguments.window(limit, offset, LARGEST_PAGE))
 
 
 def iter_order_extra_field_configs(
     client: Client, *, offset: int = 0, prefetch: bool = True
 ) -> ItemIterator[OrderExtraFieldConfig]:
-    """List the extra fields of orders of all pages, in pages of 200.
+    """List the extra fields of orders of all pages, in pages of 200, with one page ahead.
 
     Source: v3 Orders, "List Order Extra Field Configs" (GET /orders/extra-fields).
 
@@ -594,7 +588,7 @@ def iter_order_extra_field_configs(
     """
     return ItemIterator(
         LIST_ORDER_EXTRA_FIELD_CONFIGS.name,
-        lambda limit, offset: list_order_extra_field_configs(client, limit=limit, offset=offset),
+        partial(_config_page, client),
         key=lambda config: config.field_name,
         limit=LARGEST_PAGE,
         offset=arguments.within(offset, "offset", 0),
@@ -606,22 +600,19 @@ async def _order_page(client: Client, query: Query, limit: int, offset: int) -> 
     return await client.page(LIST_ORDERS, into=Order, limit=limit, offset=offset, query=query)
 
 
+async def _config_page(client: Client, limit: int, offset: int) -> Page[OrderExtraFieldConfig]:
+    return await client.page(LIST_ORDER_EXTRA_FIELD_CONFIGS, into=OrderExtraFieldConfig, limit=limit, offset=offset)
+
+
 def _order_filters(
     *,
     company_id: CompanyId | None,
     bc_order_id: BCOrderId | None,
-    min_created: datetime | None,
-    max_created: datetime | None,
-    min_modified: datetime | None,
-    max_modified: datetime | None,
     channel_ids: Iterable[ChannelId] | None,
     show_extra: bool,
+    **times: datetime | None,
 ) -> dict[str, str | list[str]]:
-    query: dict[str, str | list[str]] = {
-        **arguments.time_filters(
-            min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
-        )
-    }
+    query: dict[str, str | list[str]] = {**arguments.time_filters(**times)}
     if company_id is not None:
         query["companyId"] = str(arguments.number_id(company_id, "company_id"))
     if bc_order_id is not None:

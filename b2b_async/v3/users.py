@@ -13,6 +13,7 @@ from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
 from b2b_async.ids import ChannelId, CompanyId, CustomerId, UserId  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.v3._extra_field import ExtraField  # noqa: TC001 -- cattrs reads the annotations below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,16 +30,6 @@ GET_USER_BY_CUSTOMER_ID = Operation(
 
 LARGEST_PAGE = 250
 """Users that a page may have."""
-
-
-@attrs.frozen
-class UserExtraField(Record):
-    """An extra field of a user and its value."""
-
-    field_name: str
-    """The name that the field has in the store's settings."""
-    field_value: str | None = None
-    """The value; numbers are strings, too."""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +72,7 @@ class User(Record):
     """An id from another system."""
     channel_list: tuple[Channel, ...] = ()
     """The channels that the user may buy in."""
-    extra_fields: tuple[UserExtraField, ...] = ()
+    extra_fields: tuple[ExtraField, ...] = ()
     """Extra fields; in a list only if they are asked for."""
     created_at: datetime | None = None
     """When the user was made."""
@@ -131,21 +122,19 @@ async def list_users(
         InvalidArgumentError: an argument cannot be used; nothing was sent.
         B2BError: any other of ``b2b_async.errors``.
     """
-    limit, offset = arguments.within(limit, "limit", 1, LARGEST_PAGE), arguments.within(offset, "offset", 0)
-    times = arguments.time_filters(
-        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
+    query = _user_filters(
+        company_id=company_id,
+        email=email,
+        q=q,
+        roles=roles,
+        channel_id=channel_id,
+        include_extra_fields=include_extra_fields,
+        min_created=min_created,
+        max_created=max_created,
+        min_modified=min_modified,
+        max_modified=max_modified,
     )
-    query = {
-        **times,
-        **_user_filters(
-            company_id=company_id,
-            email=email,
-            q=q,
-            roles=roles,
-            channel_id=channel_id,
-            include_extra_fields=include_extra_fields,
-        ),
-    }
     return await _user_page(client, query, limit, offset)
 
 
@@ -180,7 +169,7 @@ def iter_users(
         min_modified: Only those changed after this time.
         max_modified: Only those changed before this time.
         include_extra_fields: With extra fields.
-        offset: Users to pass over: ``offset`` of an iterator that was left.
+        offset: Users to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
         prefetch: Fetch a page while the one before it is worked on.
 
     Returns:
@@ -189,20 +178,18 @@ def iter_users(
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
     """
-    times = arguments.time_filters(
-        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+    query = _user_filters(
+        company_id=company_id,
+        email=None,
+        q=q,
+        roles=roles,
+        channel_id=channel_id,
+        include_extra_fields=include_extra_fields,
+        min_created=min_created,
+        max_created=max_created,
+        min_modified=min_modified,
+        max_modified=max_modified,
     )
-    query = {
-        **times,
-        **_user_filters(
-            company_id=company_id,
-            email=None,
-            q=q,
-            roles=roles,
-            channel_id=channel_id,
-            include_extra_fields=include_extra_fields,
-        ),
-    }
     return ItemIterator(
         LIST_USERS.name,
         partial(_user_page, client, query),
@@ -264,9 +251,10 @@ def _user_filters(
     q: str | None,
     roles: Iterable[int] | None,
     channel_id: ChannelId | None,
-    include_extra_fields: object,
+    include_extra_fields: bool,
+    **times: datetime | None,
 ) -> dict[str, str | list[str]]:
-    query: dict[str, str | list[str]] = {}
+    query: dict[str, str | list[str]] = {**arguments.time_filters(**times)}
     if company_id is not None:
         query["companyId"] = str(arguments.number_id(company_id, "company_id"))
     if email is not None:

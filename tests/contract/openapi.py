@@ -97,7 +97,9 @@ def examples() -> list[Answer]:
 
 def sample(version: Version, method: str, path: str) -> Any:
     """Make an answer of the examples that the fields of a schema have."""
-    answer = as_it_is(version)["paths"][path][method.lower()]["responses"]["200"]
+    paths = as_it_is(version)["paths"]
+    assert path in paths, f"{path} is not in openapi-{version}.json: the contract of a new endpoint belongs there"
+    answer = paths[path][method.lower()]["responses"]["200"]
     return _sample(answer["content"]["application/json"]["schema"])
 
 
@@ -114,7 +116,7 @@ def _sample(schema: Any) -> Any:
         inner = _sample(schema["items"])
         made = _joined(made, inner if isinstance(inner, list) else [inner])
     if made is None:
-        empty = {"string": "text", "integer": 1, "number": 1, "boolean": True, "object": {}, "array": []}
+        empty = {"string": "1", "integer": 1, "number": 1, "boolean": True, "object": {}, "array": []}
         made = schema.get("default", schema.get("enum", [empty.get(schema.get("type"))])[0])
     return made
 

@@ -35,3 +35,5 @@ async def use(client: Client) -> None:
     answered: Answered[v3.orders.Order] = await client.with_response(v3.orders.get_order, order_id)
     also: Answered[v2.orders.OrderDetail] = await client.with_response(v2.orders.get_order_detail, order_id)
     print(answered.value.status, answered.response.quota_left, also.response.status)
+    for listed in page:
+        print(listed.bc_order_id)

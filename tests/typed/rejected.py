@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
+import b2b_async
 from b2b_async import BCOrderId, Client, CompanyId, CustomerId, UserId, v2, v3
 
 
@@ -50,3 +51,5 @@ async def wrong_words(client: Client, order: v3.orders.Order, since: datetime) -
     await v3.orders.update_order(client, order.bc_order_id, extra_fields={"a": "b"})  # rejected
     await v3.orders.create_order(client, bc_order_id=order.bc_order_id)  # rejected
     order.po_number = "P"  # rejected
+    b2b_async.nothing  # rejected
+    v3.nothing  # rejected
