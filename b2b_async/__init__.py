@@ -42,12 +42,15 @@ from b2b_async.errors import (
 from b2b_async.ids import B2BOrderId, BCGroupId, BCOrderId, ChannelId, CompanyId, CustomerId, UserId
 from b2b_async.quota import Quota, QuotaSnapshot
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # with __getattr__ in sight, they would take any name for a module
     from b2b_async import v2 as v2
     from b2b_async import v3
+else:
+    __getattr__, __dir__ = submodules(__name__, "v2", "v3")
 
 __version__ = "0.1.0"
 
+# v2 is not among them: it warns when it is imported, and "from b2b_async import *" does not ask for it.
 __all__ = [
     "OMITTED",
     "APIConnectionError",
@@ -104,6 +107,3 @@ __all__ = [
     "default_middlewares",
     "v3",
 ]
-
-# v2 is not among them: it warns when it is imported, and "from b2b_async import *" does not ask for it.
-__getattr__, __dir__ = submodules(__name__, "v2", "v3")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from b2b_async._lazy import submodules
 from b2b_async.v2._deprecated import tell
 
-if TYPE_CHECKING:
-    from b2b_async.v2 import companies, orders
-
 __all__ = ["companies", "orders"]
 
-__getattr__, __dir__ = submodules(__name__, *__all__)
+if TYPE_CHECKING:  # with __getattr__ in sight, they would take any name for a module
+    from b2b_async.v2 import companies, orders
+else:
+    __getattr__, __dir__ = submodules(__name__, *__all__)
 tell("b2b_async.v2: BigCommerce has deprecated its v2 API; b2b_async.v3 replaces most of it")
