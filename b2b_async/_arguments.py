@@ -260,18 +260,19 @@ def shown(value: object) -> str:
 
 
 def encode_json(value: JSONOut) -> bytes:
+    """Write *value* as the JSON of a body."""
+    return to_json(value).encode()
+
+
+def to_json(value: JSONOut) -> str:
     """Write *value* as JSON; a ``Decimal`` becomes the number with just its digits."""
-    return _encode(value).encode()
-
-
-def _encode(value: JSONOut) -> str:
     # The standard encoder can write a Decimal only by way of a float or a string.
     if isinstance(value, Decimal):
-        return format(value, "f")
+        return format(value, "f") if abs(value.adjusted()) <= _LARGEST_EXPONENT else str(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json.dumps(key)}:{_encode(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ",".join(f"{json.dumps(key)}:{to_json(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_encode, value)) + "]"
+        return "[" + ",".join(map(to_json, value)) + "]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_cli import last_json, run
 
+from b2b_async.cli import listing
 from b2b_async.sandbox import Faults, Order, Store
 
 if TYPE_CHECKING:
@@ -176,6 +177,77 @@ def test_wrong_credentials(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch)
     assert run("users", "list")[0] == 4
 
 
+def test_odd_words_of_the_server_are_shown_as_they_are(live_sandbox: Start) -> None:
+    """They are no markup, steer no terminal, and are written whatever they are."""
+    made = store()
+    made.companies["1"].name = "[/b] \x1b[31mred \ud800 \u682a"
+    live_sandbox(made)
+    table, as_csv, as_json = (run("companies", "list", *words) for words in ((), ("--csv",), ("--json",)))
+
+    assert (table[0], as_csv[0], as_json[0]) == (0, 0, 0)
+    assert "[/b] \ufffd[31mred \ufffd \u682a" in table[1]
+    assert "[/b]" in as_csv[1]
+    assert last_json(as_json[1])["count"] == 2
+
+
+def test_a_narrow_terminal_cuts_off_no_amount(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cuts off words."""
+    made = store()
+    made.orders["9000"].total_inc_tax = Decimal("1234567.89")
+    live_sandbox(made)
+    monkeypatch.setattr("b2b_async.cli.listing._UNBOUNDED", 40)
+
+    assert "1234567.89" in run("orders", "list", *EVER)[1]
+
+
+@pytest.mark.parametrize("words", [(), ("--csv",), ("--json",)])
+def test_what_was_read_before_an_error_is_shown(live_sandbox: Start, words: tuple[str, ...]) -> None:
+    """And where to go on."""
+    sandbox = live_sandbox(Store(2, 150), faults=Faults(script=[None, "redirect"]))
+    status, stdout, stderr = run("users", "list", "--all", *words)
+
+    assert status == 3
+    assert len(stdout.splitlines()) == 1 + 250
+    if "--json" in words:
+        told = last_json(stdout)
+        assert (told["exit"], told["count"], told["next_offset"]) == (3, 250, 250)
+        assert "307" in told["error"]
+    else:
+        assert "--offset 250 goes on" in stderr
+    assert len(sandbox.requests) == 2
+
+
+def test_ctrl_c_shows_what_was_read(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the place to go on."""
+    live_sandbox(store())
+    shown = listing._Rows._show
+
+    def interrupted(self: listing._Rows, item: Any, rows: Any) -> None:
+        shown(self, item, rows)
+        if self.count == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(listing._Rows, "_show", interrupted)
+    status, stdout, _ = run("users", "list", "--all", "--json")
+
+    assert (status, len(stdout.splitlines())) == (3, 8)
+    assert {name: last_json(stdout)[name] for name in ("command", "exit", "count", "next_offset", "error")} == {
+        "command": "users list",
+        "exit": 3,
+        "count": 7,
+        "next_offset": 7,
+        "error": "stopped",
+    }
+
+
+def test_wrong_usage_names_the_whole_command(live_sandbox: Start) -> None:
+    """In its JSON line, too."""
+    live_sandbox(store())
+    _, stdout, _ = run("orders", "list", "--company", "x", "--json")
+
+    assert (last_json(stdout)["command"], last_json(stdout)["exit"]) == ("orders list", 2)
+
+
 def test_a_list_that_changes_is_told(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same as in the log."""
     sandbox = live_sandbox(store())
@@ -191,4 +263,7 @@ def test_a_list_that_changes_is_told(live_sandbox: Start, monkeypatch: pytest.Mo
     monkeypatch.setattr(sandbox.faults, "next", remove_one)
     monkeypatch.setattr("b2b_async.v3.users.LARGEST_PAGE", 100)
 
-    assert "The list changed while it was read: 1 may be missing." in run("users", "list", "--all")[2]
+    status, _, stderr = run("users", "list", "--all")
+
+    assert status == 1
+    assert "The list changed while it was read: 1 may be missing." in stderr

@@ -116,7 +116,7 @@ def test_amounts_keep_their_digits(value: object, amount: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [True, "1e5", "ten", "1,000", Decimal("1E+99"), Decimal("NaN"), [1], {"a": 1}, "9" * 99]
+    "value", [True, "1e5", "ten", "1,000", Decimal("1E+99"), Decimal("1E-50"), Decimal("NaN"), [1], {"a": 1}, "9" * 99]
 )
 def test_what_is_no_amount_is_told(value: object) -> None:
     """With its path."""
@@ -167,6 +167,9 @@ def test_odd_values_of_other_kinds() -> None:
     with pytest.raises(MisfitError, match="must be a string"):
         price(note=True)
     assert structure({"productId": Decimal("3.0")}, _Line).product_id == 3
+    for wrong in ("\u0661\u0662", "1_0", " 1", "1" * 31, Decimal("1.5"), Decimal("1E+50")):
+        with pytest.raises(MisfitError, match="must be an integer"):
+            structure({"productId": wrong}, _Line)
 
 
 def test_a_record_keeps_what_it_was_made_of() -> None:

@@ -340,3 +340,26 @@ def test_an_iterator_outlives_its_loop() -> None:
     loop.close()
     del walk
     gc.collect()
+
+
+async def test_what_went_and_what_is_short_are_not_added_up() -> None:
+    """A row that went may be one that is short."""
+    rows = list(range(30))
+
+    async def fetch(limit: int, offset: int) -> Page[int]:
+        page = Page(items=tuple(rows[offset : offset + limit]), total=len(rows), limit=limit, offset=offset)
+        if offset == 0:
+            del rows[:3]
+        return page
+
+    walk = ItemIterator("x", fetch, key=int, limit=10, offset=0, prefetch=False)
+
+    assert len([row async for row in walk]) == 27
+    assert walk.missed == 3
+
+
+def test_an_id_with_zeros_before_it_is_another() -> None:
+    """To v2, ids are texts."""
+    met = _Met()
+
+    assert [met.add(key) for key in ("7", "007", "7", "007", "0", "00")] == [True, True, False, False, True, True]

@@ -400,6 +400,13 @@ async def test_an_order_shows_up_where_it_is_registered(session: aiohttp.ClientS
     [
         ("GET", "/api/v3/io/orders?sortBy=id", None, 422, {"sortBy": {"0": ['"id" is not a valid choice.']}}),
         ("GET", "/api/v3/io/orders?minCreated=x", None, 422, {"minCreated": {"0": ["A valid integer is required."]}}),
+        ("GET", "/api/v3/io/companies?limit=250", None, 422, {"limit": {"0": ["Ensure this value is from 1 to 249."]}}),
+        ("PUT", "/api/v3/io/orders/9000", [], 422, "poNumber or extraFields is required"),
+        ("PUT", "/api/v3/io/orders/9000", {"extraFields": ""}, 422, "extraFields is not valid"),
+        ("PUT", "/api/v3/io/customers/1001/orders/company", {"bcGroupId": True}, 404, None),
+        ("PUT", "/api/v2/io/orders", {"orderId": "9000", "poNumber": 5}, 400, None),
+        ("POST", CREATE, {"orderId": "9000", "totalIncTax": 10**13}, 400, None),
+        ("POST", CREATE, {"orderId": "9000", "totalIncTax": -1}, 400, None),
         ("GET", "/api/v3/io/users?roles=99", None, 422, {"roles": {"0": ['"99" is not a valid choice.']}}),
         ("PUT", "/api/v3/io/orders/9000", {"poNumber": 5}, 422, "poNumber is not valid"),
         ("PUT", "/api/v3/io/orders/9000", {"extraFields": [{"fieldName": 1}]}, 422, "extraFields is not valid"),
@@ -441,3 +448,58 @@ def test_a_placed_order_gets_a_free_number() -> None:
 
     assert int(second.id) == int(first.id) + 2
     assert len({order.record_id for order in store.orders.values()}) == len(store.orders)
+
+
+async def test_odd_requests_are_no_errors_of_the_server(session: aiohttp.ClientSession) -> None:
+    """Numbers without end, the last day of all."""
+    async with Sandbox(Store(1, 1)) as sandbox:
+        for body in (b'{"orderId": 1e9999999999999999999999}', b"[" * 100_000, b"\xff", b"NaN"):
+            assert (await ask(session, sandbox, "POST", CREATE, data=body))[0] == 400
+        days = "/api/v2/io/companies/1/orders?beginDateAt=01/01/0001&endDateAt=12/31/9999"
+        assert (await ask(session, sandbox, "GET", days))[0] == 200
+
+
+async def test_what_changes_is_seen_everywhere(session: aiohttp.ClientSession) -> None:
+    """By both versions, in lists and alone; bounds are in their windows."""
+    store = Store(1, 1)
+    store.add_order(Order("9000", 1001, Decimal(1), created_at=1_700_000_000))
+    async with Sandbox(store) as sandbox:
+        since = int(store.clock())
+        young = store.place_order(1001, Decimal(1), "9")
+        await ask(session, sandbox, "PUT", "/api/v3/io/customers/1001/orders/b2b")
+        path = f"/api/v3/io/orders?minModified={since}&bcOrderId=9000"
+        changed = (await ask(session, sandbox, "GET", path))[2]["data"]
+        until = changed[0]["updatedAt"]
+        counts = [
+            (await ask(session, sandbox, "GET", f"{path}&maxModified={moment}"))[2]["meta"]["pagination"]["totalCount"]
+            for moment in (until, until - 1)
+        ]
+        for words in ({"poNumber": "A"}, {"poNumber": "B", "staffNotes": "n"}, {"staffNotes": "m"}):
+            await ask(session, sandbox, "PUT", "/api/v2/io/orders", json={"orderId": "9000", **words})
+        order = (await ask(session, sandbox, "GET", "/api/v3/io/orders/9000"))[2]["data"][0]
+        await ask(session, sandbox, "PUT", "/api/v3/io/orders/9000", json={"poNumber": "C"})
+        await ask(session, sandbox, "PUT", "/api/v2/io/orders", json={"orderId": "9000", "staffNotes": "o"})
+        again = (await ask(session, sandbox, "GET", "/api/v3/io/orders/9000"))[2]["data"][0]
+        before = (await ask(session, sandbox, "GET", "/api/v2/io/companies/1/orderBCIds"))[2]["data"]["list"]
+        await asyncio.sleep(11)
+        after = (await ask(session, sandbox, "GET", "/api/v2/io/companies/1/orders?limit=200"))[2]["data"]["list"]
+
+    assert counts == [1, 0]
+    assert (order["poNumber"], again["poNumber"]) == ("B", "C")
+    assert {"orderId": young.id} not in before
+    ids = [row["orderId"] for row in after]
+    assert ids == sorted(ids, key=int)
+    assert "9" in ids
+
+
+async def test_a_record_is_made_once_whatever_the_lag(session: aiohttp.ClientSession) -> None:
+    """And not later than B2B Edition makes it."""
+    async with Sandbox(Store(1, 1), lag=30) as sandbox:
+        sandbox.store.place_order(1001, Decimal(1), "9001")
+        body = {"bcOrderId": 9001, "customerId": 1001, "poNumber": "P"}
+        statuses = [(await ask(session, sandbox, "POST", "/api/v3/io/orders", json=body))[0] for _ in range(2)]
+        await asyncio.sleep(11)
+        statuses.append((await ask(session, sandbox, "POST", "/api/v3/io/orders", json=body))[0])
+        shown, _, _ = await ask(session, sandbox, "GET", "/api/v3/io/orders/9001")
+
+    assert (statuses, shown) == ([200, 400, 400], 200)

@@ -246,6 +246,49 @@ async def test_an_answer_without_an_order_id_names_what_was_sent() -> None:
     assert created == v2.orders.CreatedOrder("117")
 
 
+async def test_the_servers_order_id_goes_before_what_was_sent() -> None:
+    """If it names one."""
+    url = f"{BASE_URL}/api/v2/io/companies/users/12/orders"
+    async with Client(CREDENTIALS) as client:
+        with mocked() as mock:
+            mock.post(url, payload={"code": 200, "data": {"orderId": 2}})
+            created = await v2.orders.create_order_without_company_id(
+                client, "12", order_id="0002", total_inc_tax=Decimal(1)
+            )
+
+    assert created == v2.orders.CreatedOrder("2")
+
+
+async def test_names_of_both_kinds_are_read() -> None:
+    """The vendor's schema and its examples do not agree."""
+    async with Client(CREDENTIALS) as client:
+        with mocked() as mock:
+            options = [{"option_id": "1", "option_value": "red"}, {"optionId": 2, "optionValue": "blue"}]
+            url = f"{BASE_URL}/api/v2/io/orders/117"
+            mock.get(f"{url}/products", payload={"code": 200, "data": {"productId": 97, "optionList": options}})
+            (line,) = await v2.orders.get_order_product(client, "117")
+            address = {"shipping_quoteseg": {"url": "x"}, "street_1": "1 Main Street", "streetTwo": "2"}
+            mock.get(f"{url}/details", payload={"code": 200, "data": {"id": 117, "shippingAddress": address}})
+            detail = await v2.orders.get_order_detail(client, "117")
+
+    assert [(option.option_id, option.option_value) for option in line.option_list] == [("1", "red"), ("2", "blue")]
+    assert detail.shipping_address is not None
+    assert detail.shipping_address.shipping_quotes == {"url": "x"}
+    assert (detail.shipping_address.street_one, detail.shipping_address.street_two) == ("1 Main Street", "2")
+
+
+@pytest.mark.parametrize("data", [{}, [], None, {"list": None, "pagination": {"totalCount": 0}}, {"list": []}])
+async def test_an_empty_list_has_many_forms(data: Any) -> None:
+    """None of them is a fault."""
+    async with Client(CREDENTIALS) as client:
+        with mocked() as mock:
+            url = f"{BASE_URL}/api/v2/io/companies/1/orders?limit=10&offset=0"
+            mock.get(url, payload={"code": 200, "data": data})
+            page = await v2.orders.list_company_orders(client, "1")
+
+    assert page.items == ()
+
+
 async def test_a_long_list_is_read_to_its_end() -> None:
     """The names of both forms are read."""
     row = {"OrderStatus": "Shipped", "orderId": 5}

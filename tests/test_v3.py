@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from b2b_async import (
     ResponseValidationError,
     UnprocessableEntityError,
     UserId,
+    v2,
     v3,
 )
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
@@ -399,3 +402,121 @@ async def test_an_order_may_come_alone_or_in_a_list() -> None:
                 mock.get(url, payload={"code": 200, "data": data})
                 with pytest.raises(ResponseValidationError, match=r"\$\.data must be an object"):
                     await v3.orders.get_order(client, BCOrderId(117))
+
+
+FILTERS: dict[str, Any] = {
+    "company_id": CompanyId(4),
+    "min_created": datetime(2026, 1, 1, tzinfo=UTC),
+    "max_created": datetime(2026, 1, 2, tzinfo=UTC),
+    "min_modified": datetime(2026, 1, 3, tzinfo=UTC),
+    "max_modified": datetime(2026, 1, 4, tzinfo=UTC),
+    "channel_ids": [ChannelId(5), ChannelId(6)],
+    "channel_id": ChannelId(7),
+    "show_extra": True,
+    "include_extra_fields": True,
+    "include_extra": True,
+    "q": "words",
+    "roles": [1, 2],
+    "company_status": 3,
+    "extra_fields": {"Tax code": "G:1"},
+    "extra_field_filter_type": "exact-match",
+    "begin_date_at": date(2026, 1, 5),
+    "end_date_at": date(2026, 1, 6),
+}
+TWINS: list[tuple[Any, Any, tuple[Any, ...], dict[str, Any], dict[str, str]]] = [
+    (
+        v3.orders.list_orders,
+        v3.orders.iter_orders,
+        (),
+        {"sort_by": "updatedAt", "order_by": "DESC"},
+        {"sortBy": "createdAt", "orderBy": "ASC"},
+    ),
+    (v3.users.list_users, v3.users.iter_users, (), {}, {}),
+    (
+        v3.companies.list_companies,
+        v3.companies.iter_companies,
+        (),
+        {"sort_by": "updatedAt", "order_by": "DESC"},
+        {"sortBy": "companyName", "orderBy": "ASC"},
+    ),
+    (v3.orders.list_order_extra_field_configs, v3.orders.iter_order_extra_field_configs, (), {}, {}),
+    (
+        v2.orders.list_company_orders,
+        v2.orders.iter_company_orders,
+        ("1",),
+        {"order_by": "createdAt"},
+        {"orderBy": "bcOrderId"},
+    ),
+    (v2.companies.list_bc_order_ids, v2.companies.iter_bc_order_ids, ("1",), {}, {}),
+]
+
+
+async def asked(call: Any) -> dict[str, Any]:
+    """Give the query of the one request that a call makes, without limit and offset."""
+    async with Client(CREDENTIALS) as client:
+        with mocked() as mock:
+            mock.get(re.compile(re.escape(BASE_URL)), payload={"code": 200, "data": [], "meta": {"totalCount": 0}})
+            promised = call(client)
+            if hasattr(promised, "__await__"):
+                await promised
+            else:
+                assert [item async for item in promised] == []
+            ((request,),) = mock.requests.values()
+    query = dict(request.kwargs["params"])
+    del query["limit"], query["offset"]
+    return query
+
+
+@pytest.mark.parametrize(("page", "walk", "path", "sorts", "defaults"), TWINS)
+async def test_twins_ask_the_same(
+    page: Any, walk: Any, path: tuple[Any, ...], sorts: dict[str, Any], defaults: dict[str, str]
+) -> None:
+    """With every filter that both have; and each sorts as its docstring says."""
+    both = set(inspect.signature(page).parameters) & set(inspect.signature(walk).parameters)
+    both -= {"company_id"} if path else set()
+    filters = {name: value for name, value in FILTERS.items() if name in both}
+    listed = await asked(lambda client: page(client, *path, **filters, **sorts))
+    walked = await asked(lambda client: walk(client, *path, **filters, **sorts))
+
+    assert both - {"client", "offset", *sorts} == set(filters)
+    assert listed == walked
+    assert len(walked) == len(filters) + len(sorts)
+    assert await asked(lambda client: page(client, *path)) == {}
+    assert await asked(lambda client: walk(client, *path)) == defaults
+
+
+async def test_a_query_is_written_as_the_vendor_writes_it() -> None:
+    """Yes is true for orders and 1 for users; lists are repeated, but for the pairs of companies."""
+    orders = await asked(lambda c: v3.orders.list_orders(c, show_extra=True, channel_ids=[ChannelId(1), ChannelId(2)]))
+    users = await asked(lambda c: v3.users.list_users(c, include_extra_fields=True, roles=(0, 1)))
+    companies = await asked(lambda c: v3.companies.list_companies(c, extra_fields={"a b": "1:2", "c": "d"}))
+
+    assert orders == {"showExtra": "true", "channelIds[]": ["1", "2"]}
+    assert users == {"isIncludeExtraFields": "1", "roles": ["0", "1"]}
+    assert companies == {"extraFields": "a b:1:2,c:d"}
+
+
+async def test_an_empty_list_of_extra_fields_is_sent() -> None:
+    """It may mean something to the vendor."""
+    async with Client(CREDENTIALS) as client:
+        with mocked() as mock:
+            mock.put(f"{BASE_URL}/api/v3/io/orders/117", payload={"code": 200, "data": {"bcOrderId": 117}})
+            await v3.orders.update_order(client, BCOrderId(117), extra_fields=[])
+            ((request,),) = mock.requests.values()
+
+    assert request.kwargs["data"].decode() == '{"extraFields":[]}'
+
+
+async def test_items_are_known_by_the_id_that_they_all_have() -> None:
+    """Others may be missing, or the same."""
+    async with Client(CREDENTIALS) as client:
+        for walk, rows in (
+            (v3.orders.iter_orders, [{"bcOrderId": n, "id": 7} for n in (1, 2)]),
+            (v3.users.iter_users, [{"id": n, "customerId": None} for n in (1, 2)]),
+            (v3.orders.iter_order_extra_field_configs, [{"fieldName": n} for n in "ab"]),
+            (v3.companies.iter_companies, [{"companyId": n, "companyName": "A"} for n in (1, 2)]),
+        ):
+            with mocked() as mock:
+                payload = {"code": 200, "data": rows, "meta": {"totalCount": 2}}
+                mock.get(re.compile(re.escape(BASE_URL)), payload=payload)
+                assert len([item async for item in walk(client)]) == 2

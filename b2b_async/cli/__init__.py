@@ -21,6 +21,7 @@ from b2b_async.cli.lookups import companies, orders, users
 from b2b_async.cli.sandbox import sandbox
 
 _WORDS = f"{__name__}.words"
+_GROUPS = {"orders", "users", "companies"}
 
 
 class _Commands(click.Group):
@@ -47,7 +48,8 @@ class _Commands(click.Group):
 def _say(ctx: click.Context, status: Exit, error: str) -> None:
     words: list[str] = ctx.meta[_WORDS]
     if "--json" in words:
-        command = next((word for word in words if not word.startswith("-")), None)
+        names = [word for word in words if not word.startswith("-")]
+        command = " ".join(names[: 2 if names and names[0] in _GROUPS else 1]) or None
         click.echo(json.dumps({"command": command, "exit": int(status), "error": error}))
 
 

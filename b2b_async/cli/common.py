@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import os
+import unicodedata
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -122,6 +123,16 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def visible(text: str) -> str:
+    """Show a server's words without what would steer a terminal or cannot be written."""
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character) not in {"Cc", "Cs"}
+        else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
+
+
 def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) -> NoReturn:
     """End with *status*; with --json, say it all in one line on stdout."""
     if as_json:
@@ -132,5 +143,5 @@ def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) 
 def refuse(command: str, status: Exit, problems: list[str], *, as_json: bool) -> NoReturn:
     """End with *status* because of *problems*, which people read on stderr."""
     for problem in problems:
-        click.echo(f"b2b-async {command}: {problem}", err=True)
+        click.echo(f"b2b-async {command}: {visible(problem)}", err=True)
     finish(command, status, {"error": problems[0], "problems": problems}, as_json=as_json)

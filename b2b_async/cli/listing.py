@@ -12,9 +12,11 @@ import attrs
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from b2b_async._arguments import encode_json
+from b2b_async._arguments import to_json
 from b2b_async._config import Timeouts
+from b2b_async._envelope import writable
 from b2b_async._record import Record
 from b2b_async.bulk.worker import is_fatal
 from b2b_async.cli.common import (
@@ -28,12 +30,14 @@ from b2b_async.cli.common import (
     refuse,
     start_logging,
     verbose_option,
+    visible,
 )
 from b2b_async.client import Client
 from b2b_async.errors import B2BError, ConfigurationError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from io import TextIOWrapper
 
     from b2b_async._iterate import ItemIterator
     from b2b_async.quota import Quota
@@ -87,6 +91,8 @@ class Column:
     """The field of the record."""
     wide: bool = False
     """It is only in CSV: a terminal has no room for it."""
+    whole: bool = False
+    """It is never cut off, however narrow the terminal is."""
 
 
 def look_options(function: F) -> F:
@@ -128,6 +134,8 @@ def time_options(function: F) -> F:
 def look(command: str, options: Options, ask: Callable[[Client], Awaitable[T]]) -> T:
     """Ask with the credentials of the environment; end with an exit status if that fails."""
     start_logging(verbose=options.verbose)
+    # A terminal may not know the signs of a name.
+    cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
 
     async def asked() -> T:
         limiter = limiter_of(options.quota, options.redis_url)
@@ -150,44 +158,87 @@ def show_list(
 ) -> NoReturn:
     """Print what *ask* lists, row by row in CSV and JSON, and end.
 
-    With --json, each row is a line with the server's own object, and the last line says how many there are.
+    With --json, each row is a line with the server's own object, and the last line says how many there are. What was
+    read before an error or Ctrl-C is shown, and where to go on is said.
     """
     if options.as_csv and options.as_json:
         message = "give one of --csv and --json"
         raise click.UsageError(message)
-    table = Table(*[column.name for column in columns if not column.wide], box=None, pad_edge=False)
-    shown = 0
+    shown = _Rows(options, columns)
+    try:
+        look(command, options, lambda client: shown.read(ask(client)))
+    except KeyboardInterrupt:
+        shown.stopped = "stopped"
+    shown.end()
+    facts: dict[str, Any] = {
+        "count": shown.count,
+        "total": shown.total,
+        "next_offset": options.offset + shown.rows,
+        "missed": shown.missed,
+    }
+    status = Exit.INCOMPLETE if shown.missed else Exit.DONE
+    if shown.stopped is not None:
+        status = Exit.FATAL if shown.fatal else Exit.STOPPED
+        facts |= {"error": shown.stopped, "problems": [shown.stopped]}
+        click.echo(f"b2b-async {command}: {visible(shown.stopped)}", err=True)
+    finish(command, status, facts, as_json=options.as_json)
 
-    async def run(client: Client) -> ItemIterator[Any]:
-        nonlocal shown
+
+class _Rows:
+    """The rows of a list on their way to stdout."""
+
+    def __init__(self, options: ListOptions, columns: tuple[Column, ...]) -> None:
+        self.count = self.rows = self.missed = 0
+        self.total: int | None = None
+        self.stopped: str | None = None
+        self.fatal = False
+        self._options = options
+        self._columns = columns
+        self._table = Table(box=None, pad_edge=False)
+        for column in columns:
+            if not column.wide:
+                # An amount that is cut off is another amount.
+                self._table.add_column(column.name, no_wrap=True, min_width=len(column.name) if column.whole else None)
+
+    async def read(self, items: ItemIterator[Any]) -> None:
+        """Show the items as they come."""
         rows = csv.writer(sys.stdout, lineterminator="\n")
-        if options.as_csv:
-            rows.writerow([column.name for column in columns])
-        async with ask(client) as items:
-            async for item in items:
-                shown += 1
-                if options.as_csv:
-                    rows.writerow([_text(getattr(item, column.name)) for column in columns])
-                elif options.as_json:
-                    click.echo(encode_json(dict(item.raw)).decode())
-                else:
-                    table.add_row(*[_text(getattr(item, column.name)) for column in columns if not column.wide])
-                if shown == options.limit and not options.everything:
-                    break
-        return items
+        if self._options.as_csv:
+            rows.writerow([column.name for column in self._columns])
+        async with items:
+            try:
+                async for item in items:
+                    self.count += 1
+                    self.rows, self.total = items.offset + 1 - self._options.offset, items.total
+                    self._show(item, rows)
+                    if self.count == self._options.limit and not self._options.everything:
+                        return
+            except B2BError as error:
+                if not self.count:
+                    raise
+                self.stopped, self.fatal = str(error), is_fatal(error)
+        self.total, self.missed = items.total, items.missed
 
-    items = look(command, options, run)
-    if not options.as_csv and not options.as_json:
-        _print(table)
-    following = options.offset + shown
-    if not options.as_json:
-        more = items.total is not None and items.total > following
-        rest = f"; --offset {following} goes on, --all lists all" if more else ""
-        click.echo(f"{shown:,} of {items.total or shown:,}{rest}", err=True)
-    if items.missed:
-        click.echo(f"The list changed while it was read: {items.missed} may be missing.", err=True)
-    facts = {"count": shown, "total": items.total, "next_offset": following, "missed": items.missed}
-    finish(command, Exit.DONE, facts, as_json=options.as_json)
+    def _show(self, item: Any, rows: Any) -> None:  # noqa: ANN401 -- a record; a csv.writer, which has no public type
+        if self._options.as_csv:
+            rows.writerow([_text(getattr(item, column.name)) for column in self._columns])
+        elif self._options.as_json:
+            click.echo(writable(to_json(dict(item.raw))))
+        else:
+            cells = [_text(getattr(item, column.name)) for column in self._columns if not column.wide]
+            self._table.add_row(*[Text(visible(cell)) for cell in cells])
+
+    def end(self) -> None:
+        """Print the table, and how much of the list it is."""
+        if not self._options.as_csv and not self._options.as_json:
+            _print(self._table)
+        following = self._options.offset + self.rows
+        if not self._options.as_json:
+            more = self.stopped is not None or (self.total is not None and self.total > following)
+            rest = f"; --offset {following} goes on, --all lists all" if more else ""
+            click.echo(f"{self.count:,} of {self.total or self.count:,}{rest}", err=True)
+        if self.missed:
+            click.echo(f"The list changed while it was read: {self.missed} may be missing.", err=True)
 
 
 def show_one(command: str, options: Options, record: Record) -> NoReturn:
@@ -197,12 +248,12 @@ def show_one(command: str, options: Options, record: Record) -> NoReturn:
         for field in attrs.fields(type(record)):
             value = getattr(record, field.name)
             if field.name != "raw" and value not in {None, ()}:
-                table.add_row(field.name, _text(value))
+                table.add_row(field.name, Text(visible(_text(value))))
         for name, value in record.extra.items():
-            table.add_row(name, _text(value))
+            table.add_row(Text(visible(name)), Text(visible(_text(value))))
         _print(table)
         finish(command, Exit.DONE, {}, as_json=False)
-    click.echo(encode_json({"command": command, "exit": 0, "item": dict(record.raw)}).decode())
+    click.echo(writable(to_json({"command": command, "exit": 0, "item": dict(record.raw)})))
     click.get_current_context().exit(Exit.DONE)
 
 

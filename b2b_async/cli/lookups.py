@@ -26,16 +26,19 @@ if TYPE_CHECKING:
     from typing import Literal
 
 _ORDER = (
-    *map(Column, ("bc_order_id", "company_id", "total_inc_tax", "currency_code", "status", "po_number", "created_at")),
+    *(Column(name, whole=True) for name in ("bc_order_id", "company_id", "total_inc_tax", "currency_code")),
+    *map(Column, ("status", "po_number", "created_at")),
     *(Column(name, wide=True) for name in ("id", "status_code", "items", "channel_id", "is_archived", "updated_at")),
     Column("extra_fields", wide=True),
 )
 _USER = (
-    *map(Column, ("customer_id", "company_id", "email", "first_name", "last_name", "role", "created_at")),
+    *(Column(name, whole=True) for name in ("customer_id", "company_id")),
+    *map(Column, ("email", "first_name", "last_name", "role", "created_at")),
     *(Column(name, wide=True) for name in ("id", "phone_number", "company_role_name", "uuid", "updated_at")),
 )
 _COMPANY = (
-    *map(Column, ("company_id", "company_name", "company_status", "company_email", "bc_group_id", "created_at")),
+    Column("company_id", whole=True),
+    *map(Column, ("company_name", "company_status", "company_email", "bc_group_id", "created_at")),
     *(Column(name, wide=True) for name in ("company_phone", "bc_group_name", "uuid", "updated_at")),
 )
 _company = click.option("--company", type=click.IntRange(1), metavar="ID", help="Only those of this B2B company.")

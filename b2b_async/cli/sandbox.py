@@ -22,8 +22,11 @@ from b2b_async.sandbox import FAULTS, Faults, Sandbox, Store
     "--fault", "faults", multiple=True, metavar="NAME=RATE", help=f"503=0.1, for example; of {', '.join(FAULTS)}."
 )
 @click.option("--latency", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds for each answer.")
+@click.option(
+    "--lag", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds until what is registered shows up."
+)
 def sandbox(
-    *, port: int, quota: str, seed: int, companies: int, users: int, faults: tuple[str, ...], latency: float
+    *, port: int, quota: str, seed: int, companies: int, users: int, faults: tuple[str, ...], latency: float, lag: float
 ) -> None:
     """Run a pretend B2B Edition on this machine until Ctrl-C."""
     try:
@@ -34,6 +37,7 @@ def sandbox(
             faults=Faults(rates, seed=seed),
             port=port,
             latency=latency,
+            lag=lag,
         )
         asyncio.run(_serve(server))
     except ValueError as error:

@@ -87,6 +87,6 @@ async def body(request: web.Request) -> dict[str, Any]:
     """Read a JSON object; anything else is as good as an empty one, which the endpoint then refuses."""
     try:
         value: object = json.loads(await request.read(), parse_float=Decimal)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -98,8 +98,12 @@ class Order:
     """Unix seconds."""
     record_id: int = 0
     """The id of B2B Edition's record of it; 0 for the next one."""
+    sync_at: float = 0.0
+    """When B2B Edition makes its record of it, unless a call has made it before."""
     recorded_at: float = 0.0
-    """When B2B Edition has a record of it."""
+    """When that record is seen."""
+    claimed: bool = False
+    """A call has made the record."""
     registered_at: float | None = None
     """When it was registered with its company, if that was while the sandbox ran."""
     channel_id: int = 1
@@ -181,7 +185,7 @@ class Store:
         order.record_id = order.record_id or next(self._record_ids)
         self.orders[order.id] = order
         self._orders_of.setdefault(order.customer_id, []).append(order)
-        if order.id.isascii() and order.id.isdigit():
+        if is_id(order.id) and order.id == str(int(order.id)):
             bisect.insort(self._by_age, (order.created_at, order.record_id, order))
 
     def place_order(self, customer_id: int, total_inc_tax: Decimal, order_id: str | None = None) -> Order:
@@ -203,6 +207,7 @@ class Store:
             total_inc_tax,
             company_id=None if user is None else user.company_id,
             created_at=int(now),
+            sync_at=now + self.SYNC,
             recorded_at=now + self.SYNC,
         )
         self.add_order(order)

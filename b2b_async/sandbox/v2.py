@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from b2b_async.sandbox import answers, asked
 from b2b_async.sandbox.ledger import CURRENT
-from b2b_async.sandbox.store import is_id
+from b2b_async.sandbox.store import DAY, is_id
 
 if TYPE_CHECKING:
     from b2b_async.sandbox.store import Order, Store, User
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     JSON = dict[str, Any]
 
 _LARGEST_PAGE = 200
+_LARGEST_AMOUNT = 10**12
 _SORTS = ("bcOrderId", "totalIncTax", "createdAt")
 
 
@@ -92,12 +93,14 @@ class V2:
         entry.subject = f"order {order_id}"
         if not order_id:
             return answers.refused(400, 40010, "Bad Request Error", bc_order_id="orderId can not be null")
+        if not isinstance(body.get("poNumber"), str | None):
+            return answers.refused(400, 40010, "Bad Request Error", po_number="poNumber must be a string")
         order = self._store.record(str(order_id))
         if order is None or self._store.company_of(order) is None:
             return answers.not_found("Order Does not Exist")
         entry.applied = True
         order.changes |= body
-        order.po_number = order.changes.get("poNumber", order.po_number)
+        order.po_number = body.get("poNumber", order.po_number)
         self._store.touch(order)
         return answers.done({"orderId": order.id})
 
@@ -131,7 +134,9 @@ class V2:
         sort_by, channel = asked.choice(request, "orderBy", _SORTS, "bcOrderId"), asked.number(request, "channelId")
         extra = asked.choice(request, "includeExtra", ("0", "1"), "0") == "1"
         found = [order for order in found if channel in {None, order.channel_id}]
-        if sort_by != "bcOrderId":
+        if sort_by == "bcOrderId":
+            found.sort(key=lambda order: (len(order.id), order.id))
+        else:
             found.sort(key=lambda order: order.total_inc_tax if sort_by == "totalIncTax" else Decimal(order.created_at))
         page = [self._listed(order, extra=extra) for order in found[offset:][:limit]]
         return answers.list_of(page, len(found), limit, offset)
@@ -262,7 +267,8 @@ class V2:
             if (company := self._store.company_of(order)) is not None
             and company.id == company_id
             and (since is None or order.created_at >= since.timestamp())
-            and (until is None or order.created_at < (until + timedelta(days=1)).timestamp())
+            and (until is None or order.created_at < until.timestamp() + DAY)
+            and self._store.record(order.id) is order
         ]
 
     def _listed(self, order: Order, *, extra: bool) -> dict[str, Any]:
@@ -316,7 +322,7 @@ def _wrong_registration(body: dict[str, Any]) -> web.Response | None:
     if not body.get("orderId"):
         return answers.refused(400, 40010, "Bad Request Error", bc_order_id="orderId can not be null")
     amount = body.get("totalIncTax")
-    if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+    if isinstance(amount, bool) or not isinstance(amount, int | Decimal) or not 0 <= amount < _LARGEST_AMOUNT:
         return answers.refused(400, 40010, "Bad Request Error", total_inc_tax="totalIncTax must be a number")
     if not isinstance(body.get("poNumber"), str | None):
         return answers.refused(400, 40010, "Bad Request Error", po_number="poNumber must be a string")

@@ -100,13 +100,13 @@ class V3:
         order = self._store.orders.get(str(number))
         if order is None or isinstance(number, bool) or order.customer_id != customer:
             return answers.envelope(400, {}, "The order does not exist.")
-        if order.recorded_at <= self._store.clock():
+        if order.claimed or order.sync_at <= self._store.clock():
             entry.repeated = True
             return answers.envelope(400, {}, "The order already exists.")
         if refusal := self._change(order, body):
             return refusal
-        entry.applied = True
-        order.recorded_at = self._store.clock() + self._store.lag
+        entry.applied = order.claimed = True
+        order.recorded_at = min(order.recorded_at, self._store.clock() + self._store.lag)
         return answers.envelope(200, self._shown(order, extra=True), "SUCCESS")
 
     async def get_order(self, request: web.Request) -> web.Response:
@@ -122,6 +122,9 @@ class V3:
         entry.subject = f"order {request.match_info['bcOrderId']}"
         if order is None:
             return answers.envelope(404, {}, "Not Found Error")
+        if not body.keys() & {"poNumber", "extraFields"}:
+            text = "poNumber or extraFields is required"
+            return answers.envelope(422, {"errMsg": text}, text)
         if refusal := self._change(order, body):
             return refusal
         entry.applied = True
@@ -134,7 +137,9 @@ class V3:
         number, group = request.match_info["customerId"], (await asked.body(request)).get("bcGroupId")
         entry = CURRENT.get()
         entry.subject = f"customer {number}"
-        company = self._store.company_of_group(group) if isinstance(group, int) else None
+        company = None
+        if isinstance(group, int) and not isinstance(group, bool):
+            company = self._store.company_of_group(group)
         total = self._store.reassign(int(number), company) if company is not None and is_id(number) else None
         entry.applied = total is not None
         return _total(total, "User does not exist or action not supported for this user")
@@ -200,7 +205,8 @@ class V3:
 
     def _change(self, order: Order, body: dict[str, Any]) -> web.Response | None:
         """Change what a body names; null empties a field."""
-        fields = _fields(body.get("extraFields") or [])
+        named = body.get("extraFields")
+        fields = _fields([] if named is None else named)
         if fields is None:
             return answers.envelope(422, {"errMsg": "extraFields is not valid"}, "extraFields is not valid")
         for name in fields:
