@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from b2b_async._page import Page
 
 T = TypeVar("T")
-logger = logging.getLogger("b2b_async")
+logger = logging.getLogger("b2b_async.lists")
 
 _BLOCK = 512
 

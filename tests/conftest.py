@@ -54,7 +54,8 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("b2b_async")
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "level", logging.NOTSET)
-    monkeypatch.setattr(logging.getLogger("b2b_async.redis"), "level", logging.NOTSET)
+    for name in ("b2b_async.redis", "b2b_async.lists"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
     logger.manager._clear_cache()  # type: ignore[attr-defined]
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from b2b_async.client import Client
     from b2b_async.ids import CompanyId, CustomerId
 
-logger = logging.getLogger("b2b_async")
+logger = logging.getLogger("b2b_async.lists")
 
 
 async def customer_ids_of(client: Client, companies: Sequence[CompanyId] | None) -> AsyncGenerator[CustomerId]:

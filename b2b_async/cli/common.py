@@ -111,6 +111,7 @@ def start_logging(*, verbose: bool) -> None:
     # The bar counts the failures; retries are for those who want to see everything.
     logger.setLevel(logging.DEBUG if verbose else logging.ERROR)
     logging.getLogger("b2b_async.redis").setLevel(logging.WARNING)  # that the quota is not shared any more
+    logging.getLogger("b2b_async.lists").setLevel(logging.WARNING)  # that rows may be missing
 
 
 def calm_collector() -> None:

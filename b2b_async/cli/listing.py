@@ -237,8 +237,6 @@ class _Rows:
             more = self.stopped is not None or (self.total is not None and self.total > following)
             rest = f"; --offset {following} goes on, --all lists all" if more else ""
             click.echo(f"{self.count:,} of {self.total or self.count:,}{rest}", err=True)
-        if self.missed:
-            click.echo(f"The list changed while it was read: {self.missed} may be missing.", err=True)
 
 
 def show_one(command: str, options: Options, record: Record) -> NoReturn:
