@@ -33,6 +33,8 @@ OMITTED: Final = Omitted.OMITTED
 """Stands for a field that an update does not send, and so does not change; None is sent, as null."""
 
 _LARGEST_ID = 2**63 - 1
+_LONGEST = 200
+"""Characters of a value that a message quotes."""
 _LARGEST_EXPONENT = 30
 """Beyond it an amount written in digits is nonsense, or an attempt to fill the memory (1E+999999)."""
 
@@ -256,7 +258,7 @@ def money(value: object, name: str) -> Decimal:
 def shown(value: object) -> str:
     """Show what came, cut to a line; Python refuses to print integers of thousands of digits."""
     huge = isinstance(value, int) and abs(value) > _LARGEST_ID
-    return "an integer that is too large" if huge else reprlib.repr(value)
+    return "an integer that is too large" if huge else reprlib.repr(value)[:_LONGEST]
 
 
 def encode_json(value: JSONOut) -> bytes:

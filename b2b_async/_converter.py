@@ -35,6 +35,8 @@ _LARGEST_EXPONENT = 30
 _EXACT = Context(prec=100)
 """For sums that no context of a caller's may round."""
 _NOTHING: tuple[Any, ...] = ("", [], {})
+_LONGEST = 120
+"""Characters of a value that a message quotes."""
 _SHOWN = 10
 """Faults that a message names; a page may have thousands."""
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
@@ -66,7 +68,7 @@ def structure_rows(rows: object, path: str, into: type[T]) -> T:
     """
     if rows is None or rows == {} or isinstance(rows, list) or is_one(rows, get_args(into)[0]):
         return structure(rows, into, path)  # pyright: ignore[reportUnknownArgumentType]
-    message = f"{path} must be a list, not {reprlib.repr(rows)}"
+    message = f"{path} must be a list, not {_cut(rows)}"
     raise MisfitError(message)
 
 
@@ -100,8 +102,13 @@ class _WrongTypeError(TypeError):
     """A value is of another type than the field; the text says which."""
 
     def __init__(self, expected: str, value: object) -> None:
-        # reprlib cuts what is long, and what is nested so deeply that repr() itself would fail.
-        super().__init__(f"must be {expected}, not {reprlib.repr(value)}")
+        super().__init__(f"must be {expected}, not {_cut(value)}")
+
+
+def _cut(value: object) -> str:
+    """Show a value in part of a line: reprlib cuts each level of it, but there may be many."""
+    shown = reprlib.repr(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _int(value: object, _into: object) -> int:
@@ -146,7 +153,7 @@ def _datetime(value: object, _into: object) -> datetime:
     except (ValueError, TypeError, IndexError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None:  # a time without its zone could be any of many
-        expected = "a time, in Unix seconds"
+        expected = "a time, in Unix seconds or with its zone"
         raise _WrongTypeError(expected, value)
     return moment
 
@@ -247,8 +254,11 @@ def _tuple_hook(converter: cattrs.Converter, into: Any) -> Hook:  # noqa: ANN401
     def hook(value: object, _into: object) -> tuple[Any, ...]:
         if _is_nothing(value):
             return ()
-        if isinstance(value, dict):  # one that stands alone, or something else, such as a link to the list
-            return tuple(make([value], items)) if is_one(cast("object", value), item) else ()
+        if isinstance(value, dict):  # one that stands alone, a list by numbers, or something else, such as a link
+            fields = cast("dict[str, object]", value)
+            if all(name.isdigit() for name in fields):
+                return tuple(make(list(fields.values()), items))
+            return tuple(make([fields], items)) if is_one(fields, item) else ()
         if not isinstance(value, list):
             expected = "a list"
             raise _WrongTypeError(expected, value)

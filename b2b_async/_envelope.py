@@ -53,6 +53,11 @@ class Envelope:
         return _object(self.payload).get("data")
 
     @property
+    def has_data(self) -> bool:
+        """Whether the envelope says what the answer is about, be it nothing."""
+        return "data" in _object(self.payload)
+
+    @property
     def code(self) -> int | None:
         """The envelope's own code; not always the HTTP status."""
         return _code(_object(self.payload).get("code"))

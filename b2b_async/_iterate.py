@@ -9,10 +9,11 @@ while another one comes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,8 +28,9 @@ _BLOCK = 512
 
 
 class ItemIterator(AsyncIterator[T], Generic[T]):
-    """Hands out the items of all pages, each once, and fetches one page ahead. Several tasks may read from it.
+    """Hands out the items of all pages, each once, and fetches one page ahead.
 
+    Several tasks may read from it; ``offset`` then says less, since items before it may be under way in another task.
     After an error or a cancellation the next item can be asked for again. Leave it early with ``aclose()``, or use it
     as an async context manager, to give up the page that is being fetched; it is also given up with the iterator.
 
@@ -60,7 +62,7 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
         self.duplicates = 0
         """Rows that were met again, and not handed out."""
         self.missed = 0
-        """Rows that may have been passed over, as far as the totals show; known at the end."""
+        """Rows that may have been passed over, as far as the totals have shown so far; at the end, all of them."""
         self._what = what
         self._fetch = fetch
         self._key = key
@@ -71,7 +73,8 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
         self._more = True
         self._met = _Met()
         self._handed = self._gone = 0
-        self._handed_before: int | None = None
+        self._page_before: list[int | str] = []
+        self._repeats = 0
         self._ended = False
         self._ahead: asyncio.Future[Page[T]] | None = None
         self._turning = asyncio.Lock()
@@ -112,7 +115,7 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give up what is being fetched; there are no further items then."""
+        """Give up what is being fetched; there are no further items then, for whoever waits for one either."""
         self._rows.clear()
         self._more = False
         self._ended = True
@@ -122,39 +125,63 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
             await asyncio.wait([ahead])
 
     def __del__(self) -> None:
-        """Give up what is being fetched, if its loop still runs."""
-        ahead = self._ahead
-        if ahead is not None and not ahead.get_loop().is_closed():
-            ahead.cancel()
+        """Give up what is being fetched, if its loop still runs; the collector may be in another thread."""
+        ahead = getattr(self, "_ahead", None)
+        if ahead is not None:
+            with contextlib.suppress(RuntimeError):
+                ahead.get_loop().call_soon_threadsafe(ahead.cancel)
 
     async def _turn(self) -> None:
         """Get the next page, if there may be one."""
-        if self.total is None and self._handed == self._handed_before:
-            logger.warning("%s: the server gives the same page again and again; it is read no further", self._what)
-            self._more = False
-            return
-        ahead, self._ahead = self._ahead, None
-        page = await (ahead or self._fetch(self._limit, self._next))
-        if self._ended:
+        if self._ahead is None or self._ahead.cancelled():
+            self._fetch_ahead(self._next)
+        page = await self._fetched(cast("asyncio.Future[Page[T]]", self._ahead))
+        if page is None:
             return
         if page.total is not None:
             self._gone += max(0, (self.total or 0) - page.total)
-            self.total = page.total
+            self.total, self.missed = page.total, max(self.missed, self._gone)
+        elif self._turns_no_pages(page):
+            logger.warning("%s: the server gives the same page again and again; it is read no further", self._what)
+            self._more = False
+            return
         # A server may give shorter pages than it was asked for; without a total, only an empty page is the last one.
         following = self._next + len(page.items)
         self._more = bool(page.items) and (page.total is None or following < page.total)
-        self._handed_before = self._handed
         self._rows.extend(page.items)
         if self._more and self._prefetch:
-            self._ahead = asyncio.ensure_future(self._fetch(self._limit, following))
-            self._ahead.add_done_callback(_look_at)
+            self._fetch_ahead(following)
+
+    def _fetch_ahead(self, offset: int) -> None:
+        self._ahead = asyncio.ensure_future(self._fetch(self._limit, offset))
+        self._ahead.add_done_callback(_look_at)
+
+    async def _fetched(self, ahead: asyncio.Future[Page[T]]) -> Page[T] | None:
+        """Wait for a page; None if it was given up meanwhile."""
+        try:
+            return await ahead
+        except asyncio.CancelledError:
+            reader = asyncio.current_task()
+            if self._ended and reader is not None and not reader.cancelling():
+                return None
+            raise
+        finally:
+            if self._ahead is ahead:
+                self._ahead = None
+
+    def _turns_no_pages(self, page: Page[T]) -> bool:
+        """Whether a page is the one before it for the second time; once, rows that came in front can bring about."""
+        keys = [self._key(item) for item in page.items]
+        self._repeats = self._repeats + 1 if keys and keys == self._page_before else 0
+        self._page_before = keys
+        return self._repeats > 1
 
     def _end(self) -> None:
         """Say, once, what the totals show to be missing."""
         if self._ended:
             return
         self._ended = True
-        self.missed = max(0, self._gone, (self.total or 0) - self._start - self._handed)
+        self.missed = max(self.missed, (self.total or 0) - self._start - self._handed)
         if self.missed:
             logger.warning(
                 "%s: the list changed while it was read; %d of %s rows may have been passed over",

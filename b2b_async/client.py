@@ -402,6 +402,9 @@ class Client:
         if envelope is None:
             return self._converter.structure(None, into)
         if get_origin(into) is tuple:
+            if not envelope.has_data:  # null may be an empty list; no word on it is another answer
+                message = "$.data is missing"
+                raise self._converter.MisfitError(message)
             return self._converter.structure_rows(*envelope.rows, into)
         return self._converter.structure(_alone(envelope.data), into)
 

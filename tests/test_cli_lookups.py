@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -181,23 +182,46 @@ def test_odd_words_of_the_server_are_shown_as_they_are(live_sandbox: Start) -> N
     """They are no markup, steer no terminal, and are written whatever they are."""
     made = store()
     made.companies["1"].name = "[/b] \x1b[31mred \ud800 \u682a"
+    made.companies["2"].name = "Company\r2"
     live_sandbox(made)
     table, as_csv, as_json = (run("companies", "list", *words) for words in ((), ("--csv",), ("--json",)))
 
     assert (table[0], as_csv[0], as_json[0]) == (0, 0, 0)
     assert "[/b] \ufffd[31mred \ufffd \u682a" in table[1]
-    assert "[/b]" in as_csv[1]
+    rows = list(csv.reader(io.StringIO(as_csv[1], newline="")))
+    assert [row[0] for row in rows] == ["company_id", "2", "1"]
+    assert rows[1][1] == "Company\r2"
     assert last_json(as_json[1])["count"] == 2
 
 
-def test_a_narrow_terminal_cuts_off_no_amount(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cuts off words."""
+@pytest.mark.parametrize("width", [20, 40, 80, 120])
+def test_a_narrow_terminal_cuts_off_no_amount(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """It cuts off words; and shows times in UTC."""
     made = store()
-    made.orders["9000"].total_inc_tax = Decimal("1234567.89")
+    made.orders["9000"].total_inc_tax = Decimal("10000000000000.99")
     live_sandbox(made)
-    monkeypatch.setattr("b2b_async.cli.listing._UNBOUNDED", 40)
+    monkeypatch.setattr("b2b_async.cli.listing._UNBOUNDED", width)
 
-    assert "1234567.89" in run("orders", "list", *EVER)[1]
+    _, stdout, _ = run("orders", "list", *EVER)
+    assert "10000000000000.99" in stdout
+    assert all(name in stdout for name in ("bc_order_id", "company_id", "total_inc_tax", "9000", "9002"))
+
+
+def test_what_was_missed_before_a_limit_is_told(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next part of the list cannot know of it."""
+    sandbox = live_sandbox(Store(2, 300))
+    decide = sandbox.faults.next
+
+    def remove_some() -> None:
+        if len(sandbox.requests) == 2:
+            for number in range(1001, 1051):
+                del sandbox.store.users[number]
+        assert decide() is None
+
+    monkeypatch.setattr(sandbox.faults, "next", remove_some)
+    status, stdout, _ = run("users", "list", "--limit", "300", "--json")
+
+    assert (status, last_json(stdout)["missed"], last_json(stdout)["total"]) == (1, 50, 550)
 
 
 @pytest.mark.parametrize("words", [(), ("--csv",), ("--json",)])
@@ -222,8 +246,8 @@ def test_ctrl_c_shows_what_was_read(live_sandbox: Start, monkeypatch: pytest.Mon
     live_sandbox(store())
     shown = listing._Rows._show
 
-    def interrupted(self: listing._Rows, item: Any, rows: Any) -> None:
-        shown(self, item, rows)
+    def interrupted(self: listing._Rows, item: Any) -> None:
+        shown(self, item)
         if self.count == 7:
             raise KeyboardInterrupt
 

@@ -153,7 +153,9 @@ def test_what_is_no_time_is_told(value: object) -> None:
     if value == []:
         assert price(since=value).since is None
     else:
-        with pytest.raises(MisfitError, match=r"\$\.data\.since must be a time, in Unix seconds, not "):
+        with pytest.raises(
+            MisfitError, match=r"\$\.data\.since must be a time, in Unix seconds or with its zone, not "
+        ):
             price(since=value)
 
 
@@ -208,6 +210,7 @@ def test_one_may_stand_alone_and_nothing_has_many_forms() -> None:
         ("", 0),
         (None, 0),
         ({"url": "https://example.com", "resource": "/x"}, 0),
+        ({"0": {"amount": 1}, "1": {"amount": 2}}, 2),
     ):
         assert len(structure({"sku_code": "A", "prices": value}, _Article).prices) == count
     with pytest.raises(MisfitError, match=r"\$\.data\.prices must be a list, not 'x'"):
@@ -232,6 +235,17 @@ def test_rows_are_a_list() -> None:
     for wrong in ({"products": []}, "", "x", 5):
         with pytest.raises(MisfitError, match=r"\$\.data\.list must be a list, not "):
             structure_rows(wrong, "$.data.list", tuple[_Price, ...])
+
+
+def test_a_message_quotes_little_of_a_value() -> None:
+    """However it is nested."""
+    nested: Any = 1
+    for _ in range(6):
+        nested = [nested] * 6
+    with pytest.raises(MisfitError) as caught:
+        price(amount=nested, since=nested)
+
+    assert len(str(caught.value)) < 500
 
 
 def test_a_message_names_some_faults_and_counts_the_rest() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SLOW = {"cattrs", "tenacity", "click", "rich", "redis", "sqlite3", "b2b_async.v2", "b2b_async.v3", "b2b_async.bulk"}
+SLOW = {"cattrs", "tenacity", "click", "rich", "redis", "b2b_async.v2", "b2b_async.v3", "b2b_async.bulk"}
 
 
 def loaded(code: str) -> set[str]:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import client_of
@@ -258,18 +258,21 @@ async def test_without_a_total_only_an_empty_page_is_the_last() -> None:
     assert [row async for row in walk_over(list(range(25)), cap=4)] == list(range(25))
 
 
-async def test_a_server_that_turns_no_pages_is_asked_twice(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("total", [None, 9])
+async def test_a_server_that_turns_no_pages_is_asked_thrice(
+    total: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
     """And not until the quota is used up."""
     asked: list[int] = []
 
     async def fetch(limit: int, offset: int) -> Page[int]:
         asked.append(offset)
-        return Page(items=(1, 2, 3), total=None, limit=limit, offset=0)
+        return Page(items=(1, 2, 3), total=None if offset else total, limit=limit, offset=0)
 
     walk = ItemIterator("x", fetch, key=int, limit=3, offset=0, prefetch=False)
 
     assert [row async for row in walk] == [1, 2, 3]
-    assert asked == [0, 3]
+    assert asked in ([0, 3, 6], [0, 3, 6, 9])
     assert "the server gives the same page again and again" in caplog.text
 
 
@@ -314,16 +317,77 @@ async def test_several_tasks_read_from_one_iterator() -> None:
     assert len(sandbox.requests) == 5
 
 
-async def test_closing_while_a_page_is_fetched_ends_it() -> None:
-    """Whoever waits for the page is told that there are no more items."""
-    async with Sandbox(many(500), quota="1000/1s", latency=1) as sandbox, client_of(sandbox) as client:
-        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+@pytest.mark.parametrize("prefetch", [True, False])
+async def test_closing_while_a_page_is_fetched_ends_it(prefetch: bool) -> None:  # noqa: FBT001
+    """At once: whoever waits for the page is told that there are no more items."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(many(500), quota="1000/1s", latency=5) as sandbox, client_of(sandbox) as client:
+        orders = v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=prefetch)
         waiting = asyncio.ensure_future(anext(orders, None))
         await asyncio.sleep(0.5)
+        started = loop.time()
         await orders.aclose()
         assert await waiting is None
+        assert loop.time() - started < 1
 
     assert orders.missed == 0
+
+
+async def test_one_page_of_nothing_new_is_not_the_end() -> None:
+    """Rows that came in front bring it about, where there is no total."""
+    rows = list(range(10))
+
+    async def fetch(limit: int, offset: int) -> Page[int]:
+        page = Page(items=tuple(rows[offset : offset + limit]), total=None, limit=limit, offset=offset)
+        if offset == 0:
+            rows[:0] = [100, 101]
+        return page
+
+    walk = ItemIterator("x", fetch, key=int, limit=2, offset=0, prefetch=False)
+
+    assert [row async for row in walk] == list(range(10))
+    assert walk.duplicates == 2
+
+
+async def test_what_was_missed_is_known_before_the_end() -> None:
+    """Who leaves early takes it along: the next iterator cannot know."""
+    store = many(600)
+    async with Sandbox(store, quota="1000/1s") as sandbox, client_of(sandbox) as client:
+        async with v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=False) as orders:
+            async for order in orders:
+                if order.bc_order_id == 1150:
+                    for number in range(1000, 1050):
+                        store.remove_order(str(number))
+                if order.bc_order_id == 1300:
+                    break
+
+    assert (orders.missed, orders.total) == (50, 550)
+
+
+async def test_the_collector_may_be_in_another_thread() -> None:
+    """A loop in debug mode would not like it."""
+    asyncio.get_running_loop().set_debug(True)
+    async with Sandbox(many(500), quota="1000/1s", latency=1) as sandbox, client_of(sandbox) as client:
+        orders: Any = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        await anext(orders)
+        assert len(tasks()) == 2
+        orders.itself = orders
+        del orders
+        await asyncio.to_thread(gc.collect)
+        await asyncio.sleep(0.1)
+        assert tasks() == {asyncio.current_task()}
+
+
+async def test_an_iterator_goes_on_in_another_loop() -> None:
+    """Where the page ahead was given up with the first loop."""
+    walk = walk_over(list(range(100)))
+    await anext(walk)
+    ahead = walk._ahead
+    assert ahead is not None
+    ahead.cancel()
+    await asyncio.wait([ahead])
+
+    assert [row async for row in walk] == list(range(1, 100))
 
 
 def test_an_iterator_outlives_its_loop() -> None:

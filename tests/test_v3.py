@@ -520,3 +520,16 @@ async def test_items_are_known_by_the_id_that_they_all_have() -> None:
                 payload = {"code": 200, "data": rows, "meta": {"totalCount": 2}}
                 mock.get(re.compile(re.escape(BASE_URL)), payload=payload)
                 assert len([item async for item in walk(client)]) == 2
+
+
+@pytest.mark.parametrize(
+    "payload", [{"code": 200, "meta": {"message": "maintenance"}}, {"code": 200, "message": "SUCCESS"}]
+)
+async def test_an_answer_without_data_is_no_empty_list(payload: dict[str, Any]) -> None:
+    """Whoever said so did not list anything."""
+    async with Client(CREDENTIALS) as client:
+        with mocked() as mock:
+            mock.get(re.compile(re.escape(BASE_URL)), payload=payload, repeat=True)
+            for call in (v3.orders.list_orders(client), v3.orders.list_order_products(client, BCOrderId(1))):
+                with pytest.raises(ResponseValidationError, match=r"\$\.data is missing"):
+                    await call

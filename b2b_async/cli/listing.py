@@ -6,6 +6,7 @@ import asyncio
 import csv
 import sys
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import attrs
@@ -202,15 +203,15 @@ class _Rows:
 
     async def read(self, items: ItemIterator[Any]) -> None:
         """Show the items as they come."""
-        rows = csv.writer(sys.stdout, lineterminator="\n")
         if self._options.as_csv:
-            rows.writerow([column.name for column in self._columns])
+            self._write([column.name for column in self._columns])
         async with items:
             try:
                 async for item in items:
                     self.count += 1
                     self.rows, self.total = items.offset + 1 - self._options.offset, items.total
-                    self._show(item, rows)
+                    self._show(item)
+                    self.missed = items.missed
                     if self.count == self._options.limit and not self._options.everything:
                         return
             except B2BError as error:
@@ -219,19 +220,30 @@ class _Rows:
                 self.stopped, self.fatal = str(error), is_fatal(error)
         self.total, self.missed = items.total, items.missed
 
-    def _show(self, item: Any, rows: Any) -> None:  # noqa: ANN401 -- a record; a csv.writer, which has no public type
+    def _show(self, item: Any) -> None:  # noqa: ANN401 -- a record
         if self._options.as_csv:
-            rows.writerow([_text(getattr(item, column.name)) for column in self._columns])
+            self._write([_text(getattr(item, column.name)) for column in self._columns])
         elif self._options.as_json:
             click.echo(writable(to_json(dict(item.raw))))
         else:
-            cells = [_text(getattr(item, column.name)) for column in self._columns if not column.wide]
-            self._table.add_row(*[Text(visible(cell)) for cell in cells])
+            cells = [Text(visible(_text(getattr(item, column.name)))) for column in self._columns if not column.wide]
+            self._table.add_row(*cells)
+            for column, cell in zip(self._table.columns, cells, strict=True):
+                if column.min_width is not None:
+                    column.min_width = max(column.min_width, cell.cell_len)
+
+    def _write(self, cells: list[str]) -> None:
+        """Write a row of CSV; the module leaves a carriage return bare, and the row would fall in two."""
+        bare = any("\r" in cell for cell in cells)
+        csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL).writerow(
+            cells
+        )
 
     def end(self) -> None:
         """Print the table, and how much of the list it is."""
         if not self._options.as_csv and not self._options.as_json:
-            _print(self._table)
+            whole = [column.min_width or 1 for column in self._table.columns]
+            _print(self._table, least=sum(whole) + 2 * len(whole))
         following = self._options.offset + self.rows
         if not self._options.as_json:
             more = self.stopped is not None or (self.total is not None and self.total > following)
@@ -255,9 +267,11 @@ def show_one(command: str, options: Options, record: Record) -> NoReturn:
     click.get_current_context().exit(Exit.DONE)
 
 
-def _print(table: Table) -> None:
-    """Print a table: as wide as the terminal, and without a bound where another program reads it."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED).print(table)
+def _print(table: Table, least: int = 0) -> None:
+    """Print a table: as wide as the terminal, but for what must be whole; and however wide for another program."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 def _text(value: object) -> str:
@@ -265,7 +279,9 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, Decimal):
+        return format(value, "f")
     if isinstance(value, tuple):
         return "; ".join(map(_text, cast("tuple[object, ...]", value)))
     if isinstance(value, Record):
