@@ -411,7 +411,8 @@ async def test_what_went_and_what_is_short_are_not_added_up() -> None:
     rows = list(range(30))
 
     async def fetch(limit: int, offset: int) -> Page[int]:
-        page = Page(items=tuple(rows[offset : offset + limit]), total=len(rows), limit=limit, offset=offset)
+        hidden = 2  # counted, and shown on no page
+        page = Page(items=tuple(rows[offset : offset + limit]), total=len(rows) + hidden, limit=limit, offset=offset)
         if offset == 0:
             del rows[:3]
         return page
