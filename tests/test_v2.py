@@ -168,6 +168,10 @@ async def test_an_order_is_changed() -> None:
     assert updated == v2.orders.UpdatedOrder("9001")
     assert (seen.po_number, seen.staff_notes, seen.total_ex_tax) == ("P-3", "Ring twice.", Decimal("12.50"))
     assert (seen.items_total, seen.is_deleted, seen.ip_address) == (9, True, "192.0.2.1")
+    assert (seen.raw["items_total"], seen.raw["is_deleted"]) == (
+        9,
+        True,
+    )  # of the contract's types, not as they were sent
     assert seen.billing_address is not None
     assert (seen.billing_address.city, seen.billing_address.country_iso2) == ("Rome", "US")
     assert [(line.product_id, line.quantity == 7) for line in seen.products] == [("70", True), ("71", False)]

@@ -301,8 +301,17 @@ def _changed(detail: JSON, changes: JSON) -> JSON:
             lines = [cast("JSON", line) for line in cast("list[object]", value) if isinstance(line, dict)]
             changed[own] = [_line(line, lines) for line in cast("list[JSON]", before)]
         else:
-            changed[own] = "" if value is None else value
+            changed[own] = _of_the_same_type(cast("object", value), before)
     return changed
+
+
+def _of_the_same_type(value: object, before: object) -> object:
+    """Read what v2 takes as a string for what the details have as a number or as yes or no."""
+    if isinstance(before, bool):
+        return value in {"1", "true"}
+    if isinstance(before, int):
+        return int(value) if isinstance(value, str) and is_id(value) else before
+    return "" if value is None else value
 
 
 def _line(line: JSON, changes: list[JSON]) -> JSON:

@@ -25,27 +25,35 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 async def test_requests_and_answers_keep_the_contract(call: Call) -> None:
     """What the function sends on the wire, with all its arguments, and what the sandbox answers."""
+    async with Sandbox(store()) as sandbox:
+        place(sandbox)
+        await check(sandbox, call)
+
+
+async def test_all_calls_in_a_row_keep_the_contract() -> None:
+    """What some have changed is shown in the contract's types by the others."""
+    async with Sandbox(store()) as sandbox:
+        place(sandbox)
+        # Orders that are assigned cannot be registered any more, so that comes last.
+        for call in sorted(CALLS, key=lambda call: call.name == "v3.orders.assign_customer_orders"):
+            await check(sandbox, call)
+
+
+async def check(sandbox: Sandbox, call: Call) -> None:
+    """Make a call, and compare its request, as it leaves, and its answer with the contract."""
     sent: list[bytes] = []
-    received: list[bytes] = []
     seen: list[aiohttp.TraceRequestEndParams] = []
 
     async def send(_session: object, _context: SimpleNamespace, what: aiohttp.TraceRequestChunkSentParams) -> None:
         sent.append(what.chunk)
-
-    async def receive(
-        _session: object, _context: SimpleNamespace, what: aiohttp.TraceResponseChunkReceivedParams
-    ) -> None:
-        received.append(what.chunk)
 
     async def end(_session: object, _context: SimpleNamespace, what: aiohttp.TraceRequestEndParams) -> None:
         seen.append(what)
 
     trace = aiohttp.TraceConfig()
     trace.on_request_chunk_sent.append(send)
-    trace.on_response_chunk_received.append(receive)
     trace.on_request_end.append(end)
-    async with Sandbox(store()) as sandbox, aiohttp.ClientSession(trace_configs=[trace]) as session:
-        place(sandbox)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
         async with client_of(sandbox, session=session) as client:
             answered = await client.with_response(call.make)
     (request,) = seen
