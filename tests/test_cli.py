@@ -244,8 +244,11 @@ def test_journals_of_two_legacy_tokens_are_not_mixed(
     assert "that-of-another-store" not in stderr
 
 
-def test_a_pipe_is_read_whole_before_anything_is_sent(tmp_path: Path, live_sandbox: Start) -> None:
-    """As with stdin: it can be read only once."""
+def test_a_pipe_is_read_whole_before_anything_is_sent(
+    tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with stdin: it can be read only once, and its journal is where the command is."""
+    monkeypatch.chdir(tmp_path)
     live_sandbox()
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
