@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from b2b_async.client import Client
 
 LIST_COMPANIES = Operation("List Companies", "v3", "GET", "/companies")
-GET_COMPANY = Operation("Get Company", "v3", "GET", "/companies/{companyId}")
+GET_COMPANY = Operation("Get Company Details", "v3", "GET", "/companies/{companyId}")
 
 LARGEST_PAGE = 249
 """Companies that a page may have: the contract says that it is below 250."""
@@ -46,7 +46,7 @@ class CompanyExtraField(ExtraField):
     field_type: int | None = None
     """0 text, 1 several lines of text, 2 a number, 3 one of several values."""
     data_type: int | None = None
-    """The same, by another name."""
+    """A number of the vendor's; the contract does not say what it means."""
 
 
 @attrs.frozen(kw_only=True)
@@ -263,7 +263,7 @@ def iter_companies(
 async def get_company(client: Client, company_id: CompanyId) -> Company:
     """Get one company.
 
-    Source: v3 Company, "Get Company" (GET /companies/{companyId}).
+    Source: v3 Company, "Get Company Details" (GET /companies/{companyId}).
 
     Args:
         client: The client.

@@ -224,7 +224,7 @@ class OrderExtraFieldConfig(Record):
     visible_to_enduser: bool | None = None
     """Whether buyers see it."""
     config_type: int | None = None
-    """1 made by the vendor, 2 made in the store."""
+    """A number of the vendor's; the contract does not say what it means."""
     default_value: str | None = None
     """The value of an order that names none."""
     label_name: str | None = None
