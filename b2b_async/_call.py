@@ -9,6 +9,9 @@ and the deadline, which ends a call from outside, has to tell what may have happ
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,6 +121,25 @@ class Deadline:
             self._timeout.reschedule(loop.time() + remaining)
 
 
+class _Ids:
+    """Call ids: unique between processes by their random prefix, and cheap per call."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
+
+
+_ids = _Ids()
+new_call_id = _ids.next
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_ids.renew)
+
+
 @attrs.define(eq=False)
 class CallState:
     """The memory of one call."""
@@ -128,12 +150,16 @@ class CallState:
     """The attempts that failed, oldest first."""
     in_flight: Outcome = "not_sent"
     """What the attempt under way may have done by now."""
-    requeue: bool = False
-    """A 429 made the limiter hold the store; the next attempt goes first and needs no other pause."""
+    held_for: float | None = None
+    """Seconds for which the limiter holds the next attempt after a refusal. It then goes first and needs no other
+    pause. None if the limiter was not told of a refusal."""
     deadline: Deadline | None = None
     """When the call must end, if it must."""
     lost: Exception | None = None
     """The error that the call ends with when its time is over while its lost answer is looked for."""
+    acknowledged: Any = None
+    """A ``Response``, of a higher layer: a success without a body, which the call ends with unless another attempt
+    brings more."""
 
     def tell(self, error: Any) -> None:  # noqa: ANN401 -- a B2BError, which is of a higher floor
         """Give an error of the attempt in flight that does not say what may have happened what the wire has seen."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import attrs
 
 from b2b_async.errors import ConfigurationError
 
+T = TypeVar("T")
+
+_MOST_CONNECTIONS = 1000
+"""Connections of a pool that is as large as the quota; each takes a file descriptor while it is in use."""
 DEFAULT_MAX_BODY = 16 * 1024 * 1024
 DEFAULT_BASE_URL = "https://api-b2b.bigcommerce.com"
 
@@ -96,7 +101,7 @@ class Timeouts:
     attempt: float = attrs.field(default=30.0, validator=_check_seconds)
     """One attempt, from its slot in the quota to the last byte of the answer."""
     connect: float = attrs.field(default=5.0, validator=_check_seconds)
-    """Getting a connection: look-up of the name, TLS, and the wait for a free one included."""
+    """Opening a connection, TLS included. The wait for a free one of the pool is not part of it."""
     read: float = attrs.field(default=30.0, validator=_check_seconds)
     """The silence between two pieces of an answer, and before the first one."""
 
@@ -108,6 +113,9 @@ def checked_base_url(url: str) -> str:
         ConfigurationError: it is no URL, or the token would be readable on the way there.
     """
     example = f"for example {DEFAULT_BASE_URL}"
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        message = f"base_url must be a string, {example}, not {_type_of(url)}"
+        raise ConfigurationError(message)
     if "@" in url:  # before anything that would quote it
         message = f"base_url must not contain a user name or password; {example}"
         raise ConfigurationError(message)
@@ -137,6 +145,119 @@ def checked_max_body(value: object) -> int:
         message = f"max_body must be a whole number of bytes above 0, not {value!r}"
         raise ConfigurationError(message)
     return value
+
+
+def checked_timeouts(value: object) -> Timeouts:
+    """Return timeouts; a number is the seconds of a whole call.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if value is None or isinstance(value, Timeouts):
+        return value or Timeouts()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Timeouts(call=value)
+    message = f"timeout must be a number of seconds, or Timeouts(call=...), not {_type_of(value)}"
+    raise ConfigurationError(message)
+
+
+def checked_type(value: T, name: str, kind: type[object], example: str, *, optional: bool = False) -> T:
+    """Return *value*, which must be of the type that the annotation of the argument says.
+
+    Raises:
+        ConfigurationError: it is not. The text shows its type only, since it may be a secret.
+    """
+    if not isinstance(value, kind) and not (optional and value is None):
+        message = f"{name} must be a {kind.__name__}, for example {example}, not {_type_of(value)}"
+        raise ConfigurationError(message)
+    return value
+
+
+def checked_middlewares(values: object, name: str) -> tuple[Any, ...]:
+    """Return middlewares as a tuple.
+
+    Raises:
+        ConfigurationError: they are no list of functions.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        message = f"{name} must be a list of middlewares, not {_type_of(values)}"
+        raise ConfigurationError(message)
+    middlewares = tuple(cast("Iterable[object]", values))
+    for number, middleware in enumerate(middlewares):
+        if not callable(middleware):
+            message = f"{name}[{number}] must be a middleware, async def (request, handler), not {_type_of(middleware)}"
+            raise ConfigurationError(message)
+    return middlewares
+
+
+def checked_session(session: T) -> T:
+    """Return a session, which must have what the client needs of one: a test may hand in a mock.
+
+    Raises:
+        ConfigurationError: it has not.
+    """
+    if session is not None and not callable(getattr(session, "request", None)):
+        message = f"session must be an aiohttp.ClientSession, not {_type_of(session)}"
+        raise ConfigurationError(message)
+    return session
+
+
+def checked_flag(value: object, name: str) -> bool:
+    """Return a flag.
+
+    Raises:
+        ConfigurationError: it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        message = f"{name} must be True or False, not {value!r}"
+        raise ConfigurationError(message)
+    return value
+
+
+def checked_connections(value: object, limit: int) -> int:
+    """Return the size of the connection pool: as many connections as the quota's *limit*, unless one is given.
+
+    Raises:
+        ConfigurationError: it is no positive integer.
+    """
+    if value is None:
+        return min(limit, _MOST_CONNECTIONS)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        message = f"connections must be a whole number of connections above 0, not {value!r}"
+        raise ConfigurationError(message)
+    return value
+
+
+def checked_proxy(proxy: object, base_url: str) -> str | None:
+    """Return the URL of a proxy.
+
+    Raises:
+        ConfigurationError: it is no URL, or the token would be readable on the way there. The text never shows it.
+    """
+    if proxy is None:
+        return None
+    try:
+        parts = urlsplit(proxy) if isinstance(proxy, str) else None
+        host = "" if parts is None or parts.scheme not in {"http", "https"} else parts.hostname or ""
+        _port = None if parts is None else parts.port
+    except ValueError:
+        host = ""
+    if not host or not str(proxy).isprintable() or " " in str(proxy):
+        message = "proxy must be the URL of an HTTP proxy, for example http://user:password@proxy.example.com:3128"
+        raise ConfigurationError(message)
+    if is_plain(base_url) and not _is_this_machine(host):
+        message = "proxy: a proxy on another machine could read the token of requests to an http base_url; use https"
+        raise ConfigurationError(message)
+    return str(proxy)
+
+
+def is_plain(base_url: str) -> bool:
+    """Return whether requests to *base_url* are not encrypted, as to this machine they need not be."""
+    return urlsplit(base_url).scheme == "http"
+
+
+def _type_of(value: object) -> str:
+    return f"a value of type {type(value).__name__}"
 
 
 def _is_this_machine(host: str) -> bool:

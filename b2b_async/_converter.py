@@ -1,16 +1,14 @@
 """The one cattrs converter: camelCase keys, and the vendor's odd types, into attrs classes.
 
-The fast converter stops at the first fault without saying where. Only when it fails, a second one goes over
-the same data to name every fault with its JSON path, so that good answers pay nothing for the bad.
+The fast converter stops at the first misfit without naming it. Only then the careful one goes over the same data: an
+optional field of a record that does not fit gets its default and is noted in ``misfits``; a field that must fit is
+named with its JSON path. So good responses pay nothing for the bad, and one odd field costs nobody the other rows.
 """
 
 from __future__ import annotations
 
-import re
-import reprlib
-from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from types import GenericAlias, NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
@@ -20,228 +18,186 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from b2b_async._record import Record, camel, json_names
+from b2b_async._values import (
+    WrongTypeError,
+    container,
+    is_nothing,
+    read_bool,
+    read_datetime,
+    read_decimal,
+    read_int,
+    read_str,
+    type_name,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     Hook = Callable[[Any, Any], Any]
+    OnMisfits = Callable[[list[str]], None]
 
 T = TypeVar("T")
 
-_INTEGER = re.compile(r"-?[0-9]{1,30}")
-_AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
-_LARGEST_EXPONENT = 30
-"""Beyond it an amount is nonsense, and dangerous to write out in digits."""
-_EXACT = Context(prec=100)
-"""For sums that no context of a caller's may round."""
-_NOTHING: tuple[Any, ...] = ("", [], {})
-_LONGEST = 120
-"""Characters of a value that a message quotes."""
 _SHOWN = 10
 """Faults that a message names; a page may have thousands."""
-_WORDS = {"true": True, "1": True, "false": False, "0": False}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MisfitError(ValueError):
-    """The data do not fit the class; the text names each fault with its JSON path."""
+    """The data do not fit the class; the text names each fault with its JSON path, and quotes no value."""
 
 
-def structure(data: object, into: type[T], path: str = "$.data") -> T:
+def structure(data: object, into: type[T], path: str = "$.data", on_misfits: OnMisfits | None = None) -> T:
     """Make *into* from *data*, the ``data`` of an envelope or what is at another *path* of it.
 
+    Args:
+        data: JSON values.
+        into: An attrs class, or a tuple of one.
+        path: The JSON path of *data*, for messages.
+        on_misfits: Called with the JSON paths of optional values that do not fit, if there are any.
+
     Raises:
-        MisfitError: they do not fit.
+        MisfitError: what must fit does not.
     """
     try:
         return _fast.structure(data, into)
     except Exception:  # noqa: BLE001 -- it raises whatever the misfit happens to break, and names nothing
-        fault = _faults(data, into, path)
-    raise MisfitError(fault)
+        made, misfits, faults = _carefully(data, into, path)
+    if faults:
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        raise MisfitError("; ".join([*faults[:_SHOWN], *more]))
+    if on_misfits is not None:
+        on_misfits(misfits)
+    return cast("T", made)
 
 
-def structure_rows(rows: object, path: str, into: type[T]) -> T:
+def structure_rows(rows: object, path: str, into: type[T], on_misfits: OnMisfits | None = None) -> T:
     """Make *into*, a tuple of records, from the *rows* of a list at *path*; one may stand alone, without a list.
 
     Raises:
-        MisfitError: they do not fit.
+        MisfitError: what must fit does not.
     """
-    if rows is None or rows == {} or isinstance(rows, list) or is_one(rows, get_args(into)[0]):
-        return structure(rows, into, path)  # pyright: ignore[reportUnknownArgumentType]
-    message = f"{path} must be a list, not {_cut(rows)}"
+    rows = container(rows)
+    if is_nothing(rows) or isinstance(rows, list) or is_one(rows, get_args(into)[0]):
+        return structure(rows, into, path, on_misfits)  # pyright: ignore[reportUnknownArgumentType]
+    message = f"{path} must be a list, not {type_name(rows)}"
     raise MisfitError(message)
 
 
-def _faults(data: object, into: type[object], path: str) -> str:
-    try:
-        _thorough.structure(data, into)
-    except cattrs.BaseValidationError as group:
-        faults = list(_named(group, path))
-        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        return "; ".join([*faults[:_SHOWN], *more])
-    except _WrongTypeError as error:
-        return f"{path} {error}"
-    except Exception as error:  # noqa: BLE001 -- cattrs has many for a class that it cannot make
-        return f"{path} cannot be made into {into.__name__}: {type(error).__name__}"
-    raise AssertionError("unreachable")  # noqa: EM101 -- the words that coverage excludes
+def is_one(value: object, model: type[Any]) -> bool:
+    """Return whether an object of a response has any field of a record."""
+    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return issubclass(model, Record) and not json_names(model).keys().isdisjoint(fields)
 
 
-def _named(group: cattrs.BaseValidationError, path: str) -> Iterator[str]:
-    for error in group.exceptions:
-        inner = path
-        for note in getattr(error, "__notes__", ()):
-            field = isinstance(note, cattrs.AttributeValidationNote)
-            inner = f"{path}.{camel(note.name)}" if field else f"{path}[{note.index}]"
-        if isinstance(error, cattrs.BaseValidationError):
-            yield from _named(error, inner)
-        else:
-            yield f"{inner} is missing" if isinstance(error, KeyError) else f"{inner} {error}"
+# -- what both converters do to a value --------------------------------------------------------------------------------
 
 
-class _WrongTypeError(TypeError):
-    """A value is of another type than the field; the text says which."""
+def _elements(value: object, item: Any) -> list[object]:  # noqa: ANN401 -- a type
+    """Return the elements of a list field.
 
-    def __init__(self, expected: str, value: object) -> None:
-        super().__init__(f"must be {expected}, not {_cut(value)}")
-
-
-def _cut(value: object) -> str:
-    """Show a value in part of a line: reprlib cuts each level of it, but there may be many."""
-    shown = reprlib.repr(value)
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
-
-
-def _int(value: object, _into: object) -> int:
-    """Take 3, 3.0 and "3": the vendor sends ids and times as either."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
-    if isinstance(value, Decimal) and _is_sane(value) and value == value.to_integral_value():
-        return int(value)
-    expected = "an integer"
-    raise _WrongTypeError(expected, value)
+    Raises:
+        WrongTypeError: the value is no list.
+    """
+    value = container(value)
+    if is_nothing(value):
+        return []
+    if isinstance(value, dict):  # one that stands alone, a list by numbers, or something else, such as a link
+        fields = cast("dict[str, object]", value)
+        if all(name.isdigit() for name in fields):
+            return list(fields.values())
+        return [fields] if is_one(fields, item) else []
+    if not isinstance(value, list):
+        expected = "a list"
+        raise WrongTypeError(expected, value)
+    return cast("list[object]", value)
 
 
-def _decimal(value: object, _into: object) -> Decimal:
-    """Take 100, 100.5 (which the parser makes a Decimal) and "100.5000"; no float stands in between."""
-    written = isinstance(value, str) and _AMOUNT.fullmatch(value)
-    if written or (isinstance(value, int | Decimal) and not isinstance(value, bool)):
-        amount = Decimal(cast("str", value))
-        if _is_sane(amount):
-            return amount
-    expected = "an amount"
-    raise _WrongTypeError(expected, value)
+def _object(value: object) -> dict[str, Any]:
+    """Return an object, which may be encoded as a string.
+
+    Raises:
+        WrongTypeError: the value is no object.
+    """
+    if not isinstance(value, dict):  # "id" is in "a text with id", too
+        value = container(value)
+        if not isinstance(value, dict):
+            expected = "an object"
+            raise WrongTypeError(expected, value)
+    return cast("dict[str, Any]", value)
 
 
-def _is_sane(number: Decimal) -> bool:
-    return number.is_finite() and abs(number.adjusted()) <= _LARGEST_EXPONENT
+def _only(value: object) -> object:
+    """Return the object in a list that has just one: some responses have a list where others have an object."""
+    value = container(value)
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    return items[0] if len(items) == 1 else value
 
 
-def _datetime(value: object, _into: object) -> datetime:
-    """Take Unix seconds as a number or a string, ISO 8601, and the dates of e-mail, which the core API writes."""
-    moment: datetime | None = None
-    try:
-        if type(value) is int:  # what v3 sends
-            return _EPOCH + timedelta(seconds=value)
-        if isinstance(value, str) and not _AMOUNT.fullmatch(value):
-            moment = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
-        else:
-            # Not fromtimestamp(), which refuses some years on some machines.
-            microseconds = _EXACT.multiply(_decimal(value, Decimal), 1_000_000)
-            moment = _EPOCH + timedelta(microseconds=int(microseconds))
-    except (ValueError, TypeError, IndexError, OverflowError):
-        moment = None
-    if moment is None or moment.tzinfo is None:  # a time without its zone could be any of many
-        expected = "a time, in Unix seconds or with its zone"
-        raise _WrongTypeError(expected, value)
-    return moment
+def _by_one_name(fields: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields by the name that counts; where two of its names came, something goes before nothing."""
+    renamed: dict[str, Any] = {}
+    for name, value in fields.items():
+        read = names.get(name, name)
+        if read not in renamed or is_nothing(renamed[read]):
+            renamed[read] = value
+    return renamed
 
 
-def _str(value: object, _into: object) -> str:
-    """Take "BC1" and 2: the vendor sends order ids as either."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, Decimal) and _is_sane(value):
-        return format(value, "f")
-    expected = "a string"
-    raise _WrongTypeError(expected, value)
-
-
-def _bool(value: object, _into: object) -> bool:
-    """Take true and false, 1 and 0, also as strings; cattrs would hand a bool to the hook of int, its parent."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | str) and (word := str(value).lower()) in _WORDS:
-        return _WORDS[word]
-    expected = "true or false"
-    raise _WrongTypeError(expected, value)
-
-
-def _is_nothing(value: object) -> bool:
-    return not value and (value is None or value in _NOTHING)
-
-
-def _is_optional_value(into: object) -> bool:
-    """Whether it is ``X | None`` where X is a string, a number, a time or a record."""
+def _option(into: Any) -> Any:  # noqa: ANN401 -- types
+    """Return X of ``X | None`` where X is a string, a number, a time or a record; else None."""
     kinds = [kind for kind in get_args(into) if kind is not NoneType]
     if len(kinds) != 1 or len(get_args(into)) != len(kinds) + 1:
-        return False
+        return None
     kind = getattr(kinds[0], "__supertype__", kinds[0])
-    return kind in {str, int, bool, Decimal, datetime} or (isinstance(kind, type) and issubclass(kind, Record))
+    known = kind in _READERS or (isinstance(kind, type) and issubclass(kind, Record))
+    return kinds[0] if known else None
 
 
-def _plain(kind: Any) -> type[object] | None:  # noqa: ANN401 -- a type, or a NewType
-    """Give the type whose values are taken as they are; None where each must be looked at."""
-    kind = getattr(kind, "__supertype__", kind)
-    return kind if kind in {str, int, bool} else None
+def _is_nothing_for(value: object, kind: type[object]) -> bool:
+    """Return whether a value stands for nothing in an optional field of that kind."""
+    # An empty string or list stands for no number, no time and no object in several responses.
+    return is_nothing(value) and not (kind is str and value == "") and not (kind is bool and value is False)
+
+
+_READERS: dict[type[object], Hook] = {
+    int: read_int,
+    str: read_str,
+    bool: read_bool,
+    Decimal: read_decimal,
+    datetime: read_datetime,
+}
+
+
+# -- the fast one ------------------------------------------------------------------------------------------------------
+
+
+def _make() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
+    for kind, reader in _READERS.items():
+        converter.register_structure_hook(kind, reader)
+    # Factories, so that a class costs its milliseconds when it is first used and not at import.
+    converter.register_structure_hook_factory(lambda into: _option(into) is not None)(partial(_option_hook, converter))
+    converter.register_structure_hook_factory(_is_tuple)(partial(_tuple_hook, converter))
+    converter.register_structure_hook_factory(attrs.has)(partial(_class_hook, converter))
+    return converter
 
 
 def _is_tuple(into: object) -> bool:
     return get_origin(into) is tuple
 
 
-def is_one(value: object, model: type[Any]) -> bool:
-    """Whether an object of an answer has any field of a record."""
-    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    return issubclass(model, Record) and not json_names(model).keys().isdisjoint(fields)
-
-
-def _by_one_name(fields: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Give each field the name that counts; where two of its names came, something goes before nothing."""
-    renamed: dict[str, Any] = {}
-    for name, value in fields.items():
-        read = names.get(name, name)
-        if read not in renamed or _is_nothing(renamed[read]):
-            renamed[read] = value
-    return renamed
-
-
-def _make(*, detailed: bool) -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=detailed)
-    converter.register_structure_hook(int, _int)
-    converter.register_structure_hook(str, _str)
-    converter.register_structure_hook(bool, _bool)
-    converter.register_structure_hook(Decimal, _decimal)
-    converter.register_structure_hook(datetime, _datetime)
-    # Factories, so that a class costs its milliseconds when it is first used and not at import.
-    converter.register_structure_hook_factory(_is_optional_value)(partial(_optional_hook, converter))
-    converter.register_structure_hook_factory(_is_tuple)(partial(_tuple_hook, converter))
-    converter.register_structure_hook_factory(attrs.has)(partial(_class_hook, converter))
-    return converter
-
-
-def _optional_hook(converter: cattrs.Converter, into: Any) -> Hook:  # noqa: ANN401 -- a cattrs hook factory
-    (kind,) = (one for one in get_args(into) if one is not NoneType)
-    make, exact = converter.get_structure_hook(kind), _plain(kind)
+def _option_hook(converter: cattrs.Converter, into: Any) -> Hook:  # noqa: ANN401 -- a cattrs hook factory
+    kind = _option(into)
+    make, base = converter.get_structure_hook(kind), getattr(kind, "__supertype__", kind)
+    exact = base if base in {str, int, bool} else None  # whose values are taken as they are
+    record = attrs.has(base)
 
     def hook(value: object, _into: object) -> object:
-        if type(value) is exact or value is None:  # most of the fields of most answers
+        if type(value) is exact or value is None:  # most of the fields of most responses
             return value
-        # An empty string or list stands for no number, no time and no object in several answers.
-        return None if exact is not str and _is_nothing(value) else make(value, kind)
+        if _is_nothing_for(value, base):
+            return None
+        return make(_only(value) if record else value, kind)
 
     return hook
 
@@ -252,17 +208,7 @@ def _tuple_hook(converter: cattrs.Converter, into: Any) -> Hook:  # noqa: ANN401
     make = converter.get_structure_hook(items)
 
     def hook(value: object, _into: object) -> tuple[Any, ...]:
-        if _is_nothing(value):
-            return ()
-        if isinstance(value, dict):  # one that stands alone, a list by numbers, or something else, such as a link
-            fields = cast("dict[str, object]", value)
-            if all(name.isdigit() for name in fields):
-                return tuple(make(list(fields.values()), items))
-            return tuple(make([fields], items)) if is_one(fields, item) else ()
-        if not isinstance(value, list):
-            expected = "a list"
-            raise _WrongTypeError(expected, value)
-        return tuple(make(value, items))
+        return tuple(make(value if type(value) is list else _elements(value, item), items))
 
     return hook
 
@@ -272,17 +218,14 @@ def _class_hook(converter: cattrs.Converter, into: type[Any]) -> Hook:
     fields: dict[str, Any] = {field.name: override(rename=camel(field.name)) for field in attrs.fields(into)}
     record = issubclass(into, Record)
     if record:
-        fields["raw"] = override(omit=True)
+        fields["raw"] = fields["misfits"] = override(omit=True)
     make = make_dict_structure_fn(into, converter, **fields)
     names: Mapping[str, str] = json_names(into) if record else {}
-    several = any(name != read for name, read in names.items())
+    others = frozenset(name for name, read in names.items() if name != read)
 
     def hook(value: object, target: Any) -> Any:  # noqa: ANN401 -- a cattrs hook
-        if not isinstance(value, dict):  # "id" is in "a text with id", too
-            expected = "an object"
-            raise _WrongTypeError(expected, value)
-        came = cast("dict[str, Any]", value)
-        made = make(_by_one_name(came, names) if several else came, target)
+        came = _object(value)
+        made = make(came if others.isdisjoint(came) else _by_one_name(came, names), target)
         if record:
             object.__setattr__(made, "raw", came)  # it is frozen for others
         return made
@@ -290,5 +233,113 @@ def _class_hook(converter: cattrs.Converter, into: type[Any]) -> Hook:
     return hook
 
 
-_fast = _make(detailed=False)
-_thorough = _make(detailed=True)
+_fast = _make()
+
+
+# -- the careful one ---------------------------------------------------------------------------------------------------
+
+
+class _UnfitError(Exception):
+    """Values that must fit do not."""
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        self.faults = faults
+        """Their JSON paths, and what is wrong."""
+
+
+def _carefully(data: object, into: Any, path: str) -> tuple[object, list[str], list[str]]:  # noqa: ANN401 -- a type
+    """Return what is made, the paths of optional values that do not fit, and the faults of those that must."""
+    misfits: list[str] = []
+    try:
+        return _value(data, into, path, misfits), misfits, []
+    except _UnfitError as error:
+        return None, misfits, [f"{where} {what}" for where, what in error.faults]
+
+
+def _value(value: object, into: Any, path: str, misfits: list[str]) -> object:  # noqa: ANN401 -- a type
+    try:
+        if _is_tuple(into):
+            return _tuple(_elements(value, get_args(into)[0]), into, path, misfits)
+        kind = _option(into)
+        if kind is not None:
+            base = getattr(kind, "__supertype__", kind)
+            if _is_nothing_for(value, base):
+                return None
+            return _value(_only(value) if attrs.has(base) else value, kind, path, misfits)
+        if attrs.has(into):
+            return _instance(_object(value), into, path, misfits)
+        return _fast.structure(value, into)
+    except WrongTypeError as error:
+        raise _UnfitError((path, str(error))) from None
+    except (TypeError, ValueError, cattrs.StructureHandlerNotFoundError) as error:
+        raise _UnfitError((path, f"cannot be made into {into}: {type(error).__name__}")) from None
+
+
+def _tuple(values: list[object], into: Any, path: str, misfits: list[str]) -> tuple[object, ...]:  # noqa: ANN401 -- a type
+    """Make all elements; they must all fit."""
+    made: list[object] = []
+    faults: list[tuple[str, str]] = []
+    for number, value in enumerate(values):
+        try:
+            made.append(_value(value, get_args(into)[0], f"{path}[{number}]", misfits))
+        except _UnfitError as error:
+            faults += error.faults
+    if faults:
+        raise _UnfitError(*faults)
+    return tuple(made)
+
+
+def _instance(came: dict[str, Any], model: type[Any], path: str, misfits: list[str]) -> object:
+    record = issubclass(model, Record)
+    names = json_names(model) if record else {}
+    values: dict[str, object] = {}
+    faults: list[tuple[str, str]] = []
+    own: list[str] = []  # misfits of this object and those in it
+    for field in attrs.fields(attrs.resolve_types(model)):
+        if record and field.name in {"raw", "misfits"}:
+            continue
+        name = _given_name(came, camel(field.name), names)
+        if name is None:
+            if field.default is attrs.NOTHING:
+                faults.append((f"{path}.{camel(field.name)}", "is missing"))
+            continue
+        strict = not record or field.default is attrs.NOTHING or field.name in model.STRICT
+        where = f"{path}.{name}"
+        try:
+            if strict or not _is_tuple(field.type):
+                values[field.name] = _value(came[name], field.type, where, own)
+            else:
+                values[field.name] = _fitting(came[name], field.type, where, own)
+        except _UnfitError as error:
+            if strict:
+                faults += error.faults
+            else:
+                own.append(where)
+    misfits += own
+    if faults:
+        raise _UnfitError(*faults)
+    if record:
+        values |= {"raw": came, "misfits": tuple(f"${where.removeprefix(path)}" for where in own)}
+    return model(**values)
+
+
+def _given_name(came: dict[str, Any], wanted: str, names: Mapping[str, str]) -> str | None:
+    """Return the name by which a field came; where several of its names did, the first that is not nothing."""
+    came_as = [name for name in came if names.get(name, name) == wanted]
+    return next((name for name in came_as if not is_nothing(came[name])), came_as[0] if came_as else None)
+
+
+def _fitting(value: object, into: Any, path: str, misfits: list[str]) -> tuple[object, ...]:  # noqa: ANN401 -- a type
+    """Make the elements of an optional list that fit, and note the others."""
+    try:
+        values = _elements(value, get_args(into)[0])
+    except WrongTypeError as error:
+        raise _UnfitError((path, str(error))) from None
+    made: list[object] = []
+    for number, one in enumerate(values):
+        where = f"{path}[{number}]"
+        try:
+            made.append(_value(one, get_args(into)[0], where, misfits))
+        except _UnfitError:
+            misfits.append(where)
+    return tuple(made)

@@ -3,13 +3,15 @@
 v3 says ``{code, data, meta: {message, pagination}}`` and on some calls ``message`` at the top,
 v2 says ``{code, data, message}``, the framework beneath says ``{detail}``.
 ``code`` may be an integer or a numeric string, may have five digits (40010: the first three are the status),
-and may tell of an error under HTTP 200. Where a page stands in its list is said in four places.
+and may report an error under HTTP 200. Where a page stands in its list is said in four places.
 Error texts hide in ``data`` as ``{field: message}``, ``{"errMsg": text}`` or
-``{"errMsg": {field: {index: [messages]}}}``.
+``{"errMsg": {field: {index: [messages]}}}``; the core API has ``{title, errors}`` or an array of errors; others have
+``error`` and ``error_description``, or lists of messages by field at the top. A web page is reduced to its title.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from decimal import Decimal
@@ -23,15 +25,28 @@ if TYPE_CHECKING:
 _LONG_CODE = range(10_000, 60_000)
 _STATUS = range(100, 600)
 _ERROR_STATUS = range(400, 600)
+_SUCCESS = range(200, 300)
 _EXCERPT = 200
 """Characters of a body that is no envelope, as its message."""
 _LARGEST = 256 * 1024
 """Bytes of a body that are worth keeping for an error."""
 _NESTED = 64
 """Levels of a payload that an error keeps; pickle cannot follow hundreds."""
-_OPENING = re.compile(rb'\s*\{\s*"code"\s*:\s*"?(\d{3,5})\b')
+_OPENING = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"code"\s*:\s*"?(\d{3,5})\b')
 _DEEPEST = 3
 """Levels below a field at which the server's messages have been seen, and one more."""
+_GENERAL = ("title", "error", "detail", "error_description")
+"""Where a general message stands, after ``meta.message`` or ``message``."""
+_FIELD_NAMES = ("field", "name", "path", "property", "param", "parameter", "key", "source")
+_MESSAGE_NAMES = ("message", "detail", "description", "msg", "title", "error", "errMsg", "reason", "code")
+"""What the items of a list of errors call the field and the message."""
+_NO_FIELDS = frozenset({"code", "status", "type", "data", "meta", "message", "errors", "instance", *_GENERAL})
+_SAYS_NOTHING = frozenset({"code", "status", "type", "message", "meta"})
+"""Members of an error's body that are no words of the server's."""
+_TITLE = re.compile(r"<(title|h1)\b[^>]*>(.{0,400}?)</\1", re.IGNORECASE | re.DOTALL)
+_INVISIBLE = re.compile(r"<(script|style)\b.{0,2000}?</\1", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 class UndecodableBodyError(ValueError):
@@ -45,7 +60,7 @@ class Envelope:
     payload: Any = attrs.field(repr=False)  # a server may echo a token in it
     """The whole JSON value, as it came."""
     excerpt: str | None = None
-    """The first words of a body that has no envelope, to stand in for its message."""
+    """The first words of a body that has no message, to stand in for it."""
 
     @property
     def data(self) -> Any:  # noqa: ANN401 -- any JSON value
@@ -58,6 +73,12 @@ class Envelope:
         return "data" in _object(self.payload)
 
     @property
+    def is_bare_success(self) -> bool:
+        """Whether it reports success and nothing else: by its code, or by holding nothing at all."""
+        code = self.code
+        return self.payload in _EMPTY if code is None else code in _SUCCESS
+
+    @property
     def code(self) -> int | None:
         """The envelope's own code; not always the HTTP status."""
         return _code(_object(self.payload).get("code"))
@@ -65,7 +86,7 @@ class Envelope:
     @property
     def message(self) -> str | None:
         """The server's words, from wherever it put them."""
-        return _message(_object(self.payload)) or self.excerpt
+        return _message(self.payload) or self.excerpt
 
     @property
     def pagination(self) -> dict[str, Any]:
@@ -95,12 +116,19 @@ class Envelope:
 
     @property
     def fields(self) -> dict[str, str]:
-        """The server's messages by field, flattened: ``{"orderId": "…", "name[0]": "…; …"}``."""
-        data = _object(self.data)
+        """The messages of an error by field, flattened: ``{"orderId": "…", "name[0]": "…; …"}``."""
         found: dict[str, str] = {}
-        for name, value in (_object(data.get("errMsg")) or data).items():
-            if name != "errMsg":
-                _flatten(name, value, found)
+        if isinstance(self.payload, list):
+            for item in _objects(self.payload):
+                _flatten_all(_object(item.get("details")) or _object(item.get("errors")), found)
+            return found
+        payload, data = _object(self.payload), _object(self.data)
+        _flatten_all(_object(data.get("errMsg")) or data, found)
+        _flatten_all(_object(payload.get("errors")), found)
+        _flatten_errors(payload.get("errors"), found)
+        # A framework's own form of a refusal: lists of messages by field, without an envelope.
+        texts = {name: value for name, value in payload.items() if name not in _NO_FIELDS and _is_texts(value)}
+        _flatten_all(texts, found)
         return found
 
     @classmethod
@@ -111,7 +139,9 @@ class Envelope:
             UndecodableBodyError: it is not JSON.
         """
         try:
-            return cls(_decode(body if isinstance(body, str) else body.decode()))
+            # Some servers put a byte order mark in front, which JSON does not have.
+            text = body.removeprefix(_BYTE_ORDER_MARK) if isinstance(body, str) else body.decode("utf-8-sig")
+            return cls(decode_json(text))
         except json.JSONDecodeError as error:
             fault = f"stops being JSON at character {error.pos}"
         except UnicodeDecodeError:
@@ -127,8 +157,8 @@ class Envelope:
     def for_error(cls, body: bytes, redact: Callable[[str], str]) -> Envelope:
         """Open *body* to be shown in an error: without secrets, and whatever it is."""
         # Redact before anything is read or cut to an excerpt: half a token would not be recognised.
-        text = redact(body[:_LARGEST].decode("utf-8", "replace"))
-        excerpt = " ".join(text[: 20 * _EXCERPT].split())[:_EXCERPT] or None
+        text = redact(body[:_LARGEST].decode("utf-8", "replace")).removeprefix(_BYTE_ORDER_MARK)
+        excerpt = _excerpt(text)
         try:
             payload = cls.parse(text).payload
             if _is_deeper(payload, _NESTED):
@@ -139,7 +169,11 @@ class Envelope:
                 payload = cls.parse(redact(plain)).payload
         except (UndecodableBodyError, RecursionError):
             return cls(None, excerpt)
-        return cls(payload, None if isinstance(payload, dict) else excerpt)
+        opened = cls(payload, excerpt)
+        silent = isinstance(payload, dict) and not any(
+            value not in _EMPTY for name, value in _object(opened.payload).items() if name not in _SAYS_NOTHING
+        )
+        return cls(payload) if silent or opened.fields else opened
 
 
 def opens_with_success(body: bytes) -> bool:
@@ -161,7 +195,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # Made once: json.loads() with options of its own builds a decoder for every call.
-_decode = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant).decode
+decode_json = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant).decode
+_EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -177,14 +212,60 @@ def _code(value: object) -> int | None:
     return value if isinstance(value, int) and (value in _STATUS or value in _LONG_CODE) else None
 
 
-def _message(payload: dict[str, Any]) -> str | None:
-    """The general sentence and the particular one, since some answers have both and say little in the first."""
-    general = (_object(payload.get("meta")).get("message"), payload.get("message"), payload.get("detail"))
-    particular = _object(payload.get("data")).get("errMsg")
-    words = [next((text for text in general if isinstance(text, str) and text), None)]
-    if isinstance(particular, str) and particular not in {"", words[0]}:
-        words.append(particular)
-    return writable(": ".join(word for word in words if word)) or None
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [_object(item) for item in cast("list[object]", value)] if isinstance(value, list) else []
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in cast("list[object]", value))
+
+
+def _message(payload: object) -> str | None:
+    """Join the general sentence and the particular ones: some errors have several, and say little in the first."""
+    words: list[object] = []
+    if isinstance(payload, list):
+        words += [_words_of(item) for item in _objects(cast("object", payload))]
+    else:
+        fields = _object(payload)
+        general = (_object(fields.get("meta")).get("message"), fields.get("message"))
+        words.append(next((text for text in general if isinstance(text, str) and text), None))
+        words += [_words_of(fields[name]) for name in _GENERAL if name in fields]
+        words.append(_object(fields.get("data")).get("errMsg"))
+        if isinstance(fields.get("errors"), str):
+            words.append(fields["errors"])
+    distinct = dict.fromkeys(text.strip() for text in words if isinstance(text, str) and text.strip())
+    return writable(": ".join(distinct)) or None
+
+
+def _words_of(item: object) -> object:
+    """Return the message of an error, which is a text, or an object that has one."""
+    fields = _object(item)
+    return next((fields[name] for name in _MESSAGE_NAMES if isinstance(fields.get(name), str)), item)
+
+
+def _excerpt(text: str) -> str | None:
+    """Return the title of a web page, or the start of any other text."""
+    start = text[: 20 * _EXCERPT]
+    if start.lstrip()[:1] == "<":
+        title = _TITLE.search(start)
+        words = _TAG.sub(" ", title[2] if title else "")
+        start = html.unescape(words if words.strip() else _TAG.sub(" ", _INVISIBLE.sub(" ", start)))
+    return writable(" ".join(start.split())[:_EXCERPT]) or None
+
+
+def _flatten_all(fields: dict[str, Any], found: dict[str, str]) -> None:
+    for name, value in fields.items():
+        if name != "errMsg":
+            _flatten(name, value, found)
+
+
+def _flatten_errors(errors: object, found: dict[str, str]) -> None:
+    """Flatten a list of errors, each of which names its field or not."""
+    for number, item in enumerate(cast("list[object]", errors) if isinstance(errors, list) else ()):
+        fields = _object(item)
+        name = next((fields[name] for name in _FIELD_NAMES if isinstance(fields.get(name), str)), f"errors[{number}]")
+        words = _words_of(item)
+        _flatten(name if name not in found else f"{name}[{number}]", words, found)
 
 
 def _flatten(name: str, value: object, found: dict[str, str], depth: int = 0) -> None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)")
 _ALLOCATED = re.compile(r"\s*(\d{1,9})\D{0,16}/\s*(\d{1,9}(?:\.\d{1,9})?)\s*s")
 _SANE_LIMIT, _SANE_WINDOW = (1, 100_000), (1.0, 3_600.0)
 _MILLISECONDS = 1000
+_RETRY_AFTER = ("Retry-After", "X-Retry-After")
 # Digits of a header number that are worth reading; a longer one is garbage, and int() of it may raise.
 _MAX_DIGITS = 32
 
@@ -32,11 +33,31 @@ def leading_number(value: str | None) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After`` as seconds from now: a number or an HTTP date; None if absent or malformed.
+    """Return the longer of ``Retry-After`` and ``X-Retry-After`` in seconds from now; None without a valid one."""
+    return _longest(_delay(headers.get(name), headers) for name in _RETRY_AFTER)
 
-    A date is compared with the answer's own ``Date``, so that the two machines' clocks need not agree.
+
+def refusal_delay(headers: Mapping[str, str]) -> float | None:
+    """Return the longest delay, in seconds, that any header of a refusal (429) names; None if none does."""
+    return _longest((retry_after(headers), *_resets(headers)))
+
+
+def _resets(headers: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """Return the resets of B2B Edition's quota and of the core API's, in seconds."""
+    milliseconds = leading_number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
+    core = None if milliseconds is None else milliseconds / _MILLISECONDS
+    return leading_number(headers.get("X-Request-Window-Resets-After")), core
+
+
+def _longest(delays: Iterable[float | None]) -> float | None:
+    return max((delay for delay in delays if delay is not None), default=None)
+
+
+def _delay(value: str | None, headers: Mapping[str, str]) -> float | None:
+    """Read a number of seconds or an HTTP date; None if absent or malformed.
+
+    A date is compared with the response's own ``Date``, so that the two machines' clocks need not agree.
     """
-    value = headers.get("Retry-After")
     if value is None:
         return None
     try:
@@ -71,7 +92,7 @@ class QuotaHeaders:
     resets_after: float | None = None
     """Seconds; after a 429, until the next slot. Otherwise a pacing hint. None also where it does not matter."""
     retry_after: float | None = None
-    """Seconds, from the Retry-After header of a refusal."""
+    """Seconds, from the headers Retry-After and X-Retry-After of a refusal."""
     core: bool = False
     """It is the quota of the core BigCommerce API, which this request was passed on to, and not that of B2B Edition."""
 
@@ -79,28 +100,28 @@ class QuotaHeaders:
     def from_headers(cls, headers: Mapping[str, str], *, refused: bool) -> QuotaHeaders:
         """Read both header families: B2B Edition's own, else the core BigCommerce API's (in milliseconds).
 
-        The times are read where they matter, after a refusal or when nothing is left.
+        The times are read where they matter, after a refusal or when nothing is left. After a refusal each is read
+        on its own, since gateways send any one of them without the others.
         """
         own = headers.get("X-Requests-Remaining")
         remaining = leading_number(own or headers.get("X-Rate-Limit-Requests-Left"))
         allocated = _allocated(headers.get("X-Requests-Allocated")) if own else None
-        if remaining is None:
-            return cls(retry_after=retry_after(headers) if refused else None)
-        left = int(min(remaining, _SANE_LIMIT[1]))
-        if left > 1 and not refused:
+        left = None if remaining is None else int(min(remaining, _SANE_LIMIT[1]))
+        if refused:
+            own_reset, core_reset = resets = _resets(headers)
+            core = not own and own_reset is None and (left is not None or core_reset is not None)
+            return cls(allocated, left, _longest(resets), retry_after(headers), core)
+        if left is None:
+            return cls()
+        if left > 1:
             return cls(allocated, left, core=not own)
-        if own:
-            resets_after = leading_number(headers.get("X-Request-Window-Resets-After"))
-        else:
-            milliseconds = leading_number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
-            resets_after = None if milliseconds is None else milliseconds / _MILLISECONDS
-        return cls(allocated, left, resets_after, retry_after(headers), not own)
+        own_reset, core_reset = _resets(headers)
+        return cls(allocated, left, own_reset if own else core_reset, retry_after(headers), not own)
 
     @property
     def delay(self) -> float | None:
-        """Seconds after which a refused request may come again; None if the server did not say."""
-        told = [seconds for seconds in (self.resets_after, self.retry_after) if seconds is not None]
-        return max(told, default=None)
+        """Seconds after which a refused request may be sent again; None if the server did not say."""
+        return _longest((self.resets_after, self.retry_after))
 
 
 @functools.lru_cache(maxsize=16)  # it is the same in every answer

@@ -152,6 +152,11 @@ class RateLimiter:
         """Close it."""
         await self.close()
 
+    @property
+    def limit(self) -> int:
+        """Requests that the store allows in a window, as far as is known."""
+        return self._buckets.store.limit
+
     async def close(self) -> None:
         """Do nothing; a limiter that is shared over a network has a connection to close."""
 
@@ -176,6 +181,12 @@ class RateLimiter:
                 if own.granted
             ),
         )
+
+    def held_for(self, route: str = "") -> float:
+        """Return the seconds for which refusals hold back requests to *route*; 0 if none does."""
+        now, endpoint = self._time(), self._buckets.endpoints.get(route)
+        until = max(book.held_until for book in (self._buckets.store, endpoint) if book is not None)
+        return max(0.0, until - now)
 
     async def acquire(
         self, lane: Lane = "interactive", *, first: bool = False, until: float | None = None, route: str = ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+from urllib.parse import unquote
 
 import attrs
+from multidict import CIMultiDict
 
-from b2b_async._headers import leading_number, retry_after
+from b2b_async._headers import leading_number, refusal_delay, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +60,8 @@ class Operation:
     """The HTTP method."""
     template: str
     """The path behind ``/api/{version}/io``, with the vendor's parameter names in braces."""
+    data_optional: bool = False
+    """A success needs no data: 204, 202, or a 200 that is empty means done."""
 
     @cached_property
     def safe(self) -> bool:
@@ -77,6 +81,12 @@ class Operation:
     @cached_property
     def _pattern(self) -> str:
         return _PARAMETER.sub("{}", f"/api/{self.version}/io{self.template}")
+
+    def ids(self, path: str) -> dict[str, str]:
+        """Return the parameters in a *path* that ``path`` made, decoded, by the vendor's names."""
+        template = f"/api/{self.version}/io{self.template}".split("/")
+        parts = zip(template, path.split("/"), strict=False)
+        return {name[1:-1]: unquote(value) for name, value in parts if name.startswith("{")}
 
     def path(self, *segments: str | int) -> str:
         """Fill the template with *segments*, in its order; each must be percent-encoded already."""
@@ -132,6 +142,8 @@ class Request:
     """1 for the first try."""
     once: bool = False
     """Do not try it again: who makes it does so by itself."""
+    check: Callable[[Envelope], str | None] | None = attrs.field(default=None, repr=False)
+    """Returns what is wrong with a response that reports success, which then is not taken for one; None if nothing."""
     reconcile: Reconciliation | None = attrs.field(default=None, repr=False)
     """What to do when its answer is lost and it must not be sent again; None to leave that to the caller.
 
@@ -181,9 +193,21 @@ class Response:
         return "json" in self.headers.get("Content-Type", "application/json").lower()
 
     @property
+    def is_page(self) -> bool:
+        """Whether the body is a web page, which comes from something in front of the API."""
+        return not self.says_json or self.body.lstrip()[:1] == b"<"
+
+    @property
     def retry_after(self) -> float | None:
-        """``Retry-After`` in seconds from now; None if absent or malformed."""
-        return retry_after(self.headers)
+        """Seconds after which the server wants the request again; None if it does not say.
+
+        The longest time that ``Retry-After`` and ``X-Retry-After`` name; for a 429 also that of the quota's resets.
+        """
+        return refusal_delay(self.headers) if self.status == 429 else retry_after(self.headers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields; the headers that aiohttp makes cannot be pickled."""
+        return {**vars(self), "headers": CIMultiDict(self.headers)}
 
     @property
     def quota_left(self) -> int | None:

@@ -8,8 +8,10 @@ event                                  idempotent (GET, PUT)    not idempotent (
 nothing was sent                       again                    again
 an untrusted certificate               raise                    raise
 no answer after sending                again, after a pause     ambiguous, unknown
-429                                    again, once the limiter lets it; costs no attempt
-408, 500, 502-504, 520-524             again, after a pause     ambiguous, unknown
+429, a web page under 403              again, once the limiter lets it; costs no attempt
+408, 500, 502-504, 509, 520-524, 527   again, after a pause     ambiguous, unknown
+529                                    again, after a pause     ambiguous, unknown
+525, 526, 530 (never at the origin)    again, after a pause     again, after a pause
 503 with a delay                       again, after that delay  again, after that delay
 2xx with a broken JSON body            again, after a pause     ambiguous, applied if its code is there
 2xx with another body (HTML)           again, after a pause     ambiguous, unknown
@@ -44,13 +46,14 @@ if TYPE_CHECKING:
     from b2b_async._messages import Response
     from b2b_async.errors import B2BError, StopReason
 
+_FORBIDDEN, _TOO_MANY_REQUESTS = 403, 429
 _INTERNAL_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
 _ENOUGH_DOUBLINGS = 100
 """Beyond a thousand, a float overflows."""
-_TRANSIENT = frozenset({408, _INTERNAL_SERVER_ERROR, 502, _SERVICE_UNAVAILABLE, 504, *range(520, 525)})
-
-
+_BEFORE_ORIGIN = frozenset({525, 526, 530})
+"""An edge's statuses for a connection to the origin that it could not make: TLS handshake, certificate, name."""
+_TRANSIENT = _BEFORE_ORIGIN | {408, _INTERNAL_SERVER_ERROR, 502, _SERVICE_UNAVAILABLE, 504, 509, *range(520, 525), 527, 529}
 _NOT_ACTED = frozenset({501, 505})
 _DONE_ELSEWHERE = frozenset({302, 303})
 """Redirects by which some servers answer what they have carried out."""
@@ -169,9 +172,18 @@ def _worth(error: B2BError, tally: Tally, policy: RetryPolicy) -> Verdict | None
             return None
 
 
+def is_throttled(response: Response) -> bool:
+    """Return whether a response refuses its request for the rate of requests.
+
+    A web page under 403 comes from an edge in front of the API. It says nothing about credentials or permissions, and
+    edges use it for clients that are too fast, so it counts as a 429 without headers.
+    """
+    return response.status == _TOO_MANY_REQUESTS or (response.status == _FORBIDDEN and response.is_page)
+
+
 def outcome_of_status(status: int, retry_after: float | None) -> Literal["rejected", "unknown"]:
     """Say what an error status tells of the server's deeds; *retry_after* is the delay it asked for, if any."""
-    if status == _SERVICE_UNAVAILABLE and retry_after is not None:
+    if status in _BEFORE_ORIGIN or (status == _SERVICE_UNAVAILABLE and retry_after is not None):
         return "rejected"  # a server that says when to come back has turned the request away at the door
     may_have_acted = status in _TRANSIENT | _DONE_ELSEWHERE or (
         status >= _INTERNAL_SERVER_ERROR and status not in _NOT_ACTED

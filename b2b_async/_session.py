@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import aiohttp
 
 from b2b_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CLOSED = (
     "the client is closed, or was never opened: make the call inside 'async with Client(...) as client:', "
     "or before 'await client.close()'"
 )
-# Credentials that would be mixed with ours; and "Expect" lets the head of a request leave before its body.
+_OTHER_LOOP = (
+    "the client's session belongs to {}, so nothing was sent. A session serves one event loop in one thread: "
+    "open the client ('async with Client(...)') in the event loop that makes the calls, one client for each loop"
+)
+# Credentials that would be mixed with ours; and "Expect" lets the head of a request be sent before its body.
 _FORBIDDEN = ("Authorization", "X-Auth-Token", "X-Store-Hash", "authToken", "Expect")
 
 
@@ -19,16 +29,25 @@ class SessionManager:
 
     Args:
         session: A session of the user's, which stays theirs; None to make one.
-        connections: Size of the connection pool of a session of our own. It should be at least the
-            concurrency, so that waiting for a connection never eats an attempt's time.
+        connections: Size of the connection pool of a session of our own, and of a borrowed one without a limit.
+        trust_env: Whether a session of our own takes proxies from the environment.
     """
 
-    def __init__(self, session: aiohttp.ClientSession | None = None, *, connections: int = 100) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession | None = None, *, connections: int, trust_env: bool = False
+    ) -> None:
         """Do not open anything yet: a session can only be made inside a running event loop."""
         self._session = session
         self._owned = session is None
-        self._checked = self._closed = False
-        self._connections = connections
+        self._closed = False
+        self._trust_env = trust_env
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.connections = connections if session is None else _pool_of(session) or connections
+        """Requests that can be under way at the same time."""
+        self.slots = asyncio.Semaphore(self.connections)
+        """A slot for each connection. aiohttp counts the wait for one as time of the attempt, so we wait before."""
+        self.sets_user_agent = False
+        """Whether a borrowed session has a User-Agent of its own."""
 
     def open(self) -> None:
         """Open the session, unless it is borrowed; must be called inside a running event loop.
@@ -38,13 +57,17 @@ class SessionManager:
         """
         self._closed = False
         if not self._owned:
-            self._check()
+            self._loop = None
+            self._bind()
         elif self._session is None:
+            self._loop = None
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(limit=self.connections),
                 # The API answers with a CSRF cookie, which means nothing to a token client.
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=self._trust_env,
             )
+            self._bind()
 
     async def close(self) -> None:
         """Close the session if it is ours, else only stop using it; a second time does nothing."""
@@ -59,19 +82,36 @@ class SessionManager:
         """The open session.
 
         Raises:
-            ConfigurationError: there is none.
+            ConfigurationError: there is none, or it belongs to another event loop.
         """
         session = self._session
         if session is None or self._closed or session.closed:
             raise ConfigurationError(_CLOSED)
-        if not self._checked:
-            self._check()
+        if self._loop is not asyncio.get_running_loop():
+            self._bind()
         return session
 
-    def _check(self) -> None:
-        """Refuse a borrowed session that would change what is sent."""
+    def _bind(self) -> None:
+        """Bind to the running event loop, which the session serves from now on.
+
+        Raises:
+            ConfigurationError: it serves another one, or would change what is sent.
+        """
+        if self._loop is not None:
+            which = "an event loop that is closed" if self._loop.is_closed() else "another event loop"
+            raise ConfigurationError(_OTHER_LOOP.format(which))
         session = None if self._owned else self._session
-        if session is not None and (session.auth or any(name in session.headers for name in _FORBIDDEN)):
-            message = f"the session handed in must not set auth or any of {', '.join(_FORBIDDEN)}"
-            raise ConfigurationError(message)
-        self._checked = True
+        if session is not None:
+            if session.auth or any(name in session.headers for name in _FORBIDDEN):
+                message = f"the session handed in must not set auth or any of {', '.join(_FORBIDDEN)}"
+                raise ConfigurationError(message)
+            self.sets_user_agent = "User-Agent" in session.headers
+        self._loop = asyncio.get_running_loop()
+        self.slots = asyncio.Semaphore(self.connections)
+
+
+def _pool_of(session: aiohttp.ClientSession) -> int:
+    """Return how many connections to one host a session may have; 0 for any number."""
+    connector = session.connector
+    limits: Iterable[object] = () if connector is None else (connector.limit, connector.limit_per_host)
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=0)

@@ -8,12 +8,17 @@ aiohttp holds the head of a request back to send it together with the first byte
 from __future__ import annotations
 
 import asyncio
+import http.client
+import platform
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
+from b2b_async._envelope import writable
 from b2b_async._headers import retry_after
 from b2b_async._messages import Response
 from b2b_async._policy import outcome_of_body, outcome_of_status
@@ -24,9 +29,10 @@ from b2b_async.errors import (
     ConfigurationError,
     ResponseValidationError,
 )
+from b2b_async._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -36,7 +42,16 @@ if TYPE_CHECKING:
     from b2b_async._session import SessionManager
     from b2b_async.errors import B2BError
 
-_JSON = {"Accept": "application/json", "Content-Type": "application/json"}
+_JSON = {
+    "Accept": "application/json",
+    # aiohttp asks for Brotli, too, if anything has installed it, and an old version of that fails on the answer.
+    "Accept-Encoding": "gzip, deflate",
+    "Content-Type": "application/json",
+}
+_AGENT = f"b2b-async/{__version__} aiohttp/{aiohttp.__version__} Python/{platform.python_version()}"
+_JSON_AND_AGENT = {**_JSON, "User-Agent": _AGENT}
+_LONGEST_HEADER, _MOST_HEADERS = 32 * 1024, 512
+"""Characters of a header, and headers, of an answer: gateways add long ones, and aiohttp's own limits are narrow."""
 _SUCCESS = range(200, 300)
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _NEVER_CEIL = 86_400.0
@@ -49,11 +64,15 @@ _ONE_WRITE = 0x10000
 """Bytes of a body up to which aiohttp does not wait for the connection to drain."""
 
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_PROXY_AUTHENTICATION_REQUIRED = 407
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 _UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
 _STALE = "the server sent an answer that nobody had asked for"
+_LONGEST_CAUSE = 200
+"""Characters of a foreign error's text that a message quotes."""
+_USER_INFO = re.compile(r"//[^/@\s]*@")
 
 
 class _BrokenConnectionError(aiohttp.ClientError):
@@ -70,7 +89,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _BrokenConnectionError(_reason(error)) from None
+        raise _BrokenConnectionError(_reason(error, None) or "") from None
     if isinstance(request.body, _Body) and not request.body.has_left:
         answer.close()
         raise _BrokenConnectionError(_STALE)
@@ -137,11 +156,24 @@ class Transport:
         base_url: Scheme, host and perhaps a path prefix, without a slash at the end.
         timeouts: How long an attempt, a connection and a silence may take.
         max_body: Bytes of an answer after decompression; more is refused while it streams in.
+        redact: Blanks out secrets in the texts of foreign errors.
+        proxy: The URL of a proxy; None for that of the session, if it has one.
     """
 
-    def __init__(self, sessions: SessionManager, base_url: str, timeouts: Timeouts, *, max_body: int) -> None:
+    def __init__(
+        self,
+        sessions: SessionManager,
+        base_url: str,
+        timeouts: Timeouts,
+        *,
+        max_body: int,
+        redact: Callable[[str], str],
+        proxy: str | None = None,
+    ) -> None:
         """Prepare what is the same for all requests."""
         self._sessions = sessions
+        self._redact = redact
+        self._proxy = proxy
         self._max_body = max_body
         self._timeouts = timeouts
         url = URL(base_url)
@@ -164,39 +196,46 @@ class Transport:
         raise result
 
     async def _exchange(self, request: Request) -> Response | B2BError:
-        session = self._sessions.session
-        call, body = request.call, request.body
+        sessions, call, body = self._sessions, request.call, request.body
+        session = sessions.session
         status, headers, content = 0, _NO_HEADERS, list[bytes]()
-        if body is None:
-            call.in_flight = "unknown"  # there is nothing that could tell when it leaves
         try:
-            async with session.request(
-                request.operation.method,
-                self._origin.with_path(self._prefix + request.path, encoded=True),
-                params=request.query,
-                data=None if body is None else _Body(body, call),
-                headers={**_JSON, **request.headers},
-                # aiohttp would carry X-Auth-Token to another host.
-                allow_redirects=False,
-                # A session handed in may raise by itself, in words that are not ours.
-                raise_for_status=False,
-                auto_decompress=True,
-                timeout=self._timeout if request.reconcile is None else self._shorter_timeout(request),
-                middlewares=_middlewares(session, request.headers),
-            ) as answer:
-                status, headers = answer.status, answer.headers
-                if status not in _SUCCESS:
-                    call.in_flight = outcome_of_status(status, retry_after(headers))
-                whole = await self._read(answer, content)
+            async with sessions.slots:
+                if body is None:
+                    call.in_flight = "unknown"  # there is nothing that could tell when it is sent
+                async with session.request(
+                    request.operation.method,
+                    self._origin.with_path(self._prefix + request.path, encoded=True),
+                    params=request.query,
+                    data=None if body is None else _Body(body, call),
+                    headers={**(_JSON if sessions.sets_user_agent else _JSON_AND_AGENT), **request.headers},
+                    # aiohttp would carry X-Auth-Token to another host.
+                    allow_redirects=False,
+                    # A session handed in may raise by itself, in words that are not ours.
+                    raise_for_status=False,
+                    auto_decompress=True,
+                    proxy=self._proxy,
+                    timeout=self._timeout if request.reconcile is None else self._shorter_timeout(request),
+                    middlewares=_middlewares(session, request.headers),
+                    max_line_size=_LONGEST_HEADER,
+                    max_field_size=_LONGEST_HEADER,
+                    max_headers=_MOST_HEADERS,
+                ) as answer:
+                    status, headers = answer.status, answer.headers
+                    if status not in _SUCCESS:
+                        call.in_flight = outcome_of_status(status, retry_after(headers))
+                    whole = await self._read(answer, content)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             received = Response(status, headers, b"".join(content)) if status else None
             if received is None or status in _SUCCESS:
-                return _failure(error, request, received)
-            return received  # the status has said it all, though some of its words are lost
+                return self._failure(error, request, received)
+            whole = True  # the status has said it all, though some of its words are lost
         except BaseException as error:
             # A cancellation goes on as it is, but without aiohttp's frames: their variables hold the signed headers.
             error.__traceback__ = None
             raise
+        if status == _PROXY_AUTHENTICATION_REQUIRED:
+            return _refused_by_proxy(request, status)
         response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
         return response if whole or status not in _SUCCESS else self._too_large(request, response)
 
@@ -239,62 +278,109 @@ class Transport:
         request.call.in_flight = outcome = outcome_of_body(beginning)
         return ResponseValidationError(message, answer=Answer(status=beginning.status), outcome=outcome, operation=name)
 
+    def _failure(self, error: Exception, request: Request, received: Response | None) -> B2BError:
+        """Make one of our errors of one of aiohttp's; *received* is what has come of a good answer."""
+        name, call = request.operation.name, request.call
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return _refused_by_proxy(request, error.status)
+        if received is not None:
+            call.in_flight = outcome_of_body(received)
+        elif request.body is None and isinstance(error, _NOT_CONNECTED):
+            call.in_flight = "not_sent"
+        outcome, reason = call.in_flight, _reason(error, received)
+        if isinstance(error, _UNUSABLE_URL):
+            return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
+        if reason is None and received is None and (outcome == "not_sent" or request.body is None):
+            call.in_flight = "not_sent"
+            return ConfigurationError(f"{name}: {self._foreign_fault(error, request)}", operation=name)
+        if received is not None:
+            where = f"the answer broke off after status {received.status}"
+        else:
+            where = "could not connect" if outcome == "not_sent" else "no answer, and the request may have arrived"
+        kind = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
+        answer = None if received is None else Answer(status=received.status)
+        text = f"{name}: {where}: {reason or self._cause(error)}"
+        failure = kind(text, outcome=outcome, answer=answer, operation=name)
+        failure.retryable = not isinstance(error, _UNTRUSTED)
+        return failure
+
+    def _foreign_fault(self, error: Exception, request: Request) -> str:
+        """Return what kept a request from being sent that is neither aiohttp's error nor the system's."""
+        unwritable = _unwritable(request)
+        if unwritable is not None:
+            return f"{unwritable}, so nothing was sent; look at the middlewares of your own that add it"
+        return (
+            f"nothing was sent: {self._cause(error)}. It comes from what stands between this client and the network: "
+            "a session of another event loop, a middleware or tracing hook of the session, or a mock in its place"
+        )
+
+    def _cause(self, error: Exception) -> str:
+        """Return the type and the text of a foreign error, without secrets."""
+        text = _USER_INFO.sub("//***@", self._redact(writable(" ".join(str(error).split()))))
+        return f"{type(error).__name__}: {text[:_LONGEST_CAUSE]}" if text else type(error).__name__
+
 
 def _client_timeout(timeouts: Timeouts, attempt: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(
         total=attempt,
-        connect=timeouts.connect,
+        # Not `connect`, which counts the wait for a free connection, too.
+        sock_connect=timeouts.connect,
         # A timer for each piece of an answer, so only where the whole attempt does not end before it.
         sock_read=timeouts.read if timeouts.read < attempt else None,
         ceil_threshold=_NEVER_CEIL,
     )
 
 
-def _failure(error: Exception, request: Request, received: Response | None) -> B2BError:
-    """Make one of our errors of one of aiohttp's; *received* is what has come of a good answer."""
-    name = request.operation.name
-    if received is not None:
-        request.call.in_flight = outcome_of_body(received)
-    outcome = request.call.in_flight
-    if request.body is None and isinstance(error, _NOT_CONNECTED):
-        outcome = request.call.in_flight = "not_sent"
-    known = received is not None or isinstance(error, aiohttp.ClientError | OSError)
-    if isinstance(error, _UNUSABLE_URL):
-        return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
-    if not known and (outcome == "not_sent" or request.body is None):
-        request.call.in_flight = "not_sent"
-        message = (
-            f"{name}: the request cannot be written as HTTP ({type(error).__name__}), so nothing was sent; "
-            "look at the headers and the query that middlewares of your own add"
-        )
-        return ConfigurationError(message, operation=name)
-    if received is not None:
-        where = f"the answer broke off after status {received.status}"
+def _refused_by_proxy(request: Request, status: int) -> APIConnectionError:
+    """Return the error of a request that a proxy did not pass on."""
+    request.call.in_flight = "not_sent"
+    if status == _PROXY_AUTHENTICATION_REQUIRED:
+        what = "the proxy asks for a user name and a password (407): put them into its URL, http://USER:PASSWORD@HOST"
     else:
-        where = "could not connect" if outcome == "not_sent" else "no answer, and the request may have arrived"
-    kind = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
-    answer = None if received is None else Answer(status=received.status)
-    failure = kind(f"{name}: {where}: {_reason(error)}", outcome=outcome, answer=answer, operation=name)
-    failure.retryable = not isinstance(error, _UNTRUSTED)
-    return failure
+        what = f"the proxy refused to connect to the API ({status} {http.client.responses.get(status, 'unknown')})"
+    error = APIConnectionError(
+        f"{request.operation.name}: {what}; nothing was sent", outcome="not_sent", operation=request.operation.name
+    )
+    error.retryable = status != _PROXY_AUTHENTICATION_REQUIRED
+    return error
 
 
-def _reason(error: Exception) -> str:
-    """Say what went wrong without printing URLs or headers: aiohttp's texts may hold either."""
+def _unwritable(request: Request) -> str | None:
+    """Name the header or query parameter that cannot be written as HTTP, which aiohttp does not name."""
+    for name, value in request.headers.items():
+        if not isinstance(value, str) or not value.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]
+            return f"the value of the header {name!r} cannot be sent"
+    for name, value in (request.query or {}).items():
+        if not isinstance(value, str | list | tuple):
+            return f"the value of the query parameter {name!r} is neither a string nor a list"
+    return None
+
+
+def _reason(error: Exception, received: Response | None) -> str | None:
+    """Return what went wrong without printing URLs or headers: aiohttp's texts may hold either.
+
+    None for an error that is neither aiohttp's nor the system's.
+    """
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate is not trusted ({error.certificate_error})"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"the proxy cannot be reached ({error.strerror or 'the connection failed'})"
     if isinstance(error, _BrokenConnectionError):
         return str(error)
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host} cannot be looked up"
+        return f"the name {error.host} cannot be resolved"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror
+    if isinstance(error, aiohttp.ClientPayloadError) and isinstance(error.__cause__, ContentEncodingError):
+        encoding = "" if received is None else received.headers.get("Content-Encoding", "")
+        return f"the body cannot be decompressed (Content-Encoding: {writable(encoding)})"
     texts: dict[type[Exception], str] = {
         aiohttp.ClientOSError: "the connection closed",
         aiohttp.ServerDisconnectedError: "the server closed the connection",
         aiohttp.ClientPayloadError: "the body is incomplete",
         aiohttp.ClientResponseError: "the answer is not valid HTTP",
     }
-    return texts.get(type(error), type(error).__name__)
+    known = isinstance(error, aiohttp.ClientError | OSError)
+    return texts.get(type(error), type(error).__name__) if known else None

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import copy
-import itertools
+import json
+import logging
 import os
 import re
-import secrets
 from types import GenericAlias
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
 
-from b2b_async._call import CallState
+from b2b_async._call import CallState, new_call_id
 from b2b_async._config import (
     DEFAULT_BASE_URL,
     DEFAULT_MAX_BODY,
     Credentials,
-    Timeouts,
     checked_base_url,
+    checked_connections,
+    checked_flag,
     checked_max_body,
+    checked_middlewares,
+    checked_proxy,
+    checked_session,
+    checked_timeouts,
+    checked_type,
+    is_plain,
 )
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Answered, Request
@@ -26,7 +33,7 @@ from b2b_async._pipeline import build_pipeline
 from b2b_async._policy import RetryPolicy
 from b2b_async._session import SessionManager
 from b2b_async._transport import Transport
-from b2b_async.errors import ConfigurationError, InvalidArgumentError, ResponseValidationError
+from b2b_async.errors import B2BError, ConfigurationError, InvalidArgumentError, ResponseValidationError
 from b2b_async.middleware.auth import Auth
 from b2b_async.middleware.deadline import CallDeadline
 from b2b_async.middleware.logging import Logging
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from b2b_async._call import UnknownOutcome
+    from b2b_async._config import Timeouts
     from b2b_async._envelope import Envelope
     from b2b_async._messages import Lane, Operation, Query, Reconciliation, Response
     from b2b_async._pipeline import Handler, Middleware
@@ -50,10 +58,14 @@ if TYPE_CHECKING:
 
     OnUnknown = Callable[[UnknownOutcome], object]
 
+logger = logging.getLogger("b2b_async")
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
 _SUCCESS = range(200, 300)
+_SHOWN_MISFITS = 10
+_IDS = frozenset({"orderId", "bcOrderId", "customerId", "companyId", "bcGroupId"})
 _COUNT = re.compile(r"[0-9]{1,15}(\.0+)?")
 
 
@@ -103,7 +115,7 @@ class Client:
         base_url: Where the API is. Must be https, except for addresses of this machine.
         retry: When a failed attempt is followed by another.
         limiter: The store's limiter; share one between the clients of a store. None makes one of 150/60 s.
-        timeout: How long things may take, in seconds.
+        timeout: How long things may take; a number is the seconds of a whole call (``Timeouts.call``).
         per_call: Middlewares of one's own, run once per call.
         per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth.
         on_unknown: Called with an ``UnknownOutcome`` when a call that changes something ends and its outcome stays
@@ -111,11 +123,16 @@ class Client:
         middlewares: The whole pipeline, instead of the default one and of the arguments that shape it.
         session: An aiohttp session to use. It stays yours: this client never closes it, and the client
             middlewares, redirects and timeouts it was made with do not apply.
-        connections: Size of the connection pool; at least as many as calls at once.
+        connections: Size of the connection pool; None for as many as the quota has requests. A session of yours keeps
+            its own limit. A call that finds no free connection waits for one, and that takes no time of its attempts.
+        proxy: The URL of an HTTP proxy, with its user name and password if it wants them.
+        trust_env: Whether a session of the client's own takes its proxy from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+            Requests to this machine over http never do: the proxy could read the token.
         max_body: Bytes of an answer, unpacked, above which it is not read on; 16 MiB.
 
     Raises:
-        ConfigurationError: the base URL is none, or neither https nor of this machine.
+        ConfigurationError: the base URL or the proxy is no URL, or would show the token on the way; or an argument is
+            of another type.
     """
 
     def __init__(
@@ -125,13 +142,15 @@ class Client:
         base_url: str = DEFAULT_BASE_URL,
         retry: RetryPolicy | None = None,
         limiter: RateLimiter | None = None,
-        timeout: Timeouts | None = None,
+        timeout: Timeouts | float | None = None,
         per_call: Iterable[Middleware] = (),
         per_attempt: Iterable[Middleware] = (),
         on_unknown: OnUnknown | None = None,
         middlewares: Iterable[Middleware] | None = None,
         session: aiohttp.ClientSession | None = None,
-        connections: int = 100,
+        connections: int | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
         """Set everything up without opening anything."""
@@ -139,12 +158,17 @@ class Client:
         from b2b_async import _converter  # noqa: PLC0415
 
         self._converter = _converter
-        timeouts = timeout or Timeouts()
+        timeouts = checked_timeouts(timeout)
         self.base_url = checked_base_url(base_url)
-        self.credentials = credentials
-        self.limiter = limiter or RateLimiter()
-        self.connections = connections
-        per_call, per_attempt = tuple(per_call), tuple(per_attempt)
+        self.credentials = checked_type(credentials, "credentials", Credentials, "Credentials(access_token=...)")
+        retry = checked_type(retry, "retry", RetryPolicy, "RetryPolicy(attempts=3)", optional=True)
+        self.limiter = (
+            checked_type(limiter, "limiter", RateLimiter, "RateLimiter(Quota(150, 60.0))", optional=True)
+            or RateLimiter()
+        )
+        per_call = checked_middlewares(per_call, "per_call")
+        per_attempt = checked_middlewares(per_attempt, "per_attempt")
+        middlewares = None if middlewares is None else checked_middlewares(middlewares, "middlewares")
         if middlewares is not None and (retry is not None or per_call or per_attempt or on_unknown):
             message = (
                 "middlewares= is the whole pipeline: put retry, per_call, per_attempt and on_unknown into it instead"
@@ -160,14 +184,23 @@ class Client:
                 per_attempt=per_attempt,
                 on_unknown=on_unknown,
             )
-        self._middlewares = tuple(middlewares)
-        self._sessions = SessionManager(session, connections=connections)
-        self._transport = Transport(self._sessions, self.base_url, timeouts, max_body=checked_max_body(max_body))
+        self._middlewares = middlewares
+        self._sessions = SessionManager(
+            checked_session(session),
+            connections=checked_connections(connections, self.limiter.limit),
+            trust_env=checked_flag(trust_env, "trust_env") and not is_plain(self.base_url),
+        )
+        self._transport = Transport(
+            self._sessions,
+            self.base_url,
+            timeouts,
+            max_body=checked_max_body(max_body),
+            redact=credentials.redact,
+            proxy=checked_proxy(proxy, self.base_url),
+        )
         self._handler = build_pipeline(self._middlewares, self._transport)
         self._lane: Lane = "interactive"
         self._is_view = False
-        # Unique between processes by its random part, and cheap per call.
-        self._ids = (f"{prefix}-{number}" for prefix in [secrets.token_hex(4)] for number in itertools.count(1))
 
     @classmethod
     def from_env(
@@ -176,12 +209,14 @@ class Client:
         base_url: str | None = None,
         retry: RetryPolicy | None = None,
         limiter: RateLimiter | None = None,
-        timeout: Timeouts | None = None,
+        timeout: Timeouts | float | None = None,
         per_call: Iterable[Middleware] = (),
         per_attempt: Iterable[Middleware] = (),
         on_unknown: OnUnknown | None = None,
         session: aiohttp.ClientSession | None = None,
-        connections: int = 100,
+        connections: int | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
         max_body: int = DEFAULT_MAX_BODY,
     ) -> Self:
         """Make a client from B2B_ACCESS_TOKEN, B2B_STORE_HASH, B2B_LEGACY_TOKEN and B2B_BASE_URL.
@@ -203,6 +238,8 @@ class Client:
             on_unknown=on_unknown,
             session=session,
             connections=connections,
+            proxy=proxy,
+            trust_env=trust_env,
             max_body=max_body,
         )
 
@@ -220,6 +257,11 @@ class Client:
         """Close the session, unless it was handed in; a second time does nothing, nor does closing a view."""
         if not self._is_view:
             await self._sessions.close()
+
+    @property
+    def connections(self) -> int:
+        """Requests that can be under way at the same time: the size of the connection pool."""
+        return self._sessions.connections
 
     @property
     def quota(self) -> QuotaSnapshot:
@@ -266,7 +308,7 @@ class Client:
         Raises:
             B2BError: one of ``b2b_async.errors``.
         """
-        return await self._handler(self._request(operation, segments, query, body, reconcile))
+        return await self._answer(self._request(operation, segments, query, body, reconcile, None))
 
     async def call(
         self,
@@ -275,6 +317,7 @@ class Client:
         into: type[T],
         query: Query | None = None,
         body: bytes | None = None,
+        check: Callable[[Envelope], str | None] | None = None,
         reconcile: Reconciliation | None = None,
     ) -> T:
         """Make one call and give its ``data`` as an instance of *into*, an attrs class or a tuple of them.
@@ -286,14 +329,16 @@ class Client:
                 in a list of its own is taken out of it.
             query: Query parameters, not encoded.
             body: The JSON body.
+            check: Returns what is wrong with a response that reports success, such as the id of another object; None
+                if nothing is. What is wrong makes it a lost answer.
             reconcile: How to find out what became of it if its answer is lost and it must not be sent again.
 
         Raises:
             ResponseValidationError: the server said yes, but with data that do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
-        request = self._request(operation, segments, query, body, reconcile)
-        return self._structured(request, await self._handler(request), into)
+        request = self._request(operation, segments, query, body, reconcile, check)
+        return self._structured(request, await self._answer(request), into)
 
     async def page(
         self,
@@ -319,8 +364,8 @@ class Client:
             B2BError: any other of ``b2b_async.errors``.
         """
         query = {**(query or {}), "limit": str(limit), "offset": str(offset)}
-        request = self._request(operation, segments, query, None, None)
-        response = await self._handler(request)
+        request = self._request(operation, segments, query, None, None, None)
+        response = await self._answer(request)
         items = self._structured(request, response, cast("type[tuple[T, ...]]", GenericAlias(tuple, (into, ...))))
         where = {} if response.envelope is None else response.envelope.pagination
         total, most = (_count(where.get(name)) for name in ("totalCount", "limit"))
@@ -382,31 +427,54 @@ class Client:
         view._handler = build_pipeline(middlewares, self._transport)  # noqa: SLF001 -- a copy of itself
         return view
 
-    def _structured(self, request: Request, response: Response, into: type[T]) -> T:
-        envelope, operation = response.envelope, request.operation
+    async def _answer(self, request: Request) -> Response:
         try:
-            return self._made(envelope, into)
+            return await self._handler(request)
+        except B2BError as error:
+            _complete(error, request)
+            raise
+
+    def _structured(self, request: Request, response: Response, into: type[T]) -> T:
+        envelope, operation, call = response.envelope, request.operation, request.call
+        misfits: list[str] = []
+        try:
+            made = self._made(envelope, into, operation, misfits.extend)
         except self._converter.MisfitError as error:
             fault = self.credentials.redact(str(error))
+        else:
+            if misfits:
+                shown = ", ".join(misfits[:_SHOWN_MISFITS])
+                more = f" and {len(misfits) - _SHOWN_MISFITS} more" if len(misfits) > _SHOWN_MISFITS else ""
+                text = "%s: values that do not fit their fields are left out, and kept in raw: %s%s [call %s]"
+                logger.warning(text, operation.name, shown, more, call.id)
+            return made
         answer = describe(response, self.credentials.redact)
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
         # Without the envelope's yes, the words may be those of something that stands before the API.
         yes = envelope is None or (envelope.code is not None and envelope.code in _SUCCESS)
-        outcome = request.call.in_flight if yes else "unknown"
-        misfit = ResponseValidationError(message, answer=answer, outcome=outcome, operation=operation.name)
-        misfit.attempts, misfit.call_id = tuple(request.call.attempts), request.call.id
+        misfit = ResponseValidationError(
+            message, answer=answer, outcome=call.in_flight if yes else "unknown", operation=operation.name
+        )
+        misfit.attempts, misfit.call_id = tuple(call.attempts), call.id
+        _complete(misfit, request)
         raise misfit
 
-    def _made(self, envelope: Envelope | None, into: type[T]) -> T:
+    def _made(
+        self, envelope: Envelope | None, into: type[T], operation: Operation, on_misfits: Callable[[list[str]], None]
+    ) -> T:
         """Make what an answer is about. No caller has it in a variable: a traceback shows what a server echoes."""
+        structure = self._converter.structure
         if envelope is None:
-            return self._converter.structure(None, into)
+            return structure({} if operation.data_optional else None, into)
         if get_origin(into) is tuple:
             if not envelope.has_data:  # null may be an empty list; no word on it is another answer
                 message = "$.data is missing"
                 raise self._converter.MisfitError(message)
-            return self._converter.structure_rows(*envelope.rows, into)
-        return self._converter.structure(_alone(envelope.data), into)
+            return self._converter.structure_rows(*envelope.rows, into, on_misfits)
+        data = _alone(envelope.data)
+        if operation.data_optional and not isinstance(data, dict) and envelope.is_bare_success:
+            return structure({}, into)
+        return structure(data, into, on_misfits=on_misfits)
 
     def _request(
         self,
@@ -415,16 +483,34 @@ class Client:
         query: Query | None,
         body: bytes | None,
         reconcile: Reconciliation | None,
+        check: Callable[[Envelope], str | None] | None,
     ) -> Request:
         return Request(
             operation=operation,
             path=operation.path(*segments),
-            call=CallState(next(self._ids)),
+            call=CallState(new_call_id()),
             query=query,
             body=body,
             lane=self._lane,
+            check=check,
             reconcile=reconcile,
         )
+
+
+def _complete(error: B2BError, request: Request) -> None:
+    """Say on an error which call it ends."""
+    operation = request.operation
+    error.operation = error.operation or operation.name
+    error.call_id = error.call_id or request.call.id
+    error.method, error.path = operation.method, request.path
+    error.ids = {**operation.ids(request.path), **_ids_in(request.body)}
+
+
+def _ids_in(body: bytes | None) -> dict[str, str]:
+    """Return the ids in a body: of what it holds they alone are no personal data."""
+    fields: object = None if body is None else json.loads(body)
+    items = cast("dict[str, object]", fields).items() if isinstance(fields, dict) else ()
+    return {name: str(value) for name, value in items if name in _IDS and isinstance(value, str | int)}
 
 
 def _alone(data: object) -> object:

@@ -29,6 +29,7 @@ They hold plain values only, so they pickle, and nothing secret hangs on them.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -46,7 +47,11 @@ the client's retry budget is spent, since too many of its calls fail."""
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What the server said, as far as it could be read."""
+    """What the server said, as far as it could be read.
+
+    Its repr shows statuses and ids only: the words and the payload may hold a buyer's personal data, and error
+    trackers send the variables of a traceback to third parties.
+    """
 
     status: int
     """The HTTP status, or the one that the envelope's code stands for under HTTP 200."""
@@ -54,12 +59,12 @@ class Answer:
     """The error stood in the envelope of an answer whose HTTP status was 2xx."""
     code: int | None = None
     """The envelope's own code; 40010 with HTTP 400, for example."""
-    message: str | None = None
-    """The server's words; the start of the body where it is no envelope."""
-    fields: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    message: str | None = attrs.field(default=None, repr=False)
+    """The server's words; the title of a web page, or the start of a body that has no message."""
+    fields: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     """The server's messages by field, under the server's names, which may differ from those sent."""
-    payload: Any = None
-    """The whole body as JSON values, if it was JSON."""
+    payload: Any = attrs.field(default=None, repr=False)
+    """The whole body as JSON values, if it was JSON. It may hold personal data."""
     request_id: str | None = None
     """X-Request-Id: quote it to the vendor's support."""
     trace_id: str | None = None
@@ -86,6 +91,12 @@ class B2BError(Exception):
     """Why it was not tried again, where another attempt might have helped; else None."""
     operation: str | None = None
     """The vendor's name of the endpoint."""
+    method: str | None = None
+    """The HTTP method of the request."""
+    path: str | None = None
+    """The percent-encoded path of the request, with its ids."""
+    ids: Mapping[str, str] = MappingProxyType({})
+    """The ids in the request's path and body, by the vendor's names."""
     call_id: str | None = None
     """The id of the call on its log lines."""
 
@@ -103,6 +114,14 @@ class B2BError(Exception):
         self.operation = operation
         if outcome is not None:
             self.outcome = outcome
+
+    def __repr__(self) -> str:
+        """Show what happened to which call, without the server's words: they may hold personal data."""
+        if self.answer is None:
+            return super().__repr__()
+        names = ("operation", "path", "status", "code", "outcome", "request_id", "call_id")
+        shown = ", ".join(f"{name}={value!r}" for name in names if (value := getattr(self, name)) is not None)
+        return f"{type(self).__name__}({shown})"
 
     @property
     def status(self) -> int | None:
@@ -183,7 +202,7 @@ class AuthenticationError(APIStatusError):
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the credentials do not allow this operation."""
+    """403: the credentials do not allow this operation, or not for these ids, or an internal limit was exceeded."""
 
 
 class NotFoundError(APIStatusError):
@@ -199,7 +218,7 @@ class UnprocessableEntityError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429, more often than the retry policy allows, or with a wait longer than it allows."""
+    """429, or a web page under 403, more often than the retry policy allows, or with a longer wait than it allows."""
 
 
 class ServerError(APIStatusError):

@@ -33,8 +33,8 @@ paced over the rest; after an interactive call, foreign use or a refusal it is p
 and after an interactive call it leaves ``reserve`` slots free, so that the next one waits tenths of a second
 and not half a minute.
 
-**Refusals.** A 429 holds the whole store until the server's time, once per episode and not once per request
-in flight, with jitter that doubles with each episode in a row. A 429 without any time is overload:
+**Refusals.** A 429 holds the whole store until the server's time, the longest that any refusal of an
+episode names, with jitter that doubles with each episode in a row. A 429 without any time is overload:
 hold 5 s, doubling to 60 s, then go on at half speed for a window. The hold is a time stamp, raised with ``max()``.
 
 **Cold start and bare servers.** Until the first answer at most five requests are in flight.
@@ -98,7 +98,7 @@ _OVERLOAD_MOST = 60.0
 _OVERLOAD_SPEED = 0.5
 _ENOUGH_DOUBLINGS = 100
 """Beyond a thousand, a float overflows."""
-_LONGEST_HOLD = 120.0
+LONGEST_HOLD = 120.0
 """Seconds; a server that asks for more is asked again after this."""
 
 _MOST_LIMIT, _MOST_WINDOW = 100_000, 3_600.0
@@ -546,9 +546,14 @@ class LeaseWindow:
         gap = left / (available * ours + 1)
         return max(gap, self.window / capacity) if calm else gap
 
+    def _prolong(self, now: float, delay: float | None) -> None:
+        """Hold on for as long as a further refusal of the same episode says, if that is longer."""
+        if delay is not None:
+            self.held_until = max(self.held_until, now + min(delay + self.window * _MARGIN, LONGEST_HOLD))
+
     def _hold(self, now: float, seconds: float) -> None:
         self._held_since = now
-        self.held_until = max(self.held_until, now + min(seconds, _LONGEST_HOLD))
+        self.held_until = max(self.held_until, now + min(seconds, LONGEST_HOLD))
 
     def _calm(self, now: float) -> None:
         self._calm_until = now + self.window * _CALM_WINDOWS
@@ -561,11 +566,13 @@ class LeaseWindow:
                 self._bare = True
             self._recover(now)
             return
-        if ticket.granted_at < self._held_since:
-            return  # sent before the hold that its like brought about
+        delay = headers.delay
+        if ticket.granted_at < self._held_since:  # sent before the hold: one episode
+            self._prolong(now, delay)
+            return
         self._calm(now)
-        if headers.retry_after is not None:
-            self._hold(now, headers.retry_after + self.window * _MARGIN)
+        if delay is not None:
+            self._hold(now, delay + self.window * _MARGIN)
         else:
             seconds = min(_OVERLOAD_MOST, self._overload * 2.0 ** min(_ENOUGH_DOUBLINGS, self._overloads))
             self._overloads += 1
@@ -588,6 +595,7 @@ class LeaseWindow:
         self.foreign = max(self.foreign, held)
         self._calm(now)
         if ticket.granted_at < self._held_since:
+            self._prolong(now, headers.delay)
             return
         self._episodes += 1
         jitter = 0.0

@@ -12,7 +12,7 @@ import pytest
 import b2b_async
 from b2b_async import APIConnectionError, B2BError, ConfigurationError, errors
 from b2b_async._call import CallState
-from b2b_async._transport import _failure
+from b2b_async._transport import Transport
 from b2b_async.errors import Answer, class_for_status
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, B2BError)]

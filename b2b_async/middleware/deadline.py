@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from b2b_async._call import Deadline
 from b2b_async.errors import B2BError, DeadlineExceededError
@@ -44,6 +44,8 @@ class CallDeadline:
         except TimeoutError:
             if not clock.expired():  # somebody else's timeout
                 raise
+        if call.acknowledged is not None:
+            return cast("Response", call.acknowledged)
         if call.lost is not None:
             call.lost.add_note(f"the call's time of {self._seconds:g} s ended during a look-up")
             raise call.lost

@@ -1,7 +1,7 @@
 """Another attempt after a failed one, where that cannot do harm and may do good.
 
-The success path is one ``try``. tenacity is entered only after a first failure, which it is then told as its
-first attempt: it drives the attempts after it, ``decide`` (in ``_policy.py``) says what to do.
+The success path is one ``try``. tenacity is entered only for a failure that is worth another attempt, which it then
+takes for its first one: it drives the attempts after it; ``decide`` (in ``_policy.py``) says what to do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -61,48 +61,59 @@ class Retry:
         try:
             response = await handler(request)
         except B2BError as error:
-            failed = error
+            retries = _Retries(self, request, handler, started)
+            if not retries.decide(error):  # most errors end the call here, with no machinery in their traceback
+                if retries.acknowledged(error) is not None:
+                    return retries.acknowledged(error)
+                final = retries.final(error)
+                if final is error:
+                    raise
+                raise final from final.__cause__
         else:
             if self.budget < self.policy.budget:
                 self.budget += 1
             return response
-        return await _Retries(self, request, handler).after(failed, started)
+        return await retries.run()
 
 
 class _Retries:
     """The further attempts of one call."""
 
-    def __init__(self, shared: Retry, request: Request, handler: Handler) -> None:
+    def __init__(self, shared: Retry, request: Request, handler: Handler, started: float) -> None:
         self._shared = shared
         self._policy = _ONCE if request.once else shared.policy
         self._request = request
         self._handler = handler
         self._tally = Tally()
         self._verdict: Verdict = RAISE
-        self._started = 0.0
+        self._started = started
         self._spent = 0
         self._stopped: StopReason | None = None
         self._why_stopped: str | None = None
+        self._failed: B2BError | None = None  # the failure that was decided on last
 
-    async def after(self, first: B2BError, started: float) -> Response:
-        """Go on after the *first* failure of an attempt that began at *started*."""
-        self._started = started
-        pending: B2BError | None = first
+    async def run(self) -> Response:
+        """Go on after the first failure, which must be decided on."""
+        first = self._failed
 
         async def attempt() -> Response:
-            nonlocal pending
-            if pending is not None:
-                failed, pending = pending, None
+            nonlocal first
+            if first is not None:
+                failed, first = first, None
                 raise failed
             self._started = asyncio.get_running_loop().time()
-            return await self._handler(attrs.evolve(self._request, attempt=len(self._request.call.attempts) + 1))
+            try:
+                return await self._handler(attrs.evolve(self._request, attempt=len(self._request.call.attempts) + 1))
+            except B2BError as error:
+                self.decide(error)
+                raise
 
         import tenacity  # noqa: PLC0415 -- see Retry
 
         machine = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(self._again),
+            retry=tenacity.retry_if_exception(self._is_worth_another),
             wait=self._pause,
-            stop=self._hopeless,
+            stop=self._is_past_deadline,
             before_sleep=self._note,
             sleep=asyncio.sleep,
             reraise=True,
@@ -110,14 +121,17 @@ class _Retries:
         try:
             response: Response = await machine(attempt)
         except B2BError as error:
-            final = self._final(error)
-            raise final from final.__cause__
+            acknowledged = self.acknowledged(error)
+            if acknowledged is None:
+                final = self.final(error)
+                raise final from final.__cause__
+            response = acknowledged
         self._shared.budget = min(self._shared.policy.budget, self._shared.budget + self._spent)
         return response
 
-    def _again(self, error: BaseException) -> bool:
-        if not isinstance(error, B2BError):
-            return False
+    def decide(self, error: B2BError) -> bool:
+        """Note a failure; return whether another attempt is to follow."""
+        self._failed = error
         self._request.call.tell(error)
         self._tally = self._tally.after(error)
         self._verdict = decide(
@@ -127,18 +141,33 @@ class _Retries:
         self._record(error)
         return self._verdict.action == "retry"
 
+    def acknowledged(self, error: B2BError) -> Response | None:
+        """Return the empty success of an earlier attempt, which stands unless the server has refused since."""
+        call = self._request.call
+        if call.acknowledged is None or error.outcome == "rejected":
+            return None
+        call.in_flight = "applied"
+        return cast("Response", call.acknowledged)
+
+    def _is_worth_another(self, error: BaseException) -> bool:
+        return error is self._failed and self._verdict.action == "retry"
+
     def _pause(self, _state: tenacity.RetryCallState) -> float:
         verdict, uniform = self._verdict, self._shared.uniform
         if verdict.kind == "transient":
             return verdict.delay * (0.5 + 0.5 * uniform())
-        if verdict.kind == "throttled" and self._request.call.requeue:
+        if self._is_held():
             return 0.0  # the limiter holds the store, and lets this call go first
         delay = verdict.delay
         if verdict.kind == "throttled":  # refused where the limiter does not see it: in an envelope, or without one
             delay = max(delay, min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** min(9, self._tally.throttled - 1)))
         return delay + _TOLD_JITTER * uniform()
 
-    def _hopeless(self, state: tenacity.RetryCallState) -> bool:
+    def _is_held(self) -> bool:
+        """Return whether the limiter holds back the next attempt after a refusal."""
+        return self._verdict.kind == "throttled" and self._request.call.held_for is not None
+
+    def _is_past_deadline(self, state: tenacity.RetryCallState) -> bool:
         deadline = self._request.call.deadline
         when = None if deadline is None else deadline.when
         if when is not None and not (self._request.lane == "bulk" and self._verdict.kind == "throttled"):
@@ -157,21 +186,22 @@ class _Retries:
         cost = self._cost()
         self._shared.budget -= cost
         self._spent += cost
-        attempts = self._request.call.attempts
-        attempts[-1] = attrs.evolve(attempts[-1], delay=state.upcoming_sleep)
+        attempts, held_for = self._request.call.attempts, self._request.call.held_for
+        delay = held_for if self._is_held() and held_for is not None else state.upcoming_sleep
+        attempts[-1] = attrs.evolve(attempts[-1], delay=delay)
         logger.warning(
             "%s: attempt %d ended with %s (status %s), next one in %.2f s [call %s]",
             self._request.operation.name,
             attempts[-1].number,
             attempts[-1].error,
             attempts[-1].status,
-            state.upcoming_sleep,
+            delay,
             self._request.call.id,
         )
 
     def _cost(self) -> int:
         # What the limiter holds back is no load on anybody; a burst of refusals must not fail the calls of a job.
-        return 0 if self._verdict.kind == "throttled" and self._request.call.requeue else _COST[self._verdict.kind]
+        return 0 if self._is_held() else _COST[self._verdict.kind]
 
     def _record(self, error: B2BError) -> None:
         call = self._request.call
@@ -187,8 +217,8 @@ class _Retries:
             )
         )
 
-    def _final(self, error: B2BError) -> B2BError:
-        """Say of the call as a whole what *error* says of its last attempt."""
+    def final(self, error: B2BError) -> B2BError:
+        """Return the error that the call ends with: it says of the call as a whole what *error* says of one attempt."""
         call = self._request.call
         outcome = call.outcome(error.outcome)
         if self._verdict.action == "ambiguous":

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from b2b_async._envelope import Envelope, UndecodableBodyError, writable
 from b2b_async._messages import Response
-from b2b_async._policy import outcome_of_body, outcome_of_status
-from b2b_async.errors import Answer, ResponseValidationError, class_for_status
+from b2b_async._policy import is_throttled, outcome_of_body, outcome_of_status
+from b2b_async.errors import Answer, RateLimitError, ResponseValidationError, class_for_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from b2b_async._call import Outcome
     from b2b_async._messages import APIVersion, Request
     from b2b_async._pipeline import Handler
     from b2b_async.errors import APIStatusError
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
 _SUCCESS = range(200, 300)
 _NO_CONTENT = 204
 _SERVER_ERROR = 500
+_INTERNAL_SERVER_ERROR = 500
+_TOO_MANY_REQUESTS = 429
 
 _CREDENTIALS_HINT = (
     ". No call of this client has succeeded yet: this server also answers a wrong or missing store hash, or a token "
     "of another store, with a 5xx, so check the credentials (b2b-async check)"
 )
+
+
+_INTERNAL_ERROR_HINT = ". The vendor advises to try again three to five times, with pauses of at least a minute"
+_EDGE_HINT = ". It is a web page of something in front of the API, and counts as a refusal for the rate of requests"
 
 
 class RaiseForStatus:
@@ -48,7 +55,7 @@ class RaiseForStatus:
         response = await handler(request)
         if response.status not in _SUCCESS:
             raise self._error(request, response, response.status, under_success=False)
-        if response.status == _NO_CONTENT:
+        if response.status == _NO_CONTENT or self._is_acknowledged(request, response):
             request.call.in_flight = "applied"
             return response
         try:
@@ -59,26 +66,49 @@ class RaiseForStatus:
         if status is not None:
             raise self._error(request, response, status, under_success=True)
         self._proven.add(request.operation.version)
+        fault = None if request.check is None else request.check(envelope)
+        if fault is not None:
+            raise self._undecodable(request, response, f"the answer is not believed: {fault}", outcome="unknown")
         request.call.in_flight = "applied"
         return Response(response.status, response.headers, response.body, envelope)
+
+    def _is_acknowledged(self, request: Request, response: Response) -> bool:
+        """Return whether an empty body settles the call, which needs no data.
+
+        The first one is asked about again, since something in front of the API may have sent it. It stands if
+        nothing better comes.
+        """
+        if response.body.strip() or not request.operation.data_optional:
+            return False
+        before, request.call.acknowledged = request.call.acknowledged, response
+        return before is not None
 
     def _error(self, request: Request, response: Response, status: int, *, under_success: bool) -> APIStatusError:
         answer = describe(response, self._redact, status=status, under_success=under_success)
         name = request.operation.name
+        throttled = not under_success and is_throttled(response)
         text = f"{name}: {response.status} {answer.message or 'without a message'}"
         text += "".join(f"; {field}: {words}" for field, words in answer.fields.items())
         text += _identifiers(answer)
         if status >= _SERVER_ERROR and request.operation.version not in self._proven:
             text += _CREDENTIALS_HINT
+        if status == _INTERNAL_SERVER_ERROR:
+            text += _INTERNAL_ERROR_HINT
+        if throttled and status != _TOO_MANY_REQUESTS:
+            text += _EDGE_HINT
         outcome = outcome_of_status(status, answer.retry_after)
-        return class_for_status(status)(text, answer=answer, outcome=outcome, operation=name)
+        kind = RateLimitError if throttled else class_for_status(status)
+        return kind(text, answer=answer, outcome=outcome, operation=name)
 
-    def _undecodable(self, request: Request, response: Response, reason: str) -> ResponseValidationError:
+    def _undecodable(
+        self, request: Request, response: Response, reason: str, outcome: Outcome | None = None
+    ) -> ResponseValidationError:
         kind = writable(self._redact(response.headers.get("Content-Type", "application/json")))
         name = request.operation.name
         answer = describe(response, self._redact)
         text = f"{name}: {response.status}, but {reason} (content type {kind}){_identifiers(answer)}"
-        error = ResponseValidationError(text, answer=answer, outcome=outcome_of_body(response), operation=name)
+        outcome = outcome or outcome_of_body(response)
+        error = ResponseValidationError(text, answer=answer, outcome=outcome, operation=name)
         error.retryable = True
         return error
 
@@ -95,13 +125,17 @@ def describe(
         under_success: An error stood in the envelope of a 2xx.
     """
     envelope = Envelope.for_error(response.body, redact)
+    refused = under_success or response.status not in _SUCCESS
+    if not refused and not response.is_page:
+        # What a success is about is no message, and is personal data as likely as not.
+        envelope = Envelope(envelope.payload)
     request_id, trace_id = response.request_id, response.trace_id
     return Answer(
         status=response.status if status is None else status,
         under_success=under_success,
         code=envelope.code,
         message=envelope.message,
-        fields=envelope.fields,
+        fields=envelope.fields if refused else {},
         payload=envelope.payload,
         request_id=None if request_id is None else writable(redact(request_id)),
         trace_id=None if trace_id is None else writable(redact(trace_id)),

@@ -253,6 +253,12 @@ function Book:lease(given_up)
   redis.call('ZADD', self.leases, number(ending), id)
 end
 
+function Book:prolong(delay)
+  if delay >= 0 then
+    self.held_until = math.max(self.held_until, now + math.min(delay + self.window * MARGIN, LONGEST_HOLD))
+  end
+end
+
 function Book:hold(seconds)
   self.held_since = now
   self.held_until = math.max(self.held_until, now + math.min(seconds, LONGEST_HOLD))
@@ -295,12 +301,14 @@ function Book:report_bare(said)
     self:recover()
     return
   end
+  local delay = math.max(said.resets_after, said.retry_after)
   if said.granted_at < self.held_since then
+    self:prolong(delay)
     return
   end
   self:calm()
-  if said.retry_after >= 0 then
-    self:hold(said.retry_after + self.window * MARGIN)
+  if delay >= 0 then
+    self:hold(delay + self.window * MARGIN)
   else
     local seconds = math.min(OVERLOAD_MOST, self.overload * 2 ^ math.min(ENOUGH_DOUBLINGS, self.overloads))
     self.overloads = self.overloads + 1
@@ -316,6 +324,7 @@ function Book:refusal(said)
   self.foreign = math.max(self.foreign, self.limit - self.active - (self.released - said.released))
   self:calm()
   if said.granted_at < self.held_since then
+    self:prolong(math.max(said.resets_after, said.retry_after))
     return
   end
   self.episodes = self.episodes + 1

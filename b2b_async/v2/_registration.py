@@ -48,6 +48,15 @@ class RegistrationLookUp:
             raise InvalidArgumentError(message)
         return Reconciliation(lookups=self.ways(), resend_if_absent=resend_if_absent) if wanted else None
 
+    def check(self, envelope: Envelope) -> str | None:
+        """Return what is wrong with a response that reports success: it may belong to the creation of another order."""
+        record = cast("dict[str, object]", envelope.data) if isinstance(envelope.data, dict) else {}
+        if "orderId" not in record or _same(record["orderId"], self._order_id):
+            return None
+        if record["orderId"] is None and self._company_id is None:
+            return None  # the response to "Create Order Without CompanyID" need not name the order
+        return f"it is not about order {self._order_id}, which was sent, but about another one, or none"
+
     def ways(self) -> tuple[LookUp, ...]:
         """Say how to look, given what the credentials of the client open."""
         operations: tuple[Operation, ...] = (GET_COMPANY_BY_BC_ORDER_ID,)

@@ -1,7 +1,6 @@
 """The models of v2 "Get Order Detail": the order as the core BigCommerce API has it, passed through.
 
-The vendor writes the names of these fields in snake_case and in camelCase; both are read. What the core API gives no
-documented shape is ``Any``.
+What the core API gives no documented shape is ``Any``.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from b2b_async.ids import ChannelId, CustomerId  # noqa: TC001 -- cattrs reads t
 @attrs.frozen(kw_only=True)
 class BillingAddress(Record):
     """Whom the invoice goes to."""
-
-    ANY_CASE: ClassVar[bool] = True
 
     # Words.
     city: str | None = None
@@ -43,8 +40,6 @@ class BillingAddress(Record):
 @attrs.frozen(kw_only=True)
 class ShippingAddress(Record):
     """Where the order goes to, and what that costs: amounts are in the currency of the order."""
-
-    ANY_CASE: ClassVar[bool] = True
 
     # Ids.
     shipping_zone_id: int | None = None
@@ -96,8 +91,6 @@ class DetailedProduct(Record):
 
     Amounts are in the currency of the order; weight and sizes in the units of the store.
     """
-
-    ANY_CASE: ClassVar[bool] = True
 
     # Ids.
     ebay_item_id: str | None = None
@@ -183,7 +176,7 @@ class OrderDetail(Record):
     Amounts are in the currency of ``currency_code``; rates of exchange are from it to that of the store.
     """
 
-    ANY_CASE: ClassVar[bool] = True
+    STRICT: ClassVar[tuple[str, ...]] = ("id", "customer_id", "total_inc_tax")
 
     # Ids.
     cart_id: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, datetime  # noqa: TC003 -- cattrs reads the annotations below
 from decimal import Decimal  # noqa: TC003 -- cattrs reads the annotations below
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import unquote
 
 import attrs
@@ -88,6 +88,8 @@ LARGEST_PAGE = 200
 class CompanyOrder(Record):
     """An order of a company."""
 
+    STRICT: ClassVar[tuple[str, ...]] = ("total_inc_tax",)
+
     order_id: str
     """The BigCommerce order id."""
     order_status: str | None = attrs.field(default=None, metadata=also("OrderStatus"))
@@ -116,6 +118,8 @@ class CompanyOrder(Record):
 class UpdatedOrder(Record):
     """An order after a change. The vendor's schema names the company, and its example the order."""
 
+    STRICT: ClassVar[tuple[str, ...]] = ("order_id", "company_id")
+
     order_id: str | None = None
     """The BigCommerce order id."""
     company_id: CompanyId | None = None
@@ -136,6 +140,8 @@ class OrderImage(Record):
 class OrderCompany(Record):
     """The company that an order is registered with."""
 
+    STRICT: ClassVar[tuple[str, ...]] = ("customer_group_id",)
+
     company_id: CompanyId
     """The B2B company id."""
     company_name: str | None = None
@@ -147,8 +153,6 @@ class OrderCompany(Record):
 @attrs.frozen
 class OrderProductOption(Record):
     """What a buyer chose of a product's options."""
-
-    ANY_CASE = True
 
     option_id: str | None = None
     """The id of the option."""
@@ -226,7 +230,7 @@ async def create_order(
     body, order = _registration(order_id, total_inc_tax, po_number)
     lookup = RegistrationLookUp(client, CREATE_ORDER, unquote(path[0]), order)
     look = lookup.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent)
-    registered = await client.call(CREATE_ORDER, *path, body=body, into=_Registered, reconcile=look)
+    registered = await client.call(CREATE_ORDER, *path, body=body, into=_Registered, check=lookup.check, reconcile=look)
     return CreatedOrder(registered.order_id, reconciled=lookup.found)
 
 
@@ -273,7 +277,9 @@ async def create_order_without_company_id(
     lookup = RegistrationLookUp(client, CREATE_ORDER_WITHOUT_COMPANY_ID, None, order)
     look = lookup.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent)
     operation = CREATE_ORDER_WITHOUT_COMPANY_ID
-    updated = await client.call(operation, segment, body=body, into=UpdatedOrder, reconcile=look)
+    updated = await client.call(
+        operation, segment, body=body, into=UpdatedOrder, check=lookup.check, reconcile=look
+    )
     # The vendor's schema has no order id in the answer; the server took the one that was sent.
     return CreatedOrder(updated.order_id or order, reconciled=lookup.found)
 

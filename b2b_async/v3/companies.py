@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import attrs
 
@@ -76,6 +76,8 @@ class PriceListAssignment(Record):
 @attrs.frozen(kw_only=True)
 class Company(Record):
     """A Company account."""
+
+    STRICT: ClassVar[tuple[str, ...]] = ("bc_group_id",)
 
     company_id: CompanyId
     """The B2B company id."""

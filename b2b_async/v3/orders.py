@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
 from decimal import Decimal  # noqa: TC003 -- cattrs reads the annotations below
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import attrs
 
@@ -32,6 +32,7 @@ from b2b_async.v3._extra_field import ExtraField
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from b2b_async._envelope import Envelope
     from b2b_async._messages import Query
     from b2b_async._page import Page
     from b2b_async.client import Client
@@ -41,11 +42,15 @@ CREATE_ORDER = Operation("Create Order", "v3", "POST", "/orders")
 GET_ORDER = Operation("Get Order", "v3", "GET", "/orders/{bcOrderId}")
 UPDATE_ORDER = Operation("Update Order", "v3", "PUT", "/orders/{bcOrderId}")
 REASSIGN_ORDERS = Operation(
-    "Reassign Orders to Different Company", "v3", "PUT", "/customers/{customerId}/orders/company"
+    "Reassign Orders to Different Company",
+    "v3",
+    "PUT",
+    "/customers/{customerId}/orders/company",
+    data_optional=True,
 )
 LIST_ORDER_PRODUCTS = Operation("List Order Products", "v3", "GET", "/orders/{bcOrderId}/products")
 ASSIGN_CUSTOMER_ORDERS = Operation(
-    "Assign Customer Orders to Company", "v3", "PUT", "/customers/{customerId}/orders/b2b"
+    "Assign Customer Orders to Company", "v3", "PUT", "/customers/{customerId}/orders/b2b", data_optional=True
 )
 LIST_ORDER_EXTRA_FIELD_CONFIGS = Operation("List Order Extra Field Configs", "v3", "GET", "/orders/extra-fields")
 
@@ -83,6 +88,8 @@ class AddressIds(Record):
 class Order(Record):
     """An order, as B2B Edition knows it."""
 
+    STRICT: ClassVar[tuple[str, ...]] = ("company_id", "total_inc_tax")
+
     bc_order_id: BCOrderId
     """The BigCommerce order id: the one that endpoints take."""
     id: B2BOrderId | None = None
@@ -119,8 +126,8 @@ class Order(Record):
     """Whether it pays an invoice. Only single orders show it."""
     invoice_id: int | None = None
     """The id of its invoice. Only single orders show it."""
-    invoice_number: int | None = None
-    """The number of its invoice. Only single orders show it."""
+    invoice_number: str | None = None
+    """The number of its invoice, as the store writes it: "000123", "INV-1001". Only single orders show it."""
     invoice_status: int | None = None
     """The status of its invoice. Only single orders show it."""
     extra_fields: tuple[ExtraField, ...] = ()
@@ -243,8 +250,9 @@ class OrderExtraFieldConfig(Record):
 class AssignedOrders(Record):
     """What an assignment did."""
 
-    total: int
-    """Orders that the server assigned before it answered; 0 if all of them were assigned before.
+    total: int | None = None
+    """Orders that the server assigned before it answered; 0 if all of them were assigned before; None if the server
+    reported success without a number.
 
     Where an attempt was repeated because its answer was lost, the lost one may have assigned them."""
 
@@ -491,7 +499,7 @@ async def reassign_orders(client: Client, customer_id: CustomerId, *, bc_group_i
         bc_group_id: The BigCommerce customer group of the company that gets the orders: its ``bc_group_id``.
 
     Returns:
-        How many orders were moved.
+        How many orders were moved, if the server says so.
 
     Raises:
         InvalidArgumentError: an id is not a positive integer; nothing was sent.
@@ -500,7 +508,7 @@ async def reassign_orders(client: Client, customer_id: CustomerId, *, bc_group_i
     """
     number = arguments.number_id(customer_id, "customer_id")
     body = arguments.encode_json({"bcGroupId": arguments.number_id(bc_group_id, "bc_group_id")})
-    return await client.call(REASSIGN_ORDERS, number, body=body, into=AssignedOrders)
+    return await client.call(REASSIGN_ORDERS, number, body=body, into=AssignedOrders, check=_impossible_total)
 
 
 async def list_order_products(client: Client, bc_order_id: BCOrderId) -> tuple[OrderProduct, ...]:
@@ -535,7 +543,7 @@ async def assign_customer_orders(client: Client, customer_id: CustomerId) -> Ass
         customer_id: The buyer's BigCommerce customer id, not the B2B user id.
 
     Returns:
-        How many orders were assigned.
+        How many orders were assigned, if the server says so.
 
     Raises:
         InvalidArgumentError: *customer_id* is not a positive integer; nothing was sent.
@@ -543,7 +551,9 @@ async def assign_customer_orders(client: Client, customer_id: CustomerId) -> Ass
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(customer_id, "customer_id")
-    return await client.call(ASSIGN_CUSTOMER_ORDERS, number, body=b"{}", into=AssignedOrders)
+    return await client.call(
+        ASSIGN_CUSTOMER_ORDERS, number, body=b"{}", into=AssignedOrders, check=_impossible_total
+    )
 
 
 async def list_order_extra_field_configs(
@@ -594,6 +604,13 @@ def iter_order_extra_field_configs(
         offset=arguments.within(offset, "offset", 0),
         prefetch=arguments.flag(prefetch, "prefetch"),
     )
+
+
+def _impossible_total(envelope: Envelope) -> str | None:
+    """Return what is wrong with the number of orders in a response that reports success."""
+    data: object = envelope.data
+    total = str(cast("dict[str, object]", data).get("total", "")).strip() if isinstance(data, dict) else ""
+    return "the number of orders in its data is negative" if total.startswith("-") else None
 
 
 async def _order_page(client: Client, query: Query, limit: int, offset: int) -> Page[Order]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
@@ -47,6 +47,8 @@ class Channel(Record):
 @attrs.frozen
 class User(Record):
     """A buyer of a company."""
+
+    STRICT: ClassVar[tuple[str, ...]] = ("customer_id", "company_id")
 
     id: UserId
     """The B2B user id; not the customer id."""
