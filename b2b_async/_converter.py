@@ -258,8 +258,9 @@ def _carefully(data: object, into: Any, path: str) -> tuple[object, list[str], l
 
 def _value(value: object, into: Any, path: str, misfits: list[str]) -> object:  # noqa: ANN401 -- a type
     try:
-        if _is_tuple(into):
-            return _tuple(_elements(value, get_args(into)[0]), into, path, misfits)
+        if get_origin(into) in {tuple, list}:
+            made = _rows(_elements(value, get_args(into)[0]), into, path, misfits)
+            return made if get_origin(into) is list else tuple(made)
         kind = _option(into)
         if kind is not None:
             base = getattr(kind, "__supertype__", kind)
@@ -272,10 +273,11 @@ def _value(value: object, into: Any, path: str, misfits: list[str]) -> object:  
     except WrongTypeError as error:
         raise _UnfitError((path, str(error))) from None
     except (TypeError, ValueError, cattrs.StructureHandlerNotFoundError) as error:
-        raise _UnfitError((path, f"cannot be made into {into}: {type(error).__name__}")) from None
+        name = getattr(into, "__name__", str(into))
+        raise _UnfitError((path, f"cannot be made into {name}: {type(error).__name__}")) from None
 
 
-def _tuple(values: list[object], into: Any, path: str, misfits: list[str]) -> tuple[object, ...]:  # noqa: ANN401 -- a type
+def _rows(values: list[object], into: Any, path: str, misfits: list[str]) -> list[object]:  # noqa: ANN401 -- a type
     """Make all elements; they must all fit."""
     made: list[object] = []
     faults: list[tuple[str, str]] = []
@@ -286,7 +288,7 @@ def _tuple(values: list[object], into: Any, path: str, misfits: list[str]) -> tu
             faults += error.faults
     if faults:
         raise _UnfitError(*faults)
-    return tuple(made)
+    return made
 
 
 def _instance(came: dict[str, Any], model: type[Any], path: str, misfits: list[str]) -> object:

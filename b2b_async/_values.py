@@ -131,5 +131,5 @@ def read_bool(value: object, _into: object) -> bool:
         return value
     if isinstance(value, int | str) and (word := str(value).lower()) in _WORDS:
         return _WORDS[word]
-    expected = "a boolean"
+    expected = "true or false"
     raise WrongTypeError(expected, value)

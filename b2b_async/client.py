@@ -438,7 +438,7 @@ class Client:
         envelope, operation, call = response.envelope, request.operation, request.call
         misfits: list[str] = []
         try:
-            made = self._made(envelope, into, operation, misfits.extend)
+            made = self._made(response, into, operation, misfits.extend)
         except self._converter.MisfitError as error:
             fault = self.credentials.redact(str(error))
         else:
@@ -460,12 +460,13 @@ class Client:
         raise misfit
 
     def _made(
-        self, envelope: Envelope | None, into: type[T], operation: Operation, on_misfits: Callable[[list[str]], None]
+        self, response: Response, into: type[T], operation: Operation, on_misfits: Callable[[list[str]], None]
     ) -> T:
         """Make what an answer is about. No caller has it in a variable: a traceback shows what a server echoes."""
-        structure = self._converter.structure
+        structure, envelope = self._converter.structure, response.envelope
         if envelope is None:
-            return structure({} if operation.data_optional else None, into)
+            empty = response.status in _SUCCESS and not response.body.strip()
+            return structure({} if empty and operation.data_optional else None, into)
         if get_origin(into) is tuple:
             if not envelope.has_data:  # null may be an empty list; no word on it is another answer
                 message = "$.data is missing"

@@ -44,7 +44,7 @@ async def test_middlewares_of_ones_own() -> None:
     seen: list[str] = []
 
     async def per_call(request: Request, handler: Handler) -> Response:
-        seen.append(f"call {request.call.id.partition('-')[2]}")
+        seen.append("call")
         return await handler(attrs.evolve(request, headers={"X-Mine": "1"}))
 
     async def per_attempt(request: Request, handler: Handler) -> Response:
@@ -57,7 +57,7 @@ async def test_middlewares_of_ones_own() -> None:
             await v3.orders.assign_customer_orders(client, 1001)
 
     assert seen == [
-        "call 1",
+        "call",
         "attempt 1: 503 ['X-Auth-Token', 'X-Mine', 'X-Store-Hash']",
         "attempt 2: 200 ['X-Auth-Token', 'X-Mine', 'X-Store-Hash']",
     ]
@@ -186,7 +186,7 @@ async def test_a_class_that_cannot_be_made_is_an_error_of_ours() -> None:
         total: complex
 
     async with Sandbox() as sandbox, client_of(sandbox) as client:
-        with pytest.raises(ResponseValidationError, match="cannot be made into Odd") as caught:
+        with pytest.raises(ResponseValidationError, match=r"\$\.data\.total cannot be made into complex") as caught:
             await client.call(v3.orders.ASSIGN_CUSTOMER_ORDERS, 1001, body=b"{}", into=Odd)
 
     assert caught.value.outcome == "applied"

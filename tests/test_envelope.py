@@ -92,7 +92,7 @@ async def test_any_json_answer_is_a_result_or_our_error(status: int, value: Any)
             except B2BError:
                 pass
             else:
-                assert isinstance(assigned.total, int)
+                assert assigned.total is None or assigned.total >= 0
             try:
                 created = await v2.orders.create_order(client, "1", "1", order_id="1", total_inc_tax=Decimal(1))
             except B2BError:

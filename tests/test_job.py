@@ -331,7 +331,7 @@ async def test_wrong_credentials_stop_the_job_at_first_sight(journal: SQLiteJour
             summary = await BulkJob(client, range(1001, 1101), journal=journal, concurrency=4).run()
         assert summary.fatal is not None
         assert "401 Unauthorized" in summary.fatal
-        assert (summary.stopped, summary.reason, summary.total) == (True, summary.fatal, 0)
+        assert (summary.stopped, summary.reason, summary.done) == (True, summary.fatal, 0)
         assert len(sandbox.requests) <= 4
         assert read_status(journal.path).counts == Counts(pending=summary.pending)
         async with fast(sandbox) as client:
@@ -370,7 +370,7 @@ async def test_stopping_gives_up_what_was_refused(journal: SQLiteJournal) -> Non
         summary = await running
         again = await BulkJob(client, [1001], journal=journal).run()
 
-    assert (summary.total, summary.pending, summary.stopped, summary.refused) == (0, 1, True, 1)
+    assert (summary.done, summary.pending, summary.stopped, summary.refused) == (0, 1, True, 1)
     assert loop.time() < 120
     assert (again.succeeded, again.repeated) == (1, 0)
 

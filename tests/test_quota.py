@@ -314,20 +314,22 @@ def test_after_an_interactive_call_bulk_leaves_a_slot() -> None:
 
 
 def test_a_refusal_holds_once_per_episode() -> None:
-    """Not once for each request in flight; the next episode adds jitter."""
+    """Not once for each request in flight, but as long as the longest of them says; the next episode adds jitter."""
     books = books_of(Quota(10, 60.0))
     tickets = [grant(books, 0.0) for _ in range(3)]
     books.report(tickets[0], 1.0, 429, said(0, 5.0))
     assert until(books, 1.0) == pytest.approx(6.1)
-    books.report(tickets[1], 2.0, 429, said(0, 9.0))
+    books.report(tickets[1], 2.0, 429, said(0, 1.0))
     assert until(books, 2.0) == pytest.approx(6.1)
-    books.report(tickets[2], 2.5, 200, said(5))
-    again = grant(books, 6.1)
-    books.report(again, 7.0, 429, said(0, 5.0, retry_after=8.0))
-    assert until(books, 7.0) == pytest.approx(15.1)
-    third = grant(books, 15.1)
-    books.report(third, 16.0, 429, said(0, 5.0))
-    assert until(books, 16.0) == pytest.approx(16 + 5.1 + 0.5 * 60 / 120 * 4)
+    books.report(tickets[2], 2.5, 429, said(0, retry_after=9.0))
+    assert until(books, 2.5) == pytest.approx(11.6)
+    books.report(grant(books, 11.6), 11.7, 200, said(5))
+    again = grant(books, 11.8)
+    books.report(again, 12.0, 429, said(0, 5.0, retry_after=8.0))
+    assert until(books, 12.0) == pytest.approx(20.1)
+    third = grant(books, 20.1)
+    books.report(third, 21.0, 429, said(0, 5.0))
+    assert until(books, 21.0) == pytest.approx(21 + 5.1 + 0.5 * 60 / 120 * 4)
 
 
 def test_overload_holds_longer_each_time_and_halves_the_speed() -> None:

@@ -582,7 +582,7 @@ async def test_an_answer_that_does_not_fit_is_known() -> None:
     async with raw_server(http(200, '{"code": 200}')) as (url, _):
         async with Client(CREDENTIALS, base_url=url, on_unknown=heard.append) as client:
             with pytest.raises(ResponseValidationError) as caught:
-                await assign(client)
+                await v3.orders.update_order(client, 1, po_number="1")
 
     assert (caught.value.outcome, heard) == ("applied", [])
 

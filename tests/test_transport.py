@@ -138,7 +138,7 @@ async def test_an_unknown_name_was_not_sent() -> None:
         error = await failing_put("https://nowhere.invalid", session=session)
 
     assert error.outcome == "not_sent"
-    assert "the name nowhere.invalid cannot be looked up" in str(error)
+    assert "the name nowhere.invalid cannot be resolved" in str(error)
 
 
 async def test_a_connection_that_takes_too_long_was_not_sent() -> None:
@@ -171,7 +171,7 @@ async def test_an_untrusted_certificate_is_not_tried_again() -> None:
     [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-",
-        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
         b"not http at all\r\n\r\n",
     ],
 )
@@ -238,7 +238,6 @@ async def test_an_error_that_breaks_off_is_unknown() -> None:
         (b'{"code": 200, "a": "\xff"}', "applied"),
         (b'{"code": 200, "a": NaN}', "applied"),
         (b'{"code": 400, "data": {}, "message": "refused"', "unknown"),
-        (b"", "unknown"),
         (b"[" * 50_000, "unknown"),
     ],
 )
@@ -261,7 +260,7 @@ async def test_html_under_200_is_not_the_apis_word() -> None:
         other = await failing_post(url, retry=RetryPolicy())
 
     assert isinstance(error, ResponseValidationError)
-    assert error.message == "<html> Welcome</html>"
+    assert error.message == "Welcome"
     assert "content type text/html" in str(error)
     assert type(other) is AmbiguousOutcomeError
     assert (error.outcome, other.outcome, len(arrived)) == ("unknown", "unknown", 3)
@@ -467,26 +466,43 @@ async def test_a_query_that_cannot_be_written_is_a_mistake_and_not_tried_again()
     operation = Operation("Get All Companies", "v3", "GET", "/companies")
     query: Any = {"a": None}
     async with raw_server(GOOD) as (url, arrived), client_at(url, retry=RetryPolicy()) as client:
-        with pytest.raises(ConfigurationError, match="cannot be written as HTTP") as caught:
+        with pytest.raises(ConfigurationError, match="the query parameter 'a' is neither") as caught:
             await client.send(operation, query=query)
 
     assert (caught.value.outcome, len(caught.value.attempts), arrived) == ("not_sent", 1, [])
 
 
-async def test_waiting_for_a_connection_is_not_sending() -> None:
-    """The pool has one; who waits in vain has sent nothing, and knows it."""
+async def test_waiting_for_a_connection_takes_no_time_of_an_attempt() -> None:
+    """A borrowed pool of two serves ten calls of eight seconds each, slowly."""
 
     async def slowly(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(8)
         writer.write(GOOD)
 
-    async with raw_server(slowly) as (url, arrived), client_at(url, connections=1) as client:
+    async with raw_server(slowly) as (url, arrived):
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session:
+            timeout = Timeouts(attempt=10, connect=5, call=120)
+            async with client_at(url, session=session, timeout=timeout) as client:
+                calls = [v3.orders.assign_customer_orders(client, 1) for _ in range(10)]
+                assigned = await asyncio.gather(*calls)
+                assert client.connections == 2
+
+    assert [one.total for one in assigned] == [3] * 10
+    assert len(arrived) == 10
+
+
+async def test_who_waits_for_a_connection_in_vain_has_sent_nothing() -> None:
+    """The call's deadline ends the wait."""
+
+    async def never(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(50)
+
+    async with raw_server(never) as (url, arrived), client_at(url, connections=1, timeout=Timeouts(call=20)) as client:
         calls = [v3.orders.assign_customer_orders(client, 1) for _ in range(2)]
         results = await asyncio.gather(*calls, return_exceptions=True)
 
     assert len(arrived) == 1
-    assert isinstance(results[1], APITimeoutError)
-    assert results[1].outcome == "not_sent"
+    assert [getattr(result, "outcome", None) for result in results] == ["unknown", "not_sent"]
 
 
 async def test_cookies_are_not_kept() -> None:

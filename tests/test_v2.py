@@ -305,7 +305,7 @@ async def test_a_long_list_is_read_to_its_end() -> None:
             mock.get(url, payload={"code": 200, "data": {"list": [row]}})
             page = await v2.orders.list_company_orders(client, "1")
 
-    assert "$.data.list[1].orderId is missing; $.data.list[1].createdAt must be a time, in Unix s" in str(caught.value)
+    assert str(caught.value).endswith("the answer does not fit: $.data.list[1].orderId is missing")
     assert (page.items[0].order_status, page.items[0].order_id, page.items[0].extra) == ("Shipped", "5", {})
 
 

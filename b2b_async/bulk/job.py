@@ -15,7 +15,7 @@ from b2b_async.bulk.kinds import ASSIGN
 from b2b_async.bulk.loader import Loader
 from b2b_async.bulk.outcome import ItemOutcome, JobSummary
 from b2b_async.bulk.runner import Runner
-from b2b_async.errors import InvalidArgumentError
+from b2b_async.errors import ConfigurationError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +78,7 @@ class BulkJob:
 
     Raises:
         InvalidArgumentError: an argument cannot be used.
+        ConfigurationError: the client has no credentials for what the kind does.
     """
 
     def __init__(
@@ -108,6 +109,12 @@ class BulkJob:
         if isinstance(cast("object", journal), str | PathLike):
             message = f"journal must be an open journal: async with SQLiteJournal({str(journal)!r}) as journal"
             raise InvalidArgumentError(message)
+        if kind.needs_legacy_token and client.credentials.legacy_token is None:
+            message = (
+                f"{kind.name} is a v2 operation and needs legacy_token (B2B_LEGACY_TOKEN); the credentials of this "
+                "client are for v3 only, and nothing was sent"
+            )
+            raise ConfigurationError(message)
         if kind.find is not None and isinstance(journal, NoJournal | None):
             message = f"{kind.name} needs a journal: without one, nobody knows what was sent when something breaks"
             raise InvalidArgumentError(message)
@@ -268,7 +275,8 @@ class BulkJob:
             reason=None if runner.finished else runner.reason,
             fatal=None if runner.fatal is None else str(runner.fatal),
         )
-        return attrs.evolve(summary, pending=ended.all - summary.total)
+        # The input may have more than has been read of it, if it was said how much it has.
+        return attrs.evolve(summary, pending=max(ended.all, self._total or 0) - summary.done)
 
 
 def identity(client: Client) -> dict[str, str]:

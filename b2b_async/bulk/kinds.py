@@ -36,6 +36,8 @@ class JobKind:
 
     Needed where doing an item twice is not the same as doing it once: without it, an item whose end an earlier run
     did not learn is done again."""
+    needs_legacy_token: bool = False
+    """It is an operation of v2, so that a client without a legacy token is refused before anything is sent."""
     key: Callable[[Any], str] = str
     """What an item is known by; two items with the same key are one."""
     dump: Callable[[Any], Any] = _as_it_is
@@ -118,6 +120,7 @@ CREATE_ORDERS = JobKind(
     name="create-orders",
     run=_create,
     find=_find,
+    needs_legacy_token=True,
     key=_order_id,
     dump=_dump,
     load=_load,

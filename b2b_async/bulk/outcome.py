@@ -15,8 +15,9 @@ Status = Literal["succeeded", "failed", "unknown"]
 
 CONFLICT = "ConflictingDuplicate"
 """What an item failed of that has the key of an earlier one and is not equal to it."""
-PASSING = frozenset({429, 503})
-"""HTTP statuses that say "not now", which another run may meet at a better time."""
+PASSING = frozenset({403, 429, 503, 525, 526, 530})
+"""HTTP statuses that may be others at a better time, so that another run tries again. The vendor answers 403 for
+missing scopes, but also for an internal limit and by company."""
 
 
 @attrs.frozen
@@ -125,7 +126,7 @@ class JobSummary:
     reconciled: int
     """Items of this run that were not sent, or not again, because a look-up showed them done."""
     pending: int
-    """Items that were read and that this run did not come to: the next one does them."""
+    """Items that this run did not reach, as far as they are known: the next one does them."""
     requests: int
     """Requests that left during this run, all those of the client's limiter."""
     refused: int
@@ -137,9 +138,14 @@ class JobSummary:
     reason: str | None
     """Why, if it did."""
     fatal: str | None
-    """The error that no other item could have escaped: credentials, configuration."""
+    """The error that would end every other item, too: credentials, configuration."""
+
+    @property
+    def done(self) -> int:
+        """Items that have an outcome or need none."""
+        return self.succeeded + self.failed + self.unknown + self.skipped + self.duplicates
 
     @property
     def total(self) -> int:
-        """Items that have an outcome or need none."""
-        return self.succeeded + self.failed + self.unknown + self.skipped + self.duplicates
+        """All items, as far as they are known: those that are done, and those that this run did not reach."""
+        return self.done + self.pending

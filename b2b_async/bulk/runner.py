@@ -14,8 +14,8 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from b2b_async.bulk.journal import JournalError
-from b2b_async.bulk.worker import ABSENT, Worker, is_fatal
-from b2b_async.errors import B2BError
+from b2b_async.bulk.worker import ABSENT, Worker, ends_job
+from b2b_async.errors import B2BError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +37,8 @@ _NEWEST = 0.1
 """The weight of the newest item in the mean time that an item takes."""
 _OUTAGE = 100
 """So many items in a row that fail without the server having refused them mean that it is away."""
+_DENIED_FIRST, _DENIED_IN_A_ROW = 5, 20
+"""Items answered 403 that mean that all others would be: the first ones of a run, or so many in a row."""
 _MOST_LATER = 1000
 """Items at most that wait for their second look-up at the same time."""
 _RATE_FOR = 1.0
@@ -94,6 +96,7 @@ class Runner:
         self._feeder: asyncio.Task[None] | None = None
         self._workers: set[Worker] = set()
         self._mean: float | None = None  # seconds that an item takes from its departure on
+        self._ended_items = self._denied = 0  # items that have ended in this run, and those of them answered 403 in a row
         self._in_a_row = 0  # items that failed in passing since the server has given its word on one
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
@@ -234,6 +237,7 @@ class Runner:
             await self._journal.record(task, outcome)
             self._open -= 1
             self._note_outage(outcome)
+            self._note_denial(outcome)
             self.learn(outcome)
             self._report(outcome)
         except asyncio.CancelledError:
@@ -247,7 +251,7 @@ class Runner:
                 failure = outcome.failure and outcome.failure.text
                 text = "%s (%s) is not in the journal, so the next run does it again: %s"
                 logger.error(text, task.key, outcome.status, failure)  # noqa: TRY400 -- run() raises it
-            if isinstance(error, B2BError) and is_fatal(error):
+            if isinstance(error, B2BError) and ends_job(error):
                 self.fatal = self.fatal or error
                 self.stop(str(error))
             else:
@@ -283,6 +287,20 @@ class Runner:
         self._in_a_row += 1
         if self._in_a_row >= _OUTAGE:
             self.stop(f"{self._in_a_row:,} items in a row failed, the last one so: {failure.text}")
+
+    def _note_denial(self, outcome: ItemOutcome) -> None:
+        """Stop if the credentials, and not single items, seem to lack the permission."""
+        failure = outcome.failure
+        self._ended_items += 1
+        if failure is None or failure.error != PermissionDeniedError.__name__:
+            self._denied = 0
+            return
+        self._denied += 1
+        if self._denied == self._ended_items == _DENIED_FIRST or self._denied == _DENIED_IN_A_ROW:
+            which = "the first" if self._denied == self._ended_items else "the last"
+            text = f"{which} {self._denied} items were all answered 403, the last one so: {failure.text}"
+            self.fatal = self.fatal or PermissionDeniedError(text, outcome="rejected")
+            self.stop(text)
 
     def _count(self) -> None:
         minute = int((self._loop.time() - self._started) // 60)

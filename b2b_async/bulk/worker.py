@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from b2b_async._envelope import writable
+from b2b_async._policy import is_throttled
 from b2b_async.bulk.outcome import PASSING, Failure, ItemOutcome
 from b2b_async.errors import (
     AuthenticationError,
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     from b2b_async.bulk.outcome import Status
     from b2b_async.client import Client
 
-_FATAL = (AuthenticationError, PermissionDeniedError, ConfigurationError)
+_FATAL = (AuthenticationError, ConfigurationError)
 ABSENT = "AbsentError"
 """What an item failed of that an earlier run sent and that a look-up does not show."""
-_TOO_MANY_REQUESTS = 429
-_TURNED_AWAY = frozenset({401, 403, _TOO_MANY_REQUESTS})
+_TURNED_AWAY = frozenset({401, 403, 429})
 """Statuses by which a request was certainly not carried out, and after which its item may get no outcome."""
 
 
@@ -113,7 +113,7 @@ class Worker:
         try:
             found = await self._kind.find(self._client, self._kind.load(task.value))
         except B2BError as error:
-            if is_fatal(error):
+            if ends_job(error):
                 raise
             failure = _failure(error)
             known = _shows_another(error) or isinstance(error, InvalidArgumentError)
@@ -132,7 +132,7 @@ class Worker:
         try:
             result = await self._kind.run(self._client, self._kind.load(task.value))
         except B2BError as error:
-            if is_fatal(error):
+            if ends_job(error):
                 raise
             failure = _failure(error)
             failed = failure.final or error.outcome in {"not_sent", "rejected"}
@@ -163,8 +163,8 @@ class Worker:
             raise
         if response.status in _TURNED_AWAY:
             self._may_be_done = before
-        # A request that was refused for the quota is not under way any more; it waits like one that never left.
-        self.sent = response.status != _TOO_MANY_REQUESTS
+        # A request that was refused for its rate is not under way any more; it waits like one that was never sent.
+        self.sent = not is_throttled(response)
         return response
 
     def _outcome(
@@ -191,9 +191,17 @@ class Worker:
         )
 
 
-def is_fatal(error: Exception) -> bool:
-    """Whether no other item can escape *error*."""
+def ends_job(error: Exception) -> bool:
+    """Return whether every other item of a job would end with *error*, too.
+
+    A 403 may be about one item alone: the runner counts how many items get it.
+    """
     return isinstance(error, _FATAL) and not isinstance(error, InvalidArgumentError)  # which is of one item alone
+
+
+def is_fatal(error: Exception) -> bool:
+    """Return whether a single call that ended with *error* would do so again: credentials, configuration."""
+    return ends_job(error) or isinstance(error, PermissionDeniedError)
 
 
 def _shows_another(error: B2BError) -> bool:

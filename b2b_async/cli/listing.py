@@ -18,7 +18,7 @@ from rich.text import Text
 from b2b_async._arguments import to_json
 from b2b_async._config import Timeouts
 from b2b_async._envelope import writable
-from b2b_async._record import Record
+from b2b_async._record import Record, fields_of
 from b2b_async.bulk.worker import is_fatal
 from b2b_async.cli.common import (
     Exit,
@@ -255,10 +255,10 @@ def show_one(command: str, options: Options, record: Record) -> NoReturn:
     """Print one record and end."""
     if not options.as_json:
         table = Table(show_header=False, box=None, pad_edge=False)
-        for field in attrs.fields(type(record)):
-            value = getattr(record, field.name)
-            if field.name != "raw" and value not in {None, ()}:
-                table.add_row(field.name, Text(visible(_text(value))))
+        for name in fields_of(type(record)):
+            value = getattr(record, name)
+            if value not in {None, ()}:
+                table.add_row(name, Text(visible(_text(value))))
         for name, value in record.extra.items():
             table.add_row(Text(visible(name)), Text(visible(_text(value))))
         _print(table)
@@ -285,6 +285,6 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         return "; ".join(map(_text, cast("tuple[object, ...]", value)))
     if isinstance(value, Record):
-        fields = ((field.name, getattr(value, field.name)) for field in attrs.fields(type(value)))
-        return ", ".join(f"{name} {_text(inner)}" for name, inner in fields if name != "raw" and inner is not None)
+        fields = ((name, getattr(value, name)) for name in fields_of(type(value)))
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in fields if inner is not None)
     return str(value)

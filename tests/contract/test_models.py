@@ -54,6 +54,7 @@ OTHERWISE = {
     "companyRoleName": {str},
     "channelId": {int},
     "shipments": {Any},  # false, or a link
+    "invoiceNumber": {str},  # people choose it: "000123", "INV-1001"
 }
 
 
