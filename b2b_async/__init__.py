@@ -4,15 +4,17 @@ The public names are those of ``b2b_async._api`` and ``b2b_async.errors``; modul
 Importing the package loads nothing yet, so that the command can catch Ctrl-C from its first line on.
 """
 
-from typing import TYPE_CHECKING
+from b2b_async._version import __version__ as __version__
 
-from b2b_async._version import __version__
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # with __getattr__ in sight, type checkers would take any name for one of the package
-    from b2b_async import client, errors, ids, quota
+    from b2b_async import client as client
+    from b2b_async import errors as errors
+    from b2b_async import ids as ids
+    from b2b_async import quota as quota
     from b2b_async import v2 as v2
     from b2b_async import v3 as v3
-    from b2b_async._api import *
+    from b2b_async._api import *  # noqa: F403 -- its __all__ says what
 else:
     from b2b_async._lazy import facade
 

@@ -106,14 +106,14 @@ class Timeouts:
     """The silence between two pieces of an answer, and before the first one."""
 
 
-def checked_base_url(url: str) -> str:
+def checked_base_url(url: object) -> str:
     """Check where the API is.
 
     Raises:
         ConfigurationError: it is no URL, or the token would be readable on the way there.
     """
     example = f"for example {DEFAULT_BASE_URL}"
-    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(url, str):
         message = f"base_url must be a string, {example}, not {_type_of(url)}"
         raise ConfigurationError(message)
     if "@" in url:  # before anything that would quote it

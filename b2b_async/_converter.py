@@ -128,9 +128,9 @@ def _object(value: object) -> dict[str, Any]:
 
 def _only(value: object) -> object:
     """Return the object in a list that has just one: some responses have a list where others have an object."""
-    value = container(value)
-    items = cast("list[object]", value) if isinstance(value, list) else []
-    return items[0] if len(items) == 1 else value
+    whole = container(value)
+    items = cast("list[object]", whole) if isinstance(whole, list) else list[object]()
+    return items[0] if len(items) == 1 else cast("Any", whole)
 
 
 def _by_one_name(fields: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -293,7 +293,7 @@ def _rows(values: list[object], into: Any, path: str, misfits: list[str]) -> lis
 
 def _instance(came: dict[str, Any], model: type[Any], path: str, misfits: list[str]) -> object:
     record = issubclass(model, Record)
-    names = json_names(model) if record else {}
+    names: Mapping[str, str] = json_names(model) if record else {}
     values: dict[str, object] = {}
     faults: list[tuple[str, str]] = []
     own: list[str] = []  # misfits of this object and those in it

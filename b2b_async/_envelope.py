@@ -118,11 +118,12 @@ class Envelope:
     def fields(self) -> dict[str, str]:
         """The messages of an error by field, flattened: ``{"orderId": "…", "name[0]": "…; …"}``."""
         found: dict[str, str] = {}
-        if isinstance(self.payload, list):
-            for item in _objects(self.payload):
+        whole: object = self.payload
+        if isinstance(whole, list):
+            for item in _objects(cast("object", whole)):
                 _flatten_all(_object(item.get("details")) or _object(item.get("errors")), found)
             return found
-        payload, data = _object(self.payload), _object(self.data)
+        payload, data = _object(whole), _object(self.data)
         _flatten_all(_object(data.get("errMsg")) or data, found)
         _flatten_all(_object(payload.get("errors")), found)
         _flatten_errors(payload.get("errors"), found)
@@ -170,10 +171,9 @@ class Envelope:
         except (UndecodableBodyError, RecursionError):
             return cls(None, excerpt)
         opened = cls(payload, excerpt)
-        silent = isinstance(payload, dict) and not any(
-            value not in _EMPTY for name, value in _object(opened.payload).items() if name not in _SAYS_NOTHING
-        )
-        return cls(payload) if silent or opened.fields else opened
+        said = {name: value for name, value in _object(opened.payload).items() if name not in _SAYS_NOTHING}
+        silent = isinstance(payload, dict) and all(value in _EMPTY for value in said.values())
+        return cls(opened.payload) if silent or opened.fields else opened
 
 
 def opens_with_success(body: bytes) -> bool:
@@ -196,7 +196,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # Made once: json.loads() with options of its own builds a decoder for every call.
 decode_json = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant).decode
-_EMPTY: tuple[object, ...] = (None, "", [], {})
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -217,7 +217,8 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in cast("list[object]", value))
+    texts = cast("list[object]", value) if isinstance(value, list) else []
+    return bool(texts) and all(isinstance(text, str) for text in texts)
 
 
 def _message(payload: object) -> str | None:

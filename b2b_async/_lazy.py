@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # without importing typing, which takes its time
     from collections.abc import Callable
     from types import ModuleType
+    from typing import Any
 
 
 def submodules(package: str, *names: str) -> tuple[Callable[[str], ModuleType], Callable[[], list[str]]]:
@@ -18,12 +18,18 @@ def submodules(package: str, *names: str) -> tuple[Callable[[str], ModuleType], 
         if name not in names:
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message)
-        return import_module(f"{package}.{name}")
+        return _import(package, name)
 
     def names_of() -> list[str]:
         return sorted({*vars(sys.modules[package]), *names})
 
     return get, names_of
+
+
+def _import(package: str, name: str) -> ModuleType:
+    from importlib import import_module  # noqa: PLC0415 -- the command waits for this module with its first line
+
+    return import_module(f"{package}.{name}")
 
 
 def facade(
@@ -39,14 +45,14 @@ def facade(
     """
 
     def names() -> list[str]:
-        return sorted([*import_module(f"{package}.{source}").__all__, *also])
+        return sorted([*_import(package, source).__all__, *also])
 
     def get(name: str) -> Any:  # noqa: ANN401 -- whatever has that name
         if name in submodules:
-            return import_module(f"{package}.{name}")
+            return _import(package, name)
         if name == "__all__":
             return names()
-        module = import_module(f"{package}.{source}")
+        module = _import(package, source)
         if name not in module.__all__:
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message)

@@ -53,7 +53,17 @@ _ENOUGH_DOUBLINGS = 100
 """Beyond a thousand, a float overflows."""
 _BEFORE_ORIGIN = frozenset({525, 526, 530})
 """An edge's statuses for a connection to the origin that it could not make: TLS handshake, certificate, name."""
-_TRANSIENT = _BEFORE_ORIGIN | {408, _INTERNAL_SERVER_ERROR, 502, _SERVICE_UNAVAILABLE, 504, 509, *range(520, 525), 527, 529}
+_TRANSIENT = _BEFORE_ORIGIN | {
+    408,
+    _INTERNAL_SERVER_ERROR,
+    502,
+    _SERVICE_UNAVAILABLE,
+    504,
+    509,
+    *range(520, 525),
+    527,
+    529,
+}
 _NOT_ACTED = frozenset({501, 505})
 _DONE_ELSEWHERE = frozenset({302, 303})
 """Redirects by which some servers answer what they have carried out."""

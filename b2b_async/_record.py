@@ -35,11 +35,10 @@ class Record:
         known = json_names(type(self))
         return {name: value for name, value in self.raw.items() if name not in known}
 
-
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that ``json.dumps`` and web frameworks can write.
 
-        Amounts become strings with all their digits, times ISO 8601, tuples lists. ``raw`` and ``misfits`` are left out.
+        Amounts become strings with all digits, times ISO 8601, tuples lists. ``raw`` and ``misfits`` are left out.
         """
         return {name: _plain(getattr(self, name)) for name in fields_of(type(self))}
 

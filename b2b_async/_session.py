@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from b2b_async.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _CLOSED = (
     "the client is closed, or was never opened: make the call inside 'async with Client(...) as client:', "
@@ -113,5 +109,6 @@ class SessionManager:
 def _pool_of(session: aiohttp.ClientSession) -> int:
     """Return how many connections to one host a session may have; 0 for any number."""
     connector = session.connector
-    limits: Iterable[object] = () if connector is None else (connector.limit, connector.limit_per_host)
+    limits = list[object]() if connector is None else [connector.limit, connector.limit_per_host]
+    # Those of a mock may be anything.
     return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=0)

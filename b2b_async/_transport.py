@@ -22,6 +22,7 @@ from b2b_async._envelope import writable
 from b2b_async._headers import retry_after
 from b2b_async._messages import Response
 from b2b_async._policy import outcome_of_body, outcome_of_status
+from b2b_async._version import __version__
 from b2b_async.errors import (
     Answer,
     APIConnectionError,
@@ -29,7 +30,6 @@ from b2b_async.errors import (
     ConfigurationError,
     ResponseValidationError,
 )
-from b2b_async._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -347,10 +347,12 @@ def _refused_by_proxy(request: Request, status: int) -> APIConnectionError:
 
 def _unwritable(request: Request) -> str | None:
     """Name the header or query parameter that cannot be written as HTTP, which aiohttp does not name."""
-    for name, value in request.headers.items():
-        if not isinstance(value, str) or not value.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]
+    headers: dict[str, object] = {**request.headers}
+    query: dict[str, object] = {**(request.query or {})}
+    for name, header in headers.items():
+        if not isinstance(header, str) or not header.isprintable():
             return f"the value of the header {name!r} cannot be sent"
-    for name, value in (request.query or {}).items():
+    for name, value in query.items():
         if not isinstance(value, str | list | tuple):
             return f"the value of the query parameter {name!r} is neither a string nor a list"
     return None

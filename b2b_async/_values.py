@@ -27,7 +27,13 @@ _UTC_BY_EMAIL = "-0000"
 """RFC 2822: the time is in UTC, and nothing is said about the sender's own zone."""
 _ENCODINGS = 2
 """How often JSON has been seen encoded as a string inside JSON."""
-_TYPES = {type(None): "null", bool: "a boolean", int: "a number", Decimal: "a number", str: "a string"}
+_TYPES: dict[type[object], str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    Decimal: "a number",
+    str: "a string",
+}
 
 
 class WrongTypeError(TypeError):

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     OnUnknown = Callable[[UnknownOutcome], object]
 
 logger = logging.getLogger("b2b_async")
+logger.addHandler(logging.NullHandler())  # else Python prints warnings where the application has set no logging up
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -308,7 +309,7 @@ class Client:
         Raises:
             B2BError: one of ``b2b_async.errors``.
         """
-        return await self._answer(self._request(operation, segments, query, body, reconcile, None))
+        return await self._answer(self._request(operation, segments, query, body, reconcile=reconcile))
 
     async def call(
         self,
@@ -337,7 +338,7 @@ class Client:
             ResponseValidationError: the server said yes, but with data that do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
-        request = self._request(operation, segments, query, body, reconcile, check)
+        request = self._request(operation, segments, query, body, reconcile=reconcile, check=check)
         return self._structured(request, await self._answer(request), into)
 
     async def page(
@@ -364,7 +365,7 @@ class Client:
             B2BError: any other of ``b2b_async.errors``.
         """
         query = {**(query or {}), "limit": str(limit), "offset": str(offset)}
-        request = self._request(operation, segments, query, None, None, None)
+        request = self._request(operation, segments, query)
         response = await self._answer(request)
         items = self._structured(request, response, cast("type[tuple[T, ...]]", GenericAlias(tuple, (into, ...))))
         where = {} if response.envelope is None else response.envelope.pagination
@@ -472,9 +473,9 @@ class Client:
                 message = "$.data is missing"
                 raise self._converter.MisfitError(message)
             return self._converter.structure_rows(*envelope.rows, into, on_misfits)
-        data = _alone(envelope.data)
-        if operation.data_optional and not isinstance(data, dict) and envelope.is_bare_success:
-            return structure({}, into)
+        data: object = _alone(envelope.data)
+        if operation.data_optional and envelope.is_bare_success:
+            data = _object_or_empty(data)
         return structure(data, into, on_misfits=on_misfits)
 
     def _request(
@@ -482,9 +483,10 @@ class Client:
         operation: Operation,
         segments: tuple[str | int, ...],
         query: Query | None,
-        body: bytes | None,
-        reconcile: Reconciliation | None,
-        check: Callable[[Envelope], str | None] | None,
+        body: bytes | None = None,
+        *,
+        reconcile: Reconciliation | None = None,
+        check: Callable[[Envelope], str | None] | None = None,
     ) -> Request:
         return Request(
             operation=operation,
@@ -520,6 +522,11 @@ def _alone(data: object) -> object:
         return data
     items = cast("list[object]", data)
     return items[0] if len(items) == 1 else items
+
+
+def _object_or_empty(data: object) -> object:
+    """Return an object as it is; anything else, which a success without data may have there, as an empty one."""
+    return cast("object", data) if isinstance(data, dict) else {}
 
 
 def _count(value: object) -> int | None:

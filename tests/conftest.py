@@ -15,7 +15,7 @@ from jumping import AutojumpLoop
 from b2b_async.sandbox import Sandbox, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
 pytest_plugins = ["b2b_async.testing"]
 
@@ -30,18 +30,10 @@ def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Cal
     return {"autojump": AutojumpLoop}
 
 
-class _JumpingPolicy(asyncio.DefaultEventLoopPolicy):
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return AutojumpLoop()
-
-
 @pytest.fixture
-def jumping_asyncio_run() -> Iterator[None]:
-    """Make ``asyncio.run`` use the jumping loop."""
-    before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_JumpingPolicy())
-    yield
-    asyncio.set_event_loop_policy(before)
+def jumping_asyncio_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``asyncio.run`` use the jumping loop; policies, which would do it, are deprecated from Python 3.14 on."""
+    monkeypatch.setattr(asyncio.events, "new_event_loop", AutojumpLoop)
 
 
 @pytest.fixture(autouse=True)

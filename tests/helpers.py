@@ -1,41 +1,21 @@
-"""Servers of raw bytes, clients of a sandbox, and aioresponses for endpoint units."""
+"""Servers of raw bytes, and clients of a sandbox."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
-from unittest.mock import Mock, patch
-
-import aiohttp
-from aioresponses import aioresponses
 
 from b2b_async import Client, Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from ssl import SSLContext
 
     from b2b_async.sandbox import Sandbox
 
 BASE_URL = "https://api-b2b.bigcommerce.com"
 CREDENTIALS = Credentials("secret-token", "hash", "secret-legacy")
-
-
-class ShimmedResponse(aiohttp.ClientResponse):
-    """aioresponses 0.7.9 does not know the stream_writer that aiohttp 3.14 asks for."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Fill in what aioresponses leaves out."""
-        kwargs.setdefault("stream_writer", Mock(output_size=0))
-        super().__init__(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def mocked() -> Generator[aioresponses]:
-    """Answer requests without a network."""
-    with patch("aioresponses.core.ClientResponse", ShimmedResponse), aioresponses() as mock:
-        yield mock
 
 
 def client_of(sandbox: Sandbox, **options: Any) -> Client:

@@ -24,6 +24,7 @@ from b2b_async import __main__
 from b2b_async.bulk import BulkJob, Counts, SQLiteJournal, read_status
 from b2b_async.cli import commands
 from b2b_async.cli.jobs import _run
+from b2b_async.cli.screen import Screen
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def test_a_dry_run_sends_nothing(tmp_path: Path, live_sandbox: Start) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("id\n7\n", "line 1: there is no column 'customer_id'; there are id"),
+        ("id\n7\n", "line 1: there is no column 'customer_id'; there is 'id'"),
         ("customer_id\n1\n2\n3\n4\n5\nseven\n8\n", "line 7: 'seven' is not a customer id"),
         ("", "the file is empty"),
         (None, "No such file"),
@@ -328,7 +329,7 @@ def test_ctrl_c_outside_a_job_is_a_stop_too(live_sandbox: Start, monkeypatch: py
     status, _, stderr = run("check")
 
     assert status == 3
-    assert stderr == "b2b-async: stopped\n"
+    assert stderr == "\nb2b-async: stopped\n"
 
 
 def test_ctrl_c_stops_and_the_next_run_goes_on(tmp_path: Path, live_sandbox: Start) -> None:
@@ -376,8 +377,9 @@ async def test_a_cancellation_from_outside_is_no_stop(tmp_path: Path) -> None:
     """Where there are no signal handlers, Ctrl-C cancels the whole command."""
     async with Sandbox(latency=60) as sandbox:
         client, journal = client_of(sandbox), SQLiteJournal(tmp_path / "a.journal")
+        job = BulkJob(client, [1001], journal=journal)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(_run(client, journal, BulkJob(client, [1001], journal=journal)), 1)
+            await asyncio.wait_for(_run(client, journal, job, Screen(client, job)), 1)
 
 
 def test_status_and_export(tmp_path: Path, live_sandbox: Start) -> None:
@@ -453,7 +455,6 @@ def _closed_port() -> int:
         ({"B2B_LEGACY_TOKEN": "wrong"}, "v2: the legacy token is not accepted (401 Unauthorized). Check B2B_LEGACY"),
         ({"B2B_BASE_URL": "closed"}, "cannot be reached"),
         ({"B2B_BASE_URL": "prefix"}, "answers 404, as if it were not B2B Edition"),
-        ({"B2B_BASE_URL": "http://example.com"}, "base_url must be https"),
     ],
 )
 def test_check_says_what_is_wrong(
@@ -469,6 +470,31 @@ def test_check_says_what_is_wrong(
     assert status == 4
     assert text in stdout + stderr
     assert "sandbox-access-token" not in stdout + stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--base-url", "http://example.com"], ["--base-url", "x"], ["--proxy", "proxy:1"], []]
+)
+def test_a_wrong_address_is_wrong_usage(words: list[str], live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 2, with the reason, in JSON, too; also where a variable has it."""
+    live_sandbox()
+    if not words:
+        monkeypatch.setenv("B2B_BASE_URL", "http://example.com")
+    for command in (["check"], ["assign", "x.csv"], ["orders", "list"]):
+        status, stdout, stderr = run(*command, *words, "--json")
+        assert status == 2
+        assert "must be" in last_json(stdout)["error"]
+        assert last_json(stdout)["error"] in " ".join(stderr.split())
+
+
+def test_a_proxy_for_plain_http_is_wrong_usage(live_sandbox: Start) -> None:
+    """It could read the token."""
+    live_sandbox()
+    status, _, stderr = run("check", "--proxy", "http://user:secret@proxy.example.com:3128")
+
+    assert status == 2
+    assert "could read the token" in stderr
+    assert "secret" not in stderr
 
 
 class _Elsewhere(http.server.BaseHTTPRequestHandler):
@@ -495,7 +521,7 @@ def test_check_tells_of_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
     assert status == 4
-    assert "v2: Get Company By CustomerId: 302 without a message" in stdout
+    assert "v2: Get Company By BC OrderId: 302 without a message" in stdout
 
 
 @pytest.mark.usefixtures("jumping_asyncio_run")
@@ -555,15 +581,27 @@ def test_a_sandbox_on_a_taken_port() -> None:
     assert "cannot listen on port" in stderr
 
 
-def test_the_command_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install; another missing module is a bug and comes out."""
-    monkeypatch.delitem(sys.modules, "b2b_async.cli")
-    monkeypatch.setitem(sys.modules, "click", None)
-    with pytest.raises(SystemExit, match=r"pip install 'b2b-async\[cli\]'"):
-        __main__.main()
+@pytest.mark.parametrize("words", [[], ["check", "--json"]])
+def test_the_command_without_its_extra(words: list[str]) -> None:
+    """It says what to install, with the exit status of wrong usage."""
+    code = "import sys; sys.modules['click'] = None; from b2b_async.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr == "b2b-async: the command line needs two more packages: pip install 'b2b-async[cli]'\n"
+    assert (last_json(done.stdout)["exit"] == 2) if words else done.stdout == ""
+
+
+def test_another_missing_module_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes out."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setitem(sys.modules, "b2b_async.cli", None)
-    with pytest.raises(ModuleNotFoundError):
-        __main__.main()
+    try:
+        with pytest.raises(ModuleNotFoundError):
+            __main__.main()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_command_line_as_a_module() -> None:
@@ -610,13 +648,13 @@ def test_two_commands_share_the_quota_over_redis(
 def test_what_is_wrong_with_redis_is_said_before_anything_is_sent(
     *, tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch, missing: bool, url: str, words: str
 ) -> None:
-    """Exit 4, without the password."""
+    """Exit 2, without the password."""
     sandbox = live_sandbox()
     if missing:
         monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     status, _, stderr = run("assign", write_ids(tmp_path, 1001), "--redis", url)
 
-    assert status == 4
+    assert status == 2
     assert words in stderr
     assert "secret" not in stderr
     assert sandbox.requests == []

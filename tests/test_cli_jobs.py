@@ -24,6 +24,7 @@ from test_cli import FAST, last_json, run, write_ids
 from b2b_async import Quota, RateLimiter
 from b2b_async.bulk import CREATE_ORDERS, BulkJob, Item, OrderRow, SQLiteJournal, read_outcomes, read_status
 from b2b_async.cli import common, inputs, screen
+from b2b_async.cli.net import OutputError
 from b2b_async.cli.screen import Screen
 from b2b_async.sandbox import Faults, Sandbox, Store
 
@@ -118,7 +119,7 @@ def test_bad_rows_are_refused_before_anything_is_sent(orders: tuple[Sandbox, Pat
 @pytest.mark.parametrize(
     ("content", "words", "text"),
     [
-        ("company_id,order_id\n", (), "there is no column 'customer_id' and no column 'total_inc_tax'"),
+        ("company_id,order_id\n", (), "there are no columns 'customer_id' or 'total_inc_tax'"),
         (f"{HEADER}\n", ("--column", "po_number=PO"), "there is no column 'PO'"),
         (f"{HEADER},order_id\n", (), "the column 'order_id' is there 2 times"),
         ('{"company_id": 1}\n"oops"\n', (), "is not a JSON object"),
@@ -306,8 +307,8 @@ async def test_the_status_of_a_journal_that_has_not_begun(tmp_path: Path) -> Non
 
     assert (status, stdout.splitlines()[0], stdout.splitlines()[-1]) == (
         0,
-        "read: 0",
-        "all settled up to line, or item: 0",
+        "total: 0",
+        "complete through line, or item: 0",
     )
 
 
@@ -511,9 +512,9 @@ def test_an_export_that_cannot_be_had(tmp_path: Path, live_sandbox: Start, monke
     file = write_ids(tmp_path, 1001, 7001)
     run("assign", file, *FAST)
     journal = f"{file}.journal"
-    monkeypatch.setattr("b2b_async.cli.journals.write_csv", _fail(OSError(28, "No space left on device")))
+    monkeypatch.setattr("b2b_async.cli.journals.write_csv", _fail(OutputError(OSError(28, "No space left on device"))))
     full = run("export", journal)
-    monkeypatch.setattr("b2b_async.cli.journals.write_csv", _fail(BrokenPipeError(32, "Broken pipe")))
+    monkeypatch.setattr("b2b_async.cli.journals.write_csv", _fail(OutputError(BrokenPipeError(32, "Broken pipe"))))
     gone = run("export", journal)
     with sqlite3.connect(journal) as database:
         database.execute("UPDATE items SET failure = 'oops' WHERE failure IS NOT NULL")
@@ -521,8 +522,9 @@ def test_an_export_that_cannot_be_had(tmp_path: Path, live_sandbox: Start, monke
     damaged = run("export", journal, "--format", "jsonl")
     page = run("report", journal, "--html", str(tmp_path / "report.html"))
 
-    assert (full[0], gone[0], damaged[0], page[0]) == (2, 1, 2, 2)
-    assert "No space left" in full[2]
+    assert (full[0], gone[0], damaged[0], page[0]) == (3, 3, 2, 2)
+    assert "the output could not be written: No space left" in full[2]
+    assert "the output could not be written: whoever read it has gone" in gone[2]
     assert "cannot be read as a journal" in damaged[2]
     assert "Traceback" not in full[2] + gone[2] + damaged[2] + page[2]
 

@@ -7,7 +7,7 @@ from decimal import Decimal, FloatOperation, localcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import BASE_URL, CREDENTIALS, mocked
+from helpers import BASE_URL, CREDENTIALS
 
 from b2b_async import (
     AmbiguousOutcomeError,
@@ -25,6 +25,7 @@ from b2b_async import (
     v2,
     v3,
 )
+from b2b_async.testing import mocked_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -61,7 +62,7 @@ def sent(mock: Any) -> dict[str, Any]:
 
 async def test_assign_sends_a_signed_put_with_an_empty_object(client: Client) -> None:
     """The request is the one of the contract, with v3's credentials and not v2's."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, payload={"code": 200, "data": {"total": 3}, "message": "SUCCESS"})
         assigned = await v3.orders.assign_customer_orders(client, 321)
         arguments = sent(mock)
@@ -76,7 +77,7 @@ async def test_assign_sends_a_signed_put_with_an_empty_object(client: Client) ->
 
 async def test_create_sends_the_amount_with_just_its_digits(client: Client) -> None:
     """Decimal("259.99") leaves as the number 259.99, under v2's credential alone."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, payload={"code": 200, "data": {"orderId": "BC123456789"}, "message": "Success"})
         created = await create(client, po_number="P-1")
         arguments = sent(mock)
@@ -89,7 +90,7 @@ async def test_create_sends_the_amount_with_just_its_digits(client: Client) -> N
 
 async def test_create_leaves_out_a_missing_purchase_order_number(client: Client) -> None:
     """None is not sent as null."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, payload={"data": {"orderId": "BC123456789"}})
         await create(client, po_number=None)
 
@@ -107,7 +108,7 @@ async def test_create_leaves_out_a_missing_purchase_order_number(client: Client)
 )
 async def test_all_forms_of_success_are_understood(client: Client, payload: dict[str, Any]) -> None:
     """The message may be at the top, in meta, or missing; numbers may be strings; new fields do not matter."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, payload=payload)
 
         assert await v3.orders.assign_customer_orders(client, 321) == v3.orders.AssignedOrders(11)
@@ -115,7 +116,7 @@ async def test_all_forms_of_success_are_understood(client: Client, payload: dict
 
 async def test_an_order_id_may_come_back_as_an_integer(client: Client) -> None:
     """An official example has 2 for orderId; users get a string."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, payload={"code": 200, "data": {"orderId": 2}, "message": "Success"})
 
         assert await create(client, order_id="2") == v2.orders.CreatedOrder(order_id="2")
@@ -124,7 +125,7 @@ async def test_an_order_id_may_come_back_as_an_integer(client: Client) -> None:
 @pytest.mark.parametrize("order_id", ["", None, "BC2", 2, "BC1234567890", {"id": 1}])
 async def test_a_success_about_another_order_is_not_handed_out(client: Client, order_id: object) -> None:
     """The response may be that of another request, so what became of this one is unknown."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, payload={"code": 200, "data": {"orderId": order_id}, "message": "Success"})
         with pytest.raises(AmbiguousOutcomeError, match="not about order BC123456789") as caught:
             await create(client, reconcile=False)
@@ -136,7 +137,7 @@ async def test_a_success_about_another_order_is_not_handed_out(client: Client, o
 @pytest.mark.parametrize("total", [-1, "-3", "-1.0000"])
 async def test_a_negative_number_of_orders_is_no_success(client: Client, total: object) -> None:
     """It is in nobody's contract."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, payload={"code": 200, "data": {"total": total}})
         with pytest.raises(ResponseValidationError, match="negative"):
             await v3.orders.assign_customer_orders(client, 321)
@@ -145,7 +146,7 @@ async def test_a_negative_number_of_orders_is_no_success(client: Client, total: 
 async def test_a_field_error_is_on_the_exception(client: Client) -> None:
     """The code is the envelope's, the status is HTTP's, and the field has the server's name."""
     payload = {"code": 40010, "data": {"bc_order_id": "orderId can not be null"}, "message": "Bad Request Error"}
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, status=400, payload=payload, headers={"X-Request-Id": "r1", "Trace-Id": "t1"})
         with pytest.raises(BadRequestError) as caught:
             await create(client)
@@ -183,12 +184,19 @@ async def test_a_field_error_is_on_the_exception(client: Client) -> None:
         ({"status": 504, "title": "Timeout", "type": "https://x", "errors": {}}, "Timeout", {}),
         ({"title": "Bad", "errors": {"name": "too long", "a": {"b": ["c"]}}}, "Bad", {"name": "too long", "a[b]": "c"}),
         ({"message": "Bad", "errors": [{"field": "po", "message": "x"}, "y"]}, "Bad", {"po": "x", "errors[1]": "y"}),
-        ({"errors": [{"field": "po", "message": "x"}, {"field": "po", "detail": "y"}]}, None, {"po": "x", "po[1]": "y"}),
+        (
+            {"errors": [{"field": "po", "message": "x"}, {"field": "po", "detail": "y"}]},
+            None,
+            {"po": "x", "po[1]": "y"},
+        ),
         ({"error": "invalid_request", "error_description": "No."}, "invalid_request: No.", {}),
         ({"error": {"code": "x1", "message": "No."}}, "No.", {}),
         ({"errors": "No."}, "No.", {}),
-        ({"poNumber": ["Too long.", "Odd."], "non_field_errors": ["No."]}, None,
-         {"poNumber": "Too long.; Odd.", "non_field_errors": "No."}),
+        (
+            {"poNumber": ["Too long.", "Odd."], "non_field_errors": ["No."]},
+            None,
+            {"poNumber": "Too long.; Odd.", "non_field_errors": "No."},
+        ),
         ({"code": 404, "reasons": {"x": 1}}, '{"code": 404, "reasons": {"x": 1}}', {}),
         ({"code": 404, "status": "gone", "data": None}, None, {}),
     ],
@@ -197,7 +205,7 @@ async def test_all_forms_of_error_are_understood(
     client: Client, payload: object, message: str | None, fields: dict[str, str]
 ) -> None:
     """Wherever the server puts its words, they are on the exception."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, status=404, body=json.dumps(payload))
         with pytest.raises(NotFoundError) as caught:
             await v3.orders.assign_customer_orders(client, 321)
@@ -209,7 +217,7 @@ async def test_all_forms_of_error_are_understood(
 @pytest.mark.parametrize("code", [404, "404", 40400])
 async def test_an_error_in_the_envelope_of_a_200_is_an_error(client: Client, code: object) -> None:
     """The envelope's word counts, not HTTP's."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, payload={"code": code, "data": {}, "message": "No."})
         with pytest.raises(NotFoundError) as caught:
             await v3.orders.assign_customer_orders(client, 321)
@@ -220,7 +228,7 @@ async def test_an_error_in_the_envelope_of_a_200_is_an_error(client: Client, cod
 
 async def test_an_unknown_status_has_the_base_class(client: Client) -> None:
     """415 has no class of its own."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, status=415, payload={})
         with pytest.raises(APIStatusError, match="415 without a message") as caught:
             await v3.orders.assign_customer_orders(client, 321)
@@ -242,7 +250,7 @@ async def test_an_unknown_status_has_the_base_class(client: Client) -> None:
 )
 async def test_a_body_that_does_not_fit_names_the_json_path(client: Client, body: str, text: str) -> None:
     """Users see the vendor's key, and that the server has acted."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(f"{BASE_URL}/api/v3/io/orders/731", body=body)
         with pytest.raises(ResponseValidationError, match=text) as caught:
             await v3.orders.update_order(client, 731, po_number="1")
@@ -254,7 +262,7 @@ async def test_a_body_that_does_not_fit_names_the_json_path(client: Client, body
 
 async def test_no_content_does_not_fit_an_endpoint_that_promises_some(client: Client) -> None:
     """204 is a success without an envelope."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.get(f"{BASE_URL}/api/v3/io/orders/731", status=204)
         with pytest.raises(ResponseValidationError, match="must be an object"):
             await v3.orders.get_order(client, 731)
@@ -282,7 +290,7 @@ async def test_no_content_does_not_fit_an_endpoint_that_promises_some(client: Cl
 )
 async def test_a_success_without_a_number_settles_an_assignment(client: Client, status: int, body: str) -> None:
     """Else its item stays unknown for ever, and every run of a job sends it again."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, status=status, body=body)
 
         assert await v3.orders.assign_customer_orders(client, 321) == v3.orders.AssignedOrders(None)
@@ -291,7 +299,7 @@ async def test_a_success_without_a_number_settles_an_assignment(client: Client, 
 @pytest.mark.parametrize("body", ['"OK"', "[1]", '{"status": "ok"}', "7", "false", "<html></html>"])
 async def test_a_200_that_is_not_the_apis_settles_nothing(client: Client, body: str) -> None:
     """Something in front of the API may say it; whether the API has seen the request is unknown."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, body=body)
         with pytest.raises(ResponseValidationError) as caught:
             await v3.orders.assign_customer_orders(client, 321)
@@ -302,7 +310,7 @@ async def test_a_200_that_is_not_the_apis_settles_nothing(client: Client, body: 
 async def test_an_odd_value_is_logged_once_a_call(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """With the paths and without the values."""
     rows = [{"bcOrderId": number, "statusCode": "pat@example.com", "items": {}} for number in range(1, 21)]
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.get(f"{BASE_URL}/api/v3/io/orders?limit=10&offset=0", payload={"code": 200, "data": rows})
         page = await v3.orders.list_orders(client)
 
@@ -317,7 +325,7 @@ async def test_an_odd_value_is_logged_once_a_call(client: Client, caplog: pytest
 
 async def test_a_misfit_of_an_order_id_is_told_by_its_json_name(client: Client) -> None:
     """The Python field is order_id, the server's is orderId."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, payload={"data": {"other": None}})
         with pytest.raises(ResponseValidationError, match=r"\$\.data\.orderId is missing"):
             await create(client)
@@ -326,7 +334,7 @@ async def test_a_misfit_of_an_order_id_is_told_by_its_json_name(client: Client) 
 @pytest.mark.parametrize("value", [0, -1, True, "321", 3.0, None])
 async def test_a_bad_customer_id_is_refused_before_anything_is_sent(client: Client, value: Any) -> None:
     """Only a positive integer is a customer id."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         with pytest.raises(InvalidArgumentError, match="customer_id must be an id, a positive integer"):
             await v3.orders.assign_customer_orders(client, value)
 
@@ -366,7 +374,7 @@ async def test_bad_arguments_are_refused_before_anything_is_sent(
     client: Client, changes: dict[str, Any], text: str
 ) -> None:
     """The message names the argument; it is a ValueError too."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         with pytest.raises(InvalidArgumentError, match=text) as caught:
             await create(client, **changes)
 
@@ -388,7 +396,7 @@ async def test_bad_arguments_are_refused_before_anything_is_sent(
 )
 async def test_amounts_leave_exactly(client: Client, amount: Any, digits: bytes) -> None:
     """No amount goes through a float."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, payload={"data": {"orderId": "BC123456789"}})
         await create(client, total_inc_tax=amount)
 
@@ -397,7 +405,7 @@ async def test_amounts_leave_exactly(client: Client, amount: Any, digits: bytes)
 
 async def test_ids_are_quoted_into_the_path(client: Client) -> None:
     """An id with a slash or a dot segment cannot reach another endpoint."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(f"{BASE_URL}/api/v2/io/companies/a%2F..%2Fb/user/12%3Fx/orders", payload={"data": {"orderId": "1"}})
         await create(client, order_id="1", company_id="a/../b", customer_id="12?x")
         ((_, url),) = mock.requests
@@ -408,7 +416,7 @@ async def test_ids_are_quoted_into_the_path(client: Client) -> None:
 async def test_v2_needs_its_own_credential() -> None:
     """A client for v3 only raises before anything is sent, and says what is missing."""
     async with Client(Credentials("token", "hash")) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             with pytest.raises(ConfigurationError, match="needs legacy_token") as caught:
                 await create(client)
 
@@ -419,7 +427,7 @@ async def test_v2_needs_its_own_credential() -> None:
 async def test_a_legacy_token_alone_opens_v3_too() -> None:
     """v3 still takes authToken, if it comes alone."""
     async with Client(Credentials(legacy_token="legacy")) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.put(ASSIGN_URL, payload={"data": {"total": 0}})
             await v3.orders.assign_customer_orders(client, 321)
             headers = sent(mock)["headers"]
@@ -431,7 +439,7 @@ async def test_a_legacy_token_alone_opens_v3_too() -> None:
 
 async def test_a_5xx_on_the_first_call_hints_at_the_credentials(client: Client) -> None:
     """The server answers a wrong store hash with a 5xx; after a good answer the hint would mislead."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, status=500, payload={"code": 500})
         with pytest.raises(ServerError, match="check the credentials") as caught:
             await v3.orders.assign_customer_orders(client, 321)
@@ -448,7 +456,7 @@ async def test_a_5xx_on_the_first_call_hints_at_the_credentials(client: Client) 
 
 async def test_a_post_that_may_have_acted_is_ambiguous(client: Client) -> None:
     """It is not sent again, and the error carries what the server said."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.post(CREATE_URL, status=500, payload={"code": 500, "message": "Oops"})
         with pytest.raises(AmbiguousOutcomeError, match="not safe to send again") as caught:
             await create(client)
@@ -462,7 +470,7 @@ async def test_a_post_that_may_have_acted_is_ambiguous(client: Client) -> None:
 async def test_an_echoed_token_is_blanked_out(client: Client) -> None:
     """A debug page that shows the request's headers does not bring the token into our logs."""
     page = "<html>" + " " * 190 + "X-Auth-Token: secret-token</html>"
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, status=500, body=page, content_type="text/html")
         with pytest.raises(ServerError) as caught:
             await v3.orders.assign_customer_orders(client, 321)
@@ -482,7 +490,7 @@ async def test_a_token_behind_jsons_escapes_is_blanked_out_too() -> None:
     r"""tok\/en and tok\u002fen are tok/en; and the ids of an answer may echo one as well."""
     headers = {"X-Request-Id": "r tok/en+abc", "Trace-Id": "tok/en+abc"}
     async with Client(Credentials("tok/en+abc", "hash"), retry=RetryPolicy(attempts=1)) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.put(
                 ASSIGN_URL,
                 status=400,
@@ -498,7 +506,7 @@ async def test_a_token_behind_jsons_escapes_is_blanked_out_too() -> None:
 
 async def test_halves_of_surrogate_pairs_do_not_reach_files(client: Client) -> None:
     """JSON can hold them; nothing that prints or writes can."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, status=404, body='{"message": "a\\ud800b", "data": {"x": "\\ud800"}}')
         with pytest.raises(NotFoundError) as caught:
             await v3.orders.assign_customer_orders(client, 321)
@@ -509,7 +517,7 @@ async def test_halves_of_surrogate_pairs_do_not_reach_files(client: Client) -> N
 
 async def test_money_does_not_depend_on_the_callers_decimal_context(client: Client) -> None:
     """Neither its precision nor its traps."""
-    with mocked() as mock, localcontext() as context:
+    with mocked_api() as mock, localcontext() as context:
         context.prec = 4
         context.traps[FloatOperation] = True
         mock.post(CREATE_URL, payload={"data": {"orderId": "BC123456789"}}, repeat=True)
@@ -522,7 +530,7 @@ async def test_money_does_not_depend_on_the_callers_decimal_context(client: Clie
 
 async def test_every_error_of_a_call_is_ours(client: Client) -> None:
     """One except clause is enough."""
-    with mocked() as mock:
+    with mocked_api() as mock:
         mock.put(ASSIGN_URL, status=418)
         with pytest.raises(B2BError):
             await v3.orders.assign_customer_orders(client, 321)

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from helpers import BASE_URL, CREDENTIALS, mocked
+from helpers import BASE_URL, CREDENTIALS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from b2b_async import B2BError, Client, RetryPolicy, v2, v3
 from b2b_async._envelope import Envelope, UndecodableBodyError
+from b2b_async.testing import mocked_api
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
@@ -84,7 +85,7 @@ def test_any_json_value_is_an_envelope(value: Any) -> None:
 async def test_any_json_answer_is_a_result_or_our_error(status: int, value: Any) -> None:
     """No other exception escapes an endpoint function."""
     async with Client(CREDENTIALS, retry=RetryPolicy(attempts=1, throttled=0)) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.put(f"{BASE_URL}/api/v3/io/customers/1/orders/b2b", status=status, body=json.dumps(value))
             mock.post(f"{BASE_URL}/api/v2/io/companies/1/user/1/orders", status=status, body=json.dumps(value))
             try:

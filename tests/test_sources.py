@@ -117,7 +117,10 @@ def test_bad_json_lines_are_named(tmp_path: Path) -> None:
     [
         ("", "ids.csv: the file is empty"),
         ("\n \n", "ids.csv: the file is empty"),
-        ("id,name\n7,x\n", "ids.csv, line 1: there is no column 'customer_id'; there are 'id' and 'name'. If a column has "),
+        (
+            "id,name\n7,x\n",
+            "ids.csv, line 1: there is no column 'customer_id'; there are 'id' and 'name'. If a column has ",
+        ),
         ("id;name\n7;x\n", "there is no column 'customer_id'; there are 'id' and 'name'. If .* with --column"),
         ("id\n7\n", "there is no column 'customer_id'; there is 'id'"),
         ("customerid,customer id\n7,8\n", "'customerid' and 'customer id' could all be 'customer_id'; name the one"),
@@ -256,7 +259,9 @@ def test_all_missing_columns_are_named(tmp_path: Path) -> None:
     """In CSV for the file, in JSON for the record."""
     path = tmp_path / "orders"
     path.write_text("company_id;order_nr\n4;117\n")
-    with pytest.raises(SourceError, match="there are no columns 'customer_id', 'order_id' or 'total_inc_tax'; there are"):
+    with pytest.raises(
+        SourceError, match="there are no columns 'customer_id', 'order_id' or 'total_inc_tax'; there are"
+    ):
         list(read_order_rows(path))
     path.write_text('{"company_id": 4, "po_number": null}\n[]\n')
     assert [row.problem for row in read_order_rows(path, name="orders")] == [

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import BASE_URL, CREDENTIALS, client_of, mocked
+from helpers import BASE_URL, CREDENTIALS, client_of
 
 from b2b_async import (
     OMITTED,
@@ -27,6 +27,7 @@ from b2b_async import (
     v2,
 )
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
+from b2b_async.testing import mocked_api
 from b2b_async.v2.orders import BillingAddressChanges, OrderChanges, ProductChanges
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ async def test_changes_leave_as_strings() -> None:
         ip_address=OMITTED,
     )
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.put(f"{BASE_URL}/api/v2/io/orders", payload={"code": 200, "data": {"companyId": "7"}})
             updated = await v2.orders.update_company_order(client, BCOrderId(126), changes)
             ((request,),) = mock.requests.values()
@@ -241,7 +242,7 @@ async def test_an_answer_without_an_order_id_names_what_was_sent() -> None:
     """The vendor's schema has the company instead."""
     url = f"{BASE_URL}/api/v2/io/companies/users/12/orders"
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.post(url, payload={"code": 200, "data": {"companyId": "35"}})
             created = await v2.orders.create_order_without_company_id(
                 client, "12", order_id=BCOrderId(117), total_inc_tax=Decimal(1)
@@ -254,7 +255,7 @@ async def test_the_servers_order_id_goes_before_what_was_sent() -> None:
     """If it names one."""
     url = f"{BASE_URL}/api/v2/io/companies/users/12/orders"
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.post(url, payload={"code": 200, "data": {"orderId": 2}})
             created = await v2.orders.create_order_without_company_id(
                 client, "12", order_id="0002", total_inc_tax=Decimal(1)
@@ -266,7 +267,7 @@ async def test_the_servers_order_id_goes_before_what_was_sent() -> None:
 async def test_names_of_both_kinds_are_read() -> None:
     """The vendor's schema and its examples do not agree."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             options = [{"option_id": "1", "option_value": "red"}, {"optionId": 2, "optionValue": "blue"}]
             url = f"{BASE_URL}/api/v2/io/orders/117"
             mock.get(f"{url}/products", payload={"code": 200, "data": {"productId": 97, "optionList": options}})
@@ -285,7 +286,7 @@ async def test_names_of_both_kinds_are_read() -> None:
 async def test_an_empty_list_has_many_forms(data: Any) -> None:
     """None of them is a fault."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             url = f"{BASE_URL}/api/v2/io/companies/1/orders?limit=10&offset=0"
             mock.get(url, payload={"code": 200, "data": data})
             page = await v2.orders.list_company_orders(client, "1")
@@ -297,7 +298,7 @@ async def test_a_long_list_is_read_to_its_end() -> None:
     """The names of both forms are read."""
     row = {"OrderStatus": "Shipped", "orderId": 5}
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             url = f"{BASE_URL}/api/v2/io/companies/1/orders?limit=10&offset=0"
             mock.get(url, payload={"code": 200, "data": {"list": [row, {"createdAt": "x"}]}})
             with pytest.raises(ResponseValidationError) as caught:
@@ -361,7 +362,7 @@ BAD: list[tuple[Callable[[Client], Any], str]] = [
 async def test_what_cannot_be_right_is_not_sent(call: Callable[[Client], Any], text: str) -> None:
     """And the error says what was wrong, and what to do."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             with pytest.raises(InvalidArgumentError, match=text):
                 await call(client)
 

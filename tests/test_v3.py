@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import BASE_URL, CREDENTIALS, client_of, mocked
+from helpers import BASE_URL, CREDENTIALS, client_of
 
 from b2b_async import (
     OMITTED,
@@ -31,6 +31,7 @@ from b2b_async import (
     v3,
 )
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
+from b2b_async.testing import mocked_api
 from b2b_async.v3.orders import ExtraField
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ BAD: list[tuple[Callable[[Client], Any], str]] = [
 async def test_what_cannot_be_right_is_not_sent(call: Callable[[Client], Any], text: str) -> None:
     """And the error says what was wrong, and what to do."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             with pytest.raises(InvalidArgumentError, match=text):
                 await call(client)
 
@@ -357,7 +358,7 @@ async def test_times_are_rounded_outward() -> None:
     """The server counts in whole seconds, and nothing shall be missed; a time zone is a time zone."""
     zone = timezone(timedelta(hours=2))
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             url = f"{BASE_URL}/api/v3/io/orders?limit=10&maxCreated=1767225601&minCreated=1767225600&offset=0"
             mock.get(url, payload={"code": 200, "data": [], "meta": {"totalCount": "0"}})
             page = await v3.orders.list_orders(
@@ -383,7 +384,7 @@ async def test_times_are_rounded_outward() -> None:
 async def test_a_page_knows_where_it_stands(payload: dict[str, Any], total: int | None, limit: int) -> None:
     """Wherever the server says it."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.get(f"{BASE_URL}/api/v3/io/orders?limit=10&offset=0", payload={"code": 200, **payload})
             page = await v3.orders.list_orders(client)
 
@@ -394,7 +395,7 @@ async def test_an_order_may_come_alone_or_in_a_list() -> None:
     """The contract has a list, most callers see an object; a list of two is neither."""
     url = f"{BASE_URL}/api/v3/io/orders/117"
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             for data in ({"bcOrderId": 117}, [{"bcOrderId": "117"}]):
                 mock.get(url, payload={"code": 200, "data": data})
                 assert (await v3.orders.get_order(client, BCOrderId(117))).bc_order_id == 117
@@ -454,7 +455,7 @@ TWINS: list[tuple[Any, Any, tuple[Any, ...], dict[str, Any], dict[str, str]]] = 
 async def asked(call: Any) -> dict[str, Any]:
     """Give the query of the one request that a call makes, without limit and offset."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.get(re.compile(re.escape(BASE_URL)), payload={"code": 200, "data": [], "meta": {"totalCount": 0}})
             promised = call(client)
             if hasattr(promised, "__await__"):
@@ -499,7 +500,7 @@ async def test_a_query_is_written_as_the_vendor_writes_it() -> None:
 async def test_an_empty_list_of_extra_fields_is_sent() -> None:
     """It may mean something to the vendor."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.put(f"{BASE_URL}/api/v3/io/orders/117", payload={"code": 200, "data": {"bcOrderId": 117}})
             await v3.orders.update_order(client, BCOrderId(117), extra_fields=[])
             ((request,),) = mock.requests.values()
@@ -516,7 +517,7 @@ async def test_items_are_known_by_the_id_that_they_all_have() -> None:
             (v3.orders.iter_order_extra_field_configs, [{"fieldName": n} for n in "ab"]),
             (v3.companies.iter_companies, [{"companyId": n, "companyName": "A"} for n in (1, 2)]),
         ):
-            with mocked() as mock:
+            with mocked_api() as mock:
                 payload = {"code": 200, "data": rows, "meta": {"totalCount": 2}}
                 mock.get(re.compile(re.escape(BASE_URL)), payload=payload)
                 assert len([item async for item in walk(client)]) == 2
@@ -528,7 +529,7 @@ async def test_items_are_known_by_the_id_that_they_all_have() -> None:
 async def test_an_answer_without_data_is_no_empty_list(payload: dict[str, Any]) -> None:
     """Whoever said so did not list anything."""
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             mock.get(re.compile(re.escape(BASE_URL)), payload=payload, repeat=True)
             for call in (v3.orders.list_orders(client), v3.orders.list_order_products(client, BCOrderId(1))):
                 with pytest.raises(ResponseValidationError, match=r"\$\.data is missing"):

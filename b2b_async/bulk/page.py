@@ -92,7 +92,8 @@ def _body(figures: JournalFigures, journal: Path | str) -> Iterator[str]:
         ("failed", counts.failed, "bad" if counts.failed else ""),
         ("unknown", counts.unknown, "odd" if counts.unknown else ""),
         ("duplicates", counts.duplicate, ""),
-        ("pending", counts.pending, "odd" if counts.pending else ""),
+        ("not reached", status.not_reached, "odd" if status.not_reached else ""),
+        ("total", status.all, ""),
         ("requests", requests, ""),
         ("sent again", figures.repeated, "odd" if figures.repeated else ""),
     ]

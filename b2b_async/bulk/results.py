@@ -12,7 +12,7 @@ import attrs
 
 from b2b_async.bulk.journal import Counts, JournalError
 from b2b_async.bulk.outcome import Failure, ItemOutcome
-from b2b_async.bulk.sqlite import check_schema, connect_to_read, is_held, read_progress
+from b2b_async.bulk.sqlite import check_schema, connect_to_read, is_held, read_progress, reads_unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -95,7 +95,17 @@ class JournalStatus:
     runs: Sequence[Run]
     """All runs, oldest first."""
     minutes: Sequence[Minute]
-    """The last ten minutes of the last run that requests left in."""
+    """The last ten minutes of the last run that requests were sent in."""
+
+    @property
+    def all(self) -> int:
+        """All items, as far as they are known: those that were read, or those that there will be."""
+        return max(self.counts.all, self.total or 0)
+
+    @property
+    def not_reached(self) -> int:
+        """Those of them without an outcome."""
+        return self.all - self.counts.all + self.counts.pending
 
 
 @attrs.frozen(kw_only=True)
@@ -212,6 +222,11 @@ def read_figures(path: Path | str) -> JournalFigures:
         )
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def _status(database: sqlite3.Connection, path: Path) -> JournalStatus:
     progress = read_progress(database)
     recent = (
@@ -280,9 +295,13 @@ def _reading(path: Path | str) -> Generator[sqlite3.Connection]:
         if not path.is_file():
             message = f"there is no journal {path}"
             raise JournalError(message)
+        unlocked, before = reads_unlocked(path), _stamp(path)
         with contextlib.closing(connect_to_read(path)) as database:
             check_schema(database, path)
             yield database
+            if unlocked and _stamp(path) != before:
+                message = f"{path} has changed while it was read, since its job has begun again; read it once more"
+                raise JournalError(message)
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two of JSON that is damaged
         message = f"{path} cannot be read as a journal: {error}"
         raise JournalError(message) from None

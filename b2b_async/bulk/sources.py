@@ -123,7 +123,8 @@ def _spoiled(value: object) -> str | None:
     """Return what is wrong with an id that a spreadsheet has changed, or that is too large; None if nothing is."""
     if isinstance(value, str) and _RUINED.fullmatch(value):
         return f"{value!r} is what a spreadsheet or data frame made of an id: export ids as text, without decimals"
-    if _is_number(value) and (len(value.lstrip("0")) > _MOST_DIGITS if isinstance(value, str) else value >= _TOO_LARGE):
+    digits = value.lstrip("0") if isinstance(value, str) else ""
+    if (isinstance(value, int) and value >= _TOO_LARGE) or (_is_number(value) and len(digits) > _MOST_DIGITS):
         return f"{reprlib.repr(value)} is too large for an id"
     return None
 

@@ -118,7 +118,6 @@ _BEGINNING = -1
 """The number of a run that has none yet."""
 _MOST_ROWS = 80
 """Rows in one statement: older SQLite takes 999 parameters."""
-_EFFECTIVE = os.access in os.supports_effective_ids
 _PATIENCE = 30.0
 """Seconds to wait for another program, such as a database browser, that holds the file."""
 
@@ -408,11 +407,14 @@ class SQLiteJournal:
             raise JournalError(self._explain(error)) from None
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if tables:
+        empty = self.path.stat().st_size == 0
+        if not empty:
             check_schema(database, self.path)
         # Anything less loses outcomes that were acknowledged when the power goes.
         database.execute("PRAGMA synchronous = FULL")
+        # Before there are tables: so a copy of the file without its -wal has none, and is no empty journal.
+        database.execute("PRAGMA journal_mode = WAL")
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not tables:
             database.execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
@@ -420,7 +422,6 @@ class SQLiteJournal:
             database.execute(f"PRAGMA application_id = {APPLICATION}")
             database.execute(f"PRAGMA user_version = {SCHEMA}")
             database.execute("COMMIT")
-        database.execute("PRAGMA journal_mode = WAL")
         database.execute("BEGIN IMMEDIATE")
         # Written even if nothing is new: whether it can be written is better known before anything is sent.
         database.execute("UPDATE progress SET read = read")
@@ -636,7 +637,15 @@ def check_schema(database: sqlite3.Connection, path: Path) -> None:
     """
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (schema,) = database.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION:
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not tables and not application:
+        if Path(f"{path}-wal").exists():  # its process died before it wrote anything
+            return
+        message = (
+            f"{path} holds nothing. If it was copied while its job ran, or after that was killed, copy {path.name}-wal "
+            "with it; if it is new, remove it"
+        )
+    elif application != APPLICATION:
         message = f"{path} is a database of another program; name another journal"
     elif schema > SCHEMA:
         message = f"{path} was made by a newer b2b-async (its schema is {schema}, this one knows {SCHEMA}); upgrade"
@@ -654,11 +663,15 @@ def read_progress(database: sqlite3.Connection) -> dict[str, Any]:
     return dict(zip(names.split(", "), row, strict=True))
 
 
+def reads_unlocked(path: Path) -> bool:
+    """Return whether a journal is read without locks: no process has it open, so that nothing is left beside it."""
+    return not Path(f"{path}-wal").exists()
+
+
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open a journal to read it, also while its job runs."""
-    # Even readers write beside the file, but for one that nobody can be writing to.
-    alone = not os.access(path.parent, os.W_OK, effective_ids=_EFFECTIVE) and not Path(f"{path}-wal").exists()
-    how = "immutable=1" if alone else "mode=ro"
+    # Readers, too, make files beside a journal, and leave them there, but for one that nobody can be writing to.
+    how = "immutable=1" if reads_unlocked(path) else "mode=ro"
     return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_PATIENCE)
 
 

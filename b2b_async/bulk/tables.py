@@ -178,9 +178,7 @@ class _Lines:
 # -- CSV ---------------------------------------------------------------------------------------------------------------
 
 
-def _csv(
-    lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int
-) -> Iterator[Record]:
+def _csv(lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int) -> Iterator[Record]:
     separator = None
     if (match := _SEPARATOR_LINE.fullmatch(first)) is not None:
         separator, first = match[1], lines.first()
@@ -216,7 +214,7 @@ def _separator(header: str, required: Sequence[str]) -> str:
     names: dict[str, set[str]] = {}
     for separator in _SEPARATORS:
         with contextlib.suppress(csv.Error):
-            cells = next(csv.reader([header], delimiter=separator), [])
+            cells = next(csv.reader([header], delimiter=separator))
             names[separator] = {_plain(cell) for cell in cells}
     wanted = {_plain(column) for column in required}
     return max(_SEPARATORS, key=lambda one: (len(wanted & names.get(one, set())), len(names.get(one, ()))))
@@ -284,9 +282,7 @@ def _refuse_constant(name: str) -> NoReturn:
 _decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
 
 
-def _jsonl(
-    lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int
-) -> Iterator[Record]:
+def _jsonl(lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int) -> Iterator[Record]:
     line: str | None = first
     if lines.number <= after:
         lines.skip_to(after)
@@ -304,9 +300,7 @@ def _json_value(line: str) -> object:
         return line.strip()
 
 
-def _json_record(
-    position: int, where: str, value: object, columns: Sequence[str], required: Sequence[str]
-) -> Record:
+def _json_record(position: int, where: str, value: object, columns: Sequence[str], required: Sequence[str]) -> Record:
     if not isinstance(value, dict):
         if len(columns) > 1:
             text = value if isinstance(value, str) else json.dumps(value, default=str)
@@ -327,9 +321,7 @@ def _keys(record: Iterable[str], columns: Sequence[str]) -> list[str | None]:
     return [column if column in record else plain.get(_plain(column)) for column in columns]
 
 
-def _array(
-    lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int
-) -> Iterator[Record]:
+def _array(lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int) -> Iterator[Record]:
     for number, value in enumerate(_items(lines, first.lstrip()[1:]), 1):
         if number > after:
             yield _json_record(number, f"{lines.name}, item {number}", value, columns, required)
@@ -343,23 +335,7 @@ def _items(lines: _Lines, text: str) -> Iterator[object]:
         if text[at : at + 1] == "]":
             return
         number += 1
-        while True:
-            try:
-                value, end = cast("tuple[object, int]", _decoder.raw_decode(text, at))
-                # At the end of what has been read, a number may go on.
-                if end < len(text):
-                    break
-            except (ValueError, RecursionError, ArithmeticError) as error:
-                more = lines.chunk() if len(text) - at < _LONGEST_LINE else ""
-                if not more:
-                    message = f"{lines.name}, item {number} of the array: it is no JSON ({_why(error)})"
-                    raise SourceError(message) from None
-            else:
-                more = lines.chunk()
-                if not more:
-                    message = f"{lines.name}: the array is not closed with a ']' after item {number}"
-                    raise SourceError(message)
-            text, at = text[at:] + more, 0
+        value, end, text = _item(lines, text[at:], number)
         yield value
         at, text = _skip(lines, text, end)
         if text[at : at + 1] == ",":
@@ -367,6 +343,26 @@ def _items(lines: _Lines, text: str) -> Iterator[object]:
         elif text[at : at + 1] != "]":
             message = f"{lines.name}: a ',' or a ']' is missing after item {number} of the array"
             raise SourceError(message)
+
+
+def _item(lines: _Lines, text: str, number: int) -> tuple[object, int, str]:
+    """Return the item at the start of *text*, its end, and the text, to which is added what had to be read for it."""
+    while True:
+        try:
+            value, end = cast("tuple[object, int]", _decoder.raw_decode(text))
+        except (ValueError, RecursionError, ArithmeticError) as error:
+            more = lines.chunk() if len(text) < _LONGEST_LINE else ""
+            if not more:
+                message = f"{lines.name}, item {number} of the array: it is no JSON ({_why(error)})"
+                raise SourceError(message) from None
+        else:
+            if end < len(text):
+                return value, end, text
+            more = lines.chunk()  # where what has been read ends with a number, that may go on
+            if not more:
+                message = f"{lines.name}: the array is not closed with a ']' after item {number}"
+                raise SourceError(message)
+        text += more
 
 
 def _skip(lines: _Lines, text: str, at: int) -> tuple[int, str]:

@@ -13,22 +13,26 @@ from b2b_async._headers import QuotaHeaders
 from b2b_async._messages import Operation
 from b2b_async._policy import RetryPolicy
 from b2b_async.cli.common import (
+    RESULT,
     Exit,
-    base_url_option,
+    client_of,
     finish,
     json_option,
     limiter_of,
     quota_option,
     redis_option,
     refuse,
+    server_options,
     start_logging,
     verbose_option,
+    visible,
+    wrong_store,
 )
-from b2b_async.client import Client
 from b2b_async.errors import (
     APIConnectionError,
     AuthenticationError,
     B2BError,
+    BadRequestError,
     ConfigurationError,
     NotFoundError,
     PermissionDeniedError,
@@ -39,25 +43,30 @@ from b2b_async.v3.companies import LIST_COMPANIES
 if TYPE_CHECKING:
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
+    from b2b_async.client import Client
     from b2b_async.quota import Quota
 
-# Not that of b2b_async.v2, which warns when it is imported.
-_GET_COMPANY_BY_CUSTOMER_ID = Operation("Get Company By CustomerId", "v2", "GET", "/users/{customerId}/companies")
+# Not that of b2b_async.v2, which warns when it is imported. And not "Get Company By CustomerId": by the vendor's
+# documents that GET deletes a company that BigCommerce does not know.
+_GET_COMPANY_BY_BC_ORDER_ID = Operation("Get Company By BC OrderId", "v2", "GET", "/orders/{orderBCId}/companyIdBCId")
 
 
 @click.command()
-@base_url_option
+@server_options
 @quota_option
 @redis_option
 @json_option
 @verbose_option
-def check(*, base_url: str | None, quota: Quota, redis_url: str | None, as_json: bool, verbose: bool) -> None:
-    """Make one harmless call for each credential and say whether it is accepted."""
+def check(
+    *, base_url: str | None, proxy: str | None, quota: Quota, redis_url: str | None, as_json: bool, verbose: bool
+) -> None:
+    """Make one call that only reads for each credential, and say whether it is accepted."""
     start_logging(verbose=verbose)
     try:
-        client = Client.from_env(
-            base_url=base_url,
-            limiter=limiter_of(quota, redis_url),
+        client = client_of(
+            base_url,
+            proxy,
+            limiter_of(quota, redis_url),
             retry=RetryPolicy(attempts=2),
             timeout=Timeouts(call=15, attempt=10, connect=5),
         )
@@ -65,8 +74,9 @@ def check(*, base_url: str | None, quota: Quota, redis_url: str | None, as_json:
         refuse("check", Exit.FATAL, [str(error)], as_json=as_json)
     facts = asyncio.run(_check(client))
     good = all(facts["credentials"].values())
+    RESULT[:] = [Exit.DONE if good else Exit.FATAL]
     for sentence in facts["sentences"]:
-        click.echo(sentence, err=as_json)
+        click.echo(visible(sentence), err=as_json)
     finish("check", Exit.DONE if good else Exit.FATAL, facts, as_json=as_json)
 
 
@@ -87,8 +97,8 @@ async def _check(client: Client) -> dict[str, Any]:
             good["v3"], sentence = await _ask(asking, "v3", LIST_COMPANIES, query={"limit": "1"})
             sentences.append(sentence)
         if credentials.legacy_token is not None:
-            # Customer 0 does not exist; that the server says so means that the token opened the door.
-            good["v2"], sentence = await _ask(asking, "v2", _GET_COMPANY_BY_CUSTOMER_ID, 0, behind_the_door=True)
+            # Order 0 does not exist; that the server says so means that it has accepted the token.
+            good["v2"], sentence = await _ask(asking, "v2", _GET_COMPANY_BY_BC_ORDER_ID, 0, absent=True)
             sentences.append(sentence)
         books = client.quota
     if any(good.values()):
@@ -110,17 +120,27 @@ async def _ask(
     operation: Operation,
     *segments: int,
     query: dict[str, str] | None = None,
-    behind_the_door: bool = False,
+    absent: bool = False,
 ) -> tuple[bool, str]:
+    """Send a request; return whether the credentials are accepted, and a sentence about it.
+
+    Args:
+        client: The client.
+        version: The API version.
+        operation: The operation, which only reads.
+        segments: Its path parameters.
+        query: Its query parameters.
+        absent: What it asks for does not exist, and the server is expected to say so.
+    """
     token, variable = ("access token", "B2B_ACCESS_TOKEN") if version == "v3" else ("legacy token", "B2B_LEGACY_TOKEN")
     store = f" of store {client.credentials.store_hash}" if version == "v3" else ""
     try:
         await client.send(operation, *segments, query=query)
-    except NotFoundError as error:
-        # An answer about data comes only behind the door; a page of another server comes without an envelope.
-        if not behind_the_door or error.code is None:
+    except (BadRequestError, NotFoundError) as error:
+        # The API says what is not there in its envelope; a page of another server has none.
+        if not absent or error.code is None:
             return False, (
-                f"{version}: {client.base_url} answers 404, as if it were not B2B Edition. "
+                f"{version}: {client.base_url} answers {error.status}, as if it were not B2B Edition. "
                 "Check the address (B2B_BASE_URL)."
             )
     except (AuthenticationError, PermissionDeniedError) as error:
@@ -129,10 +149,7 @@ async def _ask(
             f"Check {variable}, or make a new token in the control panel."
         )
     except ServerError as error:
-        return False, (
-            f"{version}: the server fails with {error.status}. It does so for a wrong store hash: check B2B_STORE_HASH "
-            f"and {variable}. If both are right, the server has a bad time: try again in some minutes."
-        )
+        return False, f"{version}: the server fails with {error.status}. {wrong_store(variable)}"
     except APIConnectionError as error:
         return False, f"{version}: {client.base_url} cannot be reached: {error}. Check the address and the network."
     except B2BError as error:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 from rich.console import Console
 
-from b2b_async._config import Credentials
+from b2b_async._config import DEFAULT_BASE_URL, Credentials, checked_base_url, checked_proxy
 from b2b_async._limiter import RateLimiter
+from b2b_async.client import Client
 from b2b_async.errors import ConfigurationError
 from b2b_async.quota import Quota
 
@@ -35,12 +36,25 @@ class Exit(IntEnum):
     FATAL = 4
 
 
+RESULT: list[Exit] = []
+"""The exit status that a command has come to before all of its output is printed; empty before that."""
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories: controls, formats (bidirectional ones, too), surrogates, separators of lines and paragraphs."""
+
+
 def errors_console() -> Console:
     """Give the console for people who watch: stderr, so that stdout stays for results."""
     return Console(stderr=True, highlight=False)
 
 
-class QuotaType(click.ParamType[Quota]):
+if TYPE_CHECKING:
+    QuotaParameter = click.ParamType[Quota]
+    TextParameter = click.ParamType[str]
+else:  # click 8.1 to 8.3 has no type parameters
+    QuotaParameter = TextParameter = click.ParamType
+
+
+class QuotaType(QuotaParameter):
     """150/60s on the command line."""
 
     name = "N/Ts"
@@ -53,11 +67,39 @@ class QuotaType(click.ParamType[Quota]):
             self.fail(str(error), param, ctx)
 
 
-def base_url_option(function: F) -> F:
-    """Add --base-url."""
-    return click.option("--base-url", metavar="URL", help="Where the API is; else B2B_BASE_URL, else the vendor's.")(
-        function
-    )
+class CheckedType(TextParameter):
+    """A text on the command line that one of our own functions checks.
+
+    Args:
+        name: What it is.
+        check: Raises ``ConfigurationError``.
+    """
+
+    def __init__(self, name: str, check: Callable[[str], object]) -> None:
+        """Keep the function."""
+        self.name = name
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 -- click's
+        """Check the text."""
+        try:
+            self._check(str(value))
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def server_options(function: F) -> F:
+    """Add --base-url and --proxy."""
+    where = "Where the API is; else B2B_BASE_URL, else the vendor's."
+    proxy = "The HTTP proxy to use, http://[USER:PASSWORD@]HOST:PORT; else HTTPS_PROXY and NO_PROXY."
+    function = click.option("--proxy", type=CheckedType("URL", _check_proxy), metavar="URL", help=proxy)(function)
+    url = CheckedType("URL", checked_base_url)
+    return click.option("--base-url", type=url, metavar="URL", envvar="B2B_BASE_URL", help=where)(function)
+
+
+def _check_proxy(proxy: str) -> None:
+    checked_proxy(proxy, DEFAULT_BASE_URL)
 
 
 def quota_option(function: F) -> F:
@@ -76,19 +118,46 @@ def limiter_of(quota: Quota, redis_url: str | None) -> RateLimiter:
     """Give the limiter that the options ask for, for the store of the environment.
 
     Raises:
-        ConfigurationError: the address of Redis cannot be used, or the extra is not installed.
+        click.UsageError: the address of Redis cannot be used, or the extra is not installed.
+        ConfigurationError: there are no credentials.
     """
     if redis_url is None:
         return RateLimiter(quota)
     if importlib.util.find_spec("redis") is None:
         message = "--redis needs a package that is not installed: pip install 'b2b-async[cli,redis]'"
-        raise ConfigurationError(message)
+        raise click.UsageError(message)
     from b2b_async.redis import RedisRateLimiter  # noqa: PLC0415 -- an extra, and slow to import
 
     store = os.environ.get("B2B_STORE_HASH")
     if not store:  # a legacy token alone; its store has no other name
         store = Credentials(legacy_token=os.environ.get("B2B_LEGACY_TOKEN") or None).fingerprint()
-    return RedisRateLimiter(redis_url, store, quota)
+    try:
+        return RedisRateLimiter(redis_url, store, quota)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def client_of(base_url: str | None, proxy: str | None, limiter: RateLimiter, **options: Any) -> Client:  # noqa: ANN401 -- those of Client
+    """Return a client with the credentials of the environment, and its proxy where none is given.
+
+    Raises:
+        ConfigurationError: the credentials cannot be used.
+        click.UsageError: the proxy cannot be used for that address.
+    """
+    where = base_url or DEFAULT_BASE_URL
+    try:
+        checked_proxy(proxy, where)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+    return Client.from_env(base_url=where, limiter=limiter, proxy=proxy, trust_env=proxy is None, **options)
+
+
+def wrong_store(variable: str = "B2B_ACCESS_TOKEN") -> str:
+    """Return what to do about a server that answers everything with a 5xx, as it does for a wrong store hash."""
+    return (
+        f"It does so for a wrong store hash: check B2B_STORE_HASH and {variable}. If both are right, the server has a "
+        "bad time: try again in some minutes."
+    )
 
 
 def json_option(function: F) -> F:
@@ -125,24 +194,35 @@ def calm_collector() -> None:
 
 
 def visible(text: str) -> str:
-    """Show a server's words without what would steer a terminal or cannot be written."""
+    """Return a text without what would steer a terminal, hide or reverse what follows, or cannot be written."""
     return "".join(
         character
-        if character == "\n" or unicodedata.category(character) not in {"Cc", "Cs"}
+        if character == "\n" or unicodedata.category(character) not in _STEERING
         else "\N{REPLACEMENT CHARACTER}"
         for character in text
     )
 
 
+def say(text: str) -> None:
+    """Print a sentence for people on stderr; names in it are shown safely."""
+    click.echo(visible(text), err=True)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    """Print the line for programs on stdout."""
+    click.echo(json.dumps(facts))
+
+
 def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) -> NoReturn:
     """End with *status*; with --json, say it all in one line on stdout."""
+    RESULT[:] = [status]
     if as_json:
-        click.echo(json.dumps({"command": command, "exit": int(status), **facts}))
+        print_json({"command": command, "exit": int(status), **facts})
     click.get_current_context().exit(int(status))
 
 
 def refuse(command: str, status: Exit, problems: list[str], *, as_json: bool) -> NoReturn:
     """End with *status* because of *problems*, which people read on stderr."""
     for problem in problems:
-        click.echo(f"b2b-async {command}: {visible(problem)}", err=True)
+        say(f"b2b-async {command}: {problem}")
     finish(command, status, {"error": problems[0], "problems": problems}, as_json=as_json)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 import attrs
 
@@ -369,19 +369,32 @@ def readable_twice(file: str, journal: Path | None) -> Generator[tuple[Path, boo
 
     Raises:
         JournalError: the journal cannot be read.
+        SourceError: the input cannot be read.
     """
     stdin = file in STDIN
     if not stdin and not Path(file).is_fifo():
         yield Path(file), False
-    elif stdin and sys.stdin.isatty() and whole(journal) is not None:
+    elif stdin and sys.stdin is not None and sys.stdin.isatty() and whole(journal) is not None:
         yield Path(os.devnull), True
     else:
-        source = sys.stdin.buffer if stdin else Path(file).open("rb")  # noqa: SIM115 -- closed by the next line
-        with source as stream, tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
+        with tempfile.TemporaryDirectory(prefix="b2b-async-") as folder:
             path = Path(folder) / "input"
-            with path.open("wb") as copy:
-                shutil.copyfileobj(stream, copy)
+            try:
+                with _opened(file) as stream, path.open("wb") as copy:
+                    shutil.copyfileobj(stream, copy)
+            except OSError as error:
+                message = f"{'stdin' if stdin else file} cannot be read, or kept in {folder}: {error.strerror}"
+                raise SourceError(message) from None
             yield path, True
+
+
+def _opened(file: str) -> IO[bytes]:
+    if file not in STDIN:
+        return Path(file).open("rb")
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        message = "stdin is closed: pipe the input in, or name a file"
+        raise SourceError(message)
+    return sys.stdin.buffer
 
 
 def _first(limit: int | None) -> str:

@@ -18,21 +18,24 @@ from b2b_async.bulk.job import identity
 from b2b_async.bulk.kinds import KINDS
 from b2b_async.bulk.worker import is_fatal
 from b2b_async.cli.common import (
+    RESULT,
     Exit,
-    base_url_option,
     calm_collector,
+    client_of,
     finish,
     json_option,
     limiter_of,
     quota_option,
     redis_option,
     refuse,
+    say,
+    server_options,
     start_logging,
     verbose_option,
+    wrong_store,
 )
 from b2b_async.cli.inputs import was_checked, whole
 from b2b_async.cli.screen import Screen, summary_table
-from b2b_async.client import Client
 from b2b_async.errors import B2BError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -40,11 +43,12 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk import JobKind, JobSummary
     from b2b_async.cli.inputs import Input
+    from b2b_async.client import Client
     from b2b_async.quota import Quota
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_CONNECTIONS = 100
+_SERVER_ERROR = 500
 _LOOKED_UP = {name for name, kind in KINDS.items() if kind.find is not None}
 """Jobs whose items are looked up before they are sent again."""
 
@@ -58,6 +62,7 @@ class Options:
     max_failures: int | None
     dry_run: bool
     base_url: str | None
+    proxy: str | None
     quota: Quota
     redis_url: str | None
     as_json: bool
@@ -67,7 +72,7 @@ class Options:
 def job_options(function: F) -> F:
     """Add the options of every command that runs a job."""
     path, number = click.Path(path_type=Path), click.IntRange(1)
-    at_once = f"Calls at once, at most; else as many as the quota needs, up to {_CONNECTIONS}."
+    at_once = "Calls at once, at most; else as many as the quota needs."
     limit = "Only the first N items; goes with the journal, so keep it when you run again."
     kept = "Where outcomes are kept; else FILE.journal, or one named by the job and the time."
     origin = "The items of JOURNAL that failed or are unknown, in a journal of their own."
@@ -77,7 +82,7 @@ def job_options(function: F) -> F:
         json_option,
         redis_option,
         quota_option,
-        base_url_option,
+        server_options,
         click.option("--dry-run", is_flag=True, help="Check all of the input and change nothing."),
         click.option("--max-failures", type=number, metavar="N", help="Stop once N items failed or are unknown."),
         click.option("--limit", type=number, metavar="N", help=limit),
@@ -111,6 +116,11 @@ def bad_input_refused(command: str, *, as_json: bool) -> Generator[None]:
         refuse(command, Exit.FATAL, [str(error)], as_json=as_json)
 
 
+def _warn_of_no_rows(source: Input, rows: int) -> None:
+    if not rows:
+        say(f"{source.name} has no items: there is nothing to do")
+
+
 def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent: bool = False) -> NoReturn:
     """Check the input, run the job, and end the command."""
     start_logging(verbose=options.verbose)
@@ -125,14 +135,13 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         _tell_dry_run(command, held.counts.all, held.counts.duplicate, as_json=as_json)
     if checked is not None and checked.problems:
         refuse(command, Exit.USAGE, checked.problems, as_json=as_json)
+    if checked is not None:
+        _warn_of_no_rows(source, checked.rows)
     if options.dry_run and checked is not None:
         _tell_dry_run(command, checked.rows, checked.duplicates, as_json=as_json)
     with bad_input_refused(command, as_json=as_json):
-        client = Client.from_env(
-            base_url=options.base_url,
-            limiter=limiter_of(options.quota, options.redis_url),
-            connections=options.concurrency or _CONNECTIONS,
-        )
+        limiter = limiter_of(options.quota, options.redis_url)
+        client = client_of(options.base_url, options.proxy, limiter, connections=options.concurrency)
         source.compare(identity(client))
     if options.dry_run:
         try:
@@ -140,22 +149,25 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         except B2BError as error:
             refuse(command, Exit.FATAL if is_fatal(error) else Exit.STOPPED, [str(error)], as_json=as_json)
         _tell_dry_run(command, rows, duplicates, as_json=as_json)
-    job = BulkJob(
-        client,
-        None if held is not None else source.items(client),
-        journal=(opened := SQLiteJournal(journal)),
-        kind=kind,
-        preload=source.once,
-        total=checked.rows if checked is not None else status.total if (status := held or known) else None,
-        about=source.about,
-        concurrency=options.concurrency,
-        max_failures=options.max_failures,
-        resend_if_absent=resend_if_absent,
-    )
-    click.echo(f"Journal: {shlex.quote(str(journal))}", err=True)
+    with bad_input_refused(command, as_json=as_json):
+        job = BulkJob(
+            client,
+            None if held is not None else source.items(client),
+            journal=(opened := SQLiteJournal(journal)),
+            kind=kind,
+            preload=source.once,
+            total=checked.rows if checked is not None else status.total if (status := held or known) else None,
+            about=source.about,
+            concurrency=options.concurrency,
+            max_failures=options.max_failures,
+            resend_if_absent=resend_if_absent,
+        )
+    say(f"Journal: {shlex.quote(str(journal))}")
     calm_collector()
+    _outlive_terminal()
+    screen = Screen(client, job)
     try:
-        summary, reason = asyncio.run(_run(client, opened, job))
+        summary, reason = asyncio.run(_run(client, opened, job, screen))
     except B2BError as error:
         refuse(command, Exit.FATAL, [f"{error}. Run 'b2b-async check'"], as_json=as_json)
     except JournalMismatchError as error:
@@ -163,17 +175,17 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
         refuse(command, Exit.USAGE, problems, as_json=as_json)
     except JournalError as error:
         refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
-    if summary is not None and not summary.stopped and not summary.total:
-        click.echo(f"{source.name} has no items: there is nothing to do", err=True)
+    if checked is None and summary is not None and not summary.stopped:
+        _warn_of_no_rows(source, summary.total)
     again = "To go on, run the same command again"
     if source.once and options.journal is None:
         again += f" with --journal {shlex.quote(str(journal))}"
-    _conclude(command, summary, reason, journal, again, as_json=as_json)
+    _conclude(command, summary, reason=reason, screen=screen, journal=journal, again=again, as_json=as_json)
 
 
 def _tell_dry_run(command: str, rows: int, duplicates: int, *, as_json: bool) -> NoReturn:
     facts = {"rows": rows, "duplicates": duplicates, "sent": 0}
-    click.echo("; ".join(f"{name} {value}" for name, value in facts.items()), err=True)
+    say("; ".join(f"{name} {value}" for name, value in facts.items()))
     finish(command, Exit.DONE, facts, as_json=as_json)
 
 
@@ -188,11 +200,18 @@ async def _count(client: Client, source: Input) -> tuple[int, int]:
     return rows, rows - len(seen)
 
 
-async def _run(client: Client, journal: SQLiteJournal, job: BulkJob) -> tuple[JobSummary | None, str | None]:
+def _outlive_terminal() -> None:
+    """Finish the job although the terminal that it was begun in is closed: its outcomes are in the journal."""
+    if hasattr(signal, "SIGHUP"):  # Windows has none
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+async def _run(
+    client: Client, journal: SQLiteJournal, job: BulkJob, screen: Screen
+) -> tuple[JobSummary | None, str | None]:
     """Run the job; give its summary, or why there is none: it could not stop in good order."""
     stop: str | None = None
     async with client.limiter, client, journal:
-        screen = Screen(client, job)
         running = asyncio.ensure_future(job.run(screen))
 
         def on_signal(name: str) -> None:
@@ -201,7 +220,7 @@ async def _run(client: Client, journal: SQLiteJournal, job: BulkJob) -> tuple[Jo
                 running.cancel()
                 return
             stop = name
-            click.echo(f"\n{name}: finishing what is under way; once more to stop at once", err=True)
+            say(f"\n{name}: finishing what is under way; once more to stop at once")
             job.stop(name)
 
         loop = asyncio.get_running_loop()
@@ -225,31 +244,56 @@ async def _run(client: Client, journal: SQLiteJournal, job: BulkJob) -> tuple[Jo
 
 
 def _conclude(
-    command: str, summary: JobSummary | None, reason: str | None, journal: Path, again: str, *, as_json: bool
+    command: str,
+    summary: JobSummary | None,
+    *,
+    reason: str | None,
+    screen: Screen,
+    journal: Path,
+    again: str,
+    as_json: bool,
 ) -> NoReturn:
     if summary is None:
-        click.echo(f"Stopped at once by {reason}. {again}", err=True)
+        say(f"Stopped at once by {reason}. {again}")
         finish(command, Exit.STOPPED, {"stopped": True, "reason": reason, "journal": str(journal)}, as_json=as_json)
+    status = _status_of(summary)
+    RESULT[:] = [status]
     if not as_json:
         Console(highlight=False).print(summary_table(summary))
+    for failure, items in screen.reasons.items():
+        say(f"{items:,} times: {failure}")
     if summary.repeated:
         why = " They were absent at two look-ups, a minute apart (--resend-if-absent)." if command in _LOOKED_UP else ""
-        text = f"{summary.repeated:,} items were sent again that an earlier run may have done already.{why}"
-        click.echo(text, err=True)
+        say(f"{summary.repeated:,} items were sent again that an earlier run may have done already.{why}")
     if summary.fatal is not None:
-        status = Exit.FATAL
-        click.echo(
-            f"b2b-async {command}: stopped by an error that no other item could escape: {summary.fatal}", err=True
-        )
-        click.echo(f"Run 'b2b-async check', then: {again} (with another --journal for another store)", err=True)
+        say(f"b2b-async {command}: stopped, since every other item would fail the same way: {summary.fatal}")
+        say(f"Run 'b2b-async check', then: {again} (with another --journal for another store)")
     elif summary.stopped:
-        status = Exit.STOPPED
-        click.echo(f"Stopped: {summary.reason}. {again}", err=True)
-    elif summary.failed or summary.unknown or summary.skipped_failed:
-        status = Exit.INCOMPLETE
-        name = shlex.quote(str(journal))
-        click.echo(f"See why: b2b-async report {name} --html report.html, or b2b-async export {name}", err=True)
-    else:
-        status = Exit.DONE
-    facts: dict[str, Any] = {**attrs.asdict(summary), "total": summary.total, "journal": str(journal)}
+        say(f"Stopped: {summary.reason}. {again}")
+    name = shlex.quote(str(journal))
+    if summary.skipped_failed:
+        retry = f"b2b-async {command} --from {name} --only failed"
+        say(
+            f"{summary.skipped_failed:,} items were refused by an earlier run and not tried again; they make the exit "
+            f"status 1. To try them again: {retry}"
+        )
+    if summary.failed or summary.unknown or summary.skipped_failed:
+        say(f"See why: b2b-async report {name} --html report.html, or b2b-async export {name}")
+    server_errors = sum(items for code, items in screen.statuses.items() if code is not None and code >= _SERVER_ERROR)
+    if server_errors and not summary.succeeded + summary.skipped - summary.skipped_failed:
+        say(f"The server failed on {server_errors:,} items, and none succeeded. {wrong_store()}")
+    facts: dict[str, Any] = {
+        **attrs.asdict(summary),
+        "done": summary.done,
+        "total": summary.total,
+        "journal": str(journal),
+    }
     finish(command, status, facts, as_json=as_json)
+
+
+def _status_of(summary: JobSummary) -> Exit:
+    if summary.fatal is not None:
+        return Exit.FATAL
+    if summary.stopped:
+        return Exit.STOPPED
+    return Exit.INCOMPLETE if summary.failed or summary.unknown or summary.skipped_failed else Exit.DONE

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import click
@@ -15,9 +13,10 @@ import click
 from b2b_async.bulk import JournalError, read_outcomes, read_status
 from b2b_async.bulk.page import write_page
 from b2b_async.bulk.report import write_csv, write_jsonl
-from b2b_async.cli.common import Exit, finish, json_option, refuse
+from b2b_async.cli.common import Exit, finish, json_option, refuse, say, visible
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator
 
     from b2b_async.bulk import JournalStatus
@@ -36,20 +35,22 @@ def status(*, journal: Path, as_json: bool) -> None:
         refuse("status", Exit.USAGE, [str(error)], as_json=as_json)
     if not as_json:
         for line in _lines(found):
-            click.echo(line)
-    finish("status", Exit.DONE, attrs.asdict(found), as_json=as_json)
+            click.echo(visible(line))
+    facts = {**attrs.asdict(found), "all": found.all, "not_reached": found.not_reached}
+    finish("status", Exit.DONE, facts, as_json=as_json)
 
 
 def _lines(found: JournalStatus) -> Iterator[str]:
     counts = found.counts
     yield from (f"{name}: {value}" for name, value in found.about.items())
-    yield f"read: {counts.all:,}" + ("" if found.total is None else f" of {found.total:,}")
-    for name in ("succeeded", "failed", "unknown", "duplicate", "pending"):
+    yield f"total: {found.all:,}"
+    for name in ("succeeded", "failed", "unknown", "duplicate"):
         yield f"{name}: {getattr(counts, name):,}"
-    yield f"all settled up to line, or item: {found.low_water_mark:,}"
+    yield f"not reached: {found.not_reached:,}"
+    yield f"complete through line, or item: {found.low_water_mark:,}"
     if found.runs:
         run = found.runs[-1]
-        state = "running" if found.running else run.how or "ended without a word"
+        state = "running" if found.running else run.how or "interrupted"
         until = "" if run.finished is None else f" to {_time(run.finished)}"
         yield f"run {run.run}: {state}; {_time(run.started)}{until} UTC, {run.process}"
     if found.minutes:
@@ -77,16 +78,12 @@ def export(*, journal: Path, form: str, only: str | None) -> None:
     try:
         job = read_status(journal).about.get("job", "")  # refused, if it must be, before the first line is printed
         # Not in the terminal's own encoding, which may not have all that a server says.
-        file = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="\n", write_through=True)
+        output = cast("io.TextIOWrapper", sys.stdout)
+        output.reconfigure(encoding="utf-8", newline="\n")
         write = write_csv if form == "csv" else write_jsonl
-        try:
-            write(read_outcomes(journal, only), file, job)
-        finally:
-            with contextlib.suppress(OSError):  # of which the writing has told already
-                file.detach()  # or it would close stdout
-    except BrokenPipeError:
-        raise
-    except (JournalError, OSError) as error:
+        write(read_outcomes(journal, only), output, job)
+        output.flush()
+    except JournalError as error:
         refuse("export", Exit.USAGE, [str(error)], as_json=False)
 
 
@@ -99,4 +96,4 @@ def report(*, journal: Path, page: Path) -> None:
         write_page(journal, page)
     except (JournalError, OSError) as error:
         refuse("report", Exit.USAGE, [str(error)], as_json=False)
-    click.echo(f"{page} is written.", err=True)
+    say(f"{page} is written.")

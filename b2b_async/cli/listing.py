@@ -22,18 +22,19 @@ from b2b_async._record import Record, fields_of
 from b2b_async.bulk.worker import is_fatal
 from b2b_async.cli.common import (
     Exit,
-    base_url_option,
+    client_of,
     finish,
     json_option,
     limiter_of,
     quota_option,
     redis_option,
     refuse,
+    say,
+    server_options,
     start_logging,
     verbose_option,
     visible,
 )
-from b2b_async.client import Client
 from b2b_async.errors import B2BError, ConfigurationError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from io import TextIOWrapper
 
     from b2b_async._iterate import ItemIterator
+    from b2b_async.client import Client
     from b2b_async.quota import Quota
 
 _UNBOUNDED = 10_000
@@ -68,6 +70,7 @@ class Options:
     """The options of every look-up."""
 
     base_url: str | None
+    proxy: str | None
     quota: Quota
     redis_url: str | None
     as_json: bool
@@ -98,7 +101,7 @@ class Column:
 
 def look_options(function: F) -> F:
     """Add the options of every look-up."""
-    for option in (verbose_option, json_option, redis_option, quota_option, base_url_option):
+    for option in (verbose_option, json_option, redis_option, quota_option, server_options):
         function = option(function)
     return function
 
@@ -111,7 +114,7 @@ def list_options(function: F) -> F:
         click.option("--json", "as_json", is_flag=True, help=rows),
         redis_option,
         quota_option,
-        base_url_option,
+        server_options,
         click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
         click.option("--all", "everything", is_flag=True, help="All, page by page, instead of --limit."),
         click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Pass over the first N."),
@@ -141,7 +144,7 @@ def look(command: str, options: Options, ask: Callable[[Client], Awaitable[T]]) 
     async def asked() -> T:
         limiter = limiter_of(options.quota, options.redis_url)
         timeout = Timeouts(call=300)
-        async with limiter, Client.from_env(base_url=options.base_url, limiter=limiter, timeout=timeout) as client:
+        async with limiter, client_of(options.base_url, options.proxy, limiter, timeout=timeout) as client:
             return await ask(client)
 
     try:
@@ -181,7 +184,7 @@ def show_list(
     if shown.stopped is not None:
         status = Exit.FATAL if shown.fatal else Exit.STOPPED
         facts |= {"error": shown.stopped, "problems": [shown.stopped]}
-        click.echo(f"b2b-async {command}: {visible(shown.stopped)}", err=True)
+        say(f"b2b-async {command}: {shown.stopped}")
     finish(command, status, facts, as_json=options.as_json)
 
 

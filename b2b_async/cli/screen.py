@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, cast
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from b2b_async.bulk.outcome import Skipped
-from b2b_async.cli.common import errors_console
+from b2b_async.bulk.outcome import ItemOutcome, Skipped
+from b2b_async.cli.common import errors_console, visible
 
 if TYPE_CHECKING:
     from typing import Self
 
     from b2b_async.bulk import BulkJob, JobProgress
-    from b2b_async.bulk.outcome import ItemOutcome, JobSummary
+    from b2b_async.bulk.outcome import JobSummary
     from b2b_async.client import Client
 
 _MINUTE = 60.0
 _SHOWN_DUPLICATES = 5
+_SHOWN_REASONS = 3
 _WIDE = 80
 """Characters of a terminal that has room for everything."""
 _TICK = 0.5
@@ -44,6 +45,10 @@ class Screen:
         self._job = job
         self._duplicates = 0
         self._told_of_looks = False
+        self.statuses: Counter[int | None] = Counter()
+        """How many items failed with each HTTP status; None for those without a response."""
+        self.reasons: Counter[str] = Counter()
+        """The first reasons why items failed, and how often."""
         self._console = errors_console()
         wide = (BarColumn(), TextColumn("{task.fields[rate]:.0f}/min"), TextColumn("quota {task.fields[quota]:.0%}"))
         self._bar = Progress(
@@ -76,14 +81,18 @@ class Screen:
         self._bar.stop()
 
     def __call__(self, outcome: ItemOutcome | Skipped) -> None:
-        """Tell of the first duplicates."""
+        """Show the first duplicates, and keep the first reasons of failures."""
+        if isinstance(outcome, ItemOutcome) and outcome.failure is not None:
+            failure = outcome.failure
+            self.statuses[failure.status] += 1
+            reason = f"{failure.error} {failure.status or ''}".strip() + f": {failure.message or failure.text}"
+            if reason in self.reasons or len(self.reasons) < _SHOWN_REASONS:
+                self.reasons[reason] += 1
         if isinstance(outcome, Skipped) and (room := _SHOWN_DUPLICATES - self._duplicates) > 0:
             self._duplicates += 1
             more = " (further ones are only counted)" if room == 1 else ""
-            self._console.print(
-                f"line {outcome.position}: {outcome.key} was met on line {outcome.first} and is done once{more}",
-                soft_wrap=True,
-            )
+            text = f"line {outcome.position}: {outcome.key} was met on line {outcome.first} and is done once{more}"
+            self._console.print(visible(text), soft_wrap=True, markup=False)
 
     async def _tick(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -156,10 +165,12 @@ def summary_table(summary: JobSummary) -> Table:
         "succeeded": summary.succeeded,
         "failed": summary.failed,
         "unknown": summary.unknown,
-        "skipped (done, or refused, by an earlier run)": summary.skipped,
+        "done by an earlier run": summary.skipped - summary.skipped_failed,
+        "refused by an earlier run, and not tried again": summary.skipped_failed,
         "duplicates": summary.duplicates,
         "of them found done by a look-up": summary.reconciled,
         "not reached by this run": summary.pending,
+        "total": summary.total,
         "requests": summary.requests,
         "refused by the server (429)": summary.refused,
     }

@@ -63,8 +63,9 @@ class Retry:
         except B2BError as error:
             retries = _Retries(self, request, handler, started)
             if not retries.decide(error):  # most errors end the call here, with no machinery in their traceback
-                if retries.acknowledged(error) is not None:
-                    return retries.acknowledged(error)
+                acknowledged = retries.acknowledged(error)
+                if acknowledged is not None:
+                    return acknowledged
                 final = retries.final(error)
                 if final is error:
                     raise

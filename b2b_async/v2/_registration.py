@@ -50,7 +50,8 @@ class RegistrationLookUp:
 
     def check(self, envelope: Envelope) -> str | None:
         """Return what is wrong with a response that reports success: it may belong to the creation of another order."""
-        record = cast("dict[str, object]", envelope.data) if isinstance(envelope.data, dict) else {}
+        data: object = envelope.data
+        record = cast("dict[str, object]", data) if isinstance(data, dict) else {}
         if "orderId" not in record or _same(record["orderId"], self._order_id):
             return None
         if record["orderId"] is None and self._company_id is None:

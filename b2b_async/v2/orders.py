@@ -277,9 +277,7 @@ async def create_order_without_company_id(
     lookup = RegistrationLookUp(client, CREATE_ORDER_WITHOUT_COMPANY_ID, None, order)
     look = lookup.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent)
     operation = CREATE_ORDER_WITHOUT_COMPANY_ID
-    updated = await client.call(
-        operation, segment, body=body, into=UpdatedOrder, check=lookup.check, reconcile=look
-    )
+    updated = await client.call(operation, segment, body=body, into=UpdatedOrder, check=lookup.check, reconcile=look)
     # The vendor's schema has no order id in the answer; the server took the one that was sent.
     return CreatedOrder(updated.order_id or order, reconciled=lookup.found)
 

@@ -551,9 +551,7 @@ async def assign_customer_orders(client: Client, customer_id: CustomerId) -> Ass
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(customer_id, "customer_id")
-    return await client.call(
-        ASSIGN_CUSTOMER_ORDERS, number, body=b"{}", into=AssignedOrders, check=_impossible_total
-    )
+    return await client.call(ASSIGN_CUSTOMER_ORDERS, number, body=b"{}", into=AssignedOrders, check=_impossible_total)
 
 
 async def list_order_extra_field_configs(

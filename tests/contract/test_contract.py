@@ -10,10 +10,11 @@ import attrs
 import pytest
 from contract import openapi, table
 from contract.calls import CALLS, place, store
-from helpers import BASE_URL, CREDENTIALS, client_of, mocked
+from helpers import BASE_URL, CREDENTIALS, client_of
 
 from b2b_async import APIStatusError, Client, Page, Record, RetryPolicy
 from b2b_async.sandbox import Sandbox
+from b2b_async.testing import mocked_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ async def test_the_contracts_samples_fit_the_models(call: Call) -> None:
     """An answer made of the examples of all its fields; every one of them has its place."""
     version, method, path = call.route
     async with Client(CREDENTIALS) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             payload = about_the_sent_order(path, openapi.sample(version, method, path))
             mock.add(re.compile(re.escape(BASE_URL)), method, payload=payload)
             value = await call.make(client)
@@ -113,7 +114,7 @@ async def test_the_contracts_examples_are_understood(example: openapi.Answer) ->
     """A good answer fits the model, a bad one becomes the error of its status."""
     (call,) = [call for call in CALLS if call.route == (example.version, example.method, example.path)]
     async with Client(CREDENTIALS, retry=RetryPolicy(attempts=1)) as client:
-        with mocked() as mock:
+        with mocked_api() as mock:
             payload = about_the_sent_order(example.path, example.payload)
             mock.add(re.compile(re.escape(BASE_URL)), example.method, status=example.status, payload=payload)
             if example.status == 200:

@@ -1,0 +1,182 @@
+"""The command line as a process: Ctrl-C at any time, streams that are closed, full or have nobody at their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from b2b_async.bulk import SQLiteJournal, read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from b2b_async.sandbox import Sandbox
+
+    Start = Callable[..., Sandbox]
+
+COMMAND = [sys.executable, "-m", "b2b_async"]
+FAST = ["--quota", "10000/60s"]
+
+
+def shell(line: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command by a line of the shell, in which "$@" stands for it."""
+    return subprocess.run(
+        ["/bin/bash", "-c", f"set -o pipefail; {line}", "bash", *COMMAND, *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Make a journal of a job of some items that is over."""
+
+    async def make() -> Path:
+        async with SQLiteJournal(tmp_path / "a.journal") as opened:
+            await opened.begin({"job": "assign", "store": "\x1b[31m\u202eevil"}, quota=(150, 60.0))
+            await opened.end("finished")
+        return opened.path
+
+    return asyncio.run(make())
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "text"),
+    [
+        ('"$@" > /dev/full', 3, "the output could not be written: No space left on device"),
+        ('"$@" >&-', 3, "the output could not be written: whoever read it has gone"),
+        ('"$@" | true', 3, "the output could not be written: whoever read it has gone"),
+        ('"$@" 2>&- 2>/dev/full', 0, ""),
+        ('"$@" 2>&-', 0, ""),
+        ('"$@" <&-', 0, ""),
+        ('"$@" >&- 2>&- <&-', 3, ""),
+    ],
+)
+@pytest.mark.parametrize("words", [["status", "--json"], ["status"], ["export"]])
+def test_output_that_cannot_be_written(journal: Path, line: str, status: int, text: str, words: list[str]) -> None:
+    """A sentence and an exit status; never a traceback, and nothing of it in the journal."""
+    line = f"({line}; exit $?) " if "|" not in line else "(" + line.replace("| true", "; echo $? >&3) | true") + " 3>&2"
+    before = journal.read_bytes()
+    done = shell(line, words[0], str(journal), *words[1:])
+
+    assert "Traceback" not in done.stderr
+    assert text in done.stderr
+    if "true" not in line:
+        assert done.returncode == status
+    assert journal.read_bytes() == before
+
+
+def test_names_are_shown_safely(journal: Path) -> None:
+    """Neither a colour nor a direction of writing gets out of a journal."""
+    done = shell('"$@"', "status", str(journal))
+
+    assert done.returncode == 0
+    assert "store: \ufffd[31m\ufffdevil" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["assign", "--help"]])
+def test_help_that_cannot_be_written(words: list[str]) -> None:
+    """Exit 3, too."""
+    done = shell('"$@" > /dev/full', *words)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+    assert "No space left" in done.stderr
+
+
+def test_input_that_cannot_be_read(tmp_path: Path) -> None:
+    """A closed stdin is no input, and a full disk for its copy is said."""
+    closed = shell('"$@" <&-', "assign", "-", "--json")
+    assert (closed.returncode, json.loads(closed.stdout)["exit"]) == (2, 2)
+    assert "stdin is closed: pipe the input in, or name a file" in closed.stderr
+    missing = shell('"$@"', "assign", str(tmp_path / "none.csv"), "--json")
+    assert (missing.returncode, "No such file" in json.loads(missing.stdout)["error"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words", [["--json", "nonsense"], ["assign", "--json", "--nonsense"], ["--nonsense", "--json"]]
+)
+def test_wrong_usage_is_json_wherever_the_option_stands(words: list[str]) -> None:
+    """As the last line of stdout."""
+    done = shell('"$@"', *words)
+
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit"] == 2
+
+
+def test_a_job_whose_output_cannot_be_written_is_done(tmp_path: Path, live_sandbox: Start) -> None:
+    """Its exit status stands, unless a program waits for the line that is missing."""
+    sandbox = live_sandbox()
+    file = tmp_path / "ids.csv"
+    file.write_text("customer_id\n1001\n1002\n")
+    table = shell('"$@" > /dev/full', "assign", str(file), *FAST)
+    assert (table.returncode, "No space left" in table.stderr) == (0, True)
+    line = shell('"$@" > /dev/full', "assign", str(file), "--json", *FAST)
+    assert (line.returncode, "No space left" in line.stderr) == (3, True)
+    closed = shell('"$@" >&- 2>&- <&-', "assign", str(file), *FAST)
+    assert closed.returncode == 0
+    assert len(sandbox.requests) == 2
+    assert read_status(f"{file}.journal").counts.succeeded == 2
+
+
+def test_a_job_whose_terminal_has_gone_is_finished(tmp_path: Path, live_sandbox: Start) -> None:
+    """The hang-up is not heard, and what it says to nobody does not stop it."""
+    live_sandbox(latency=0.3)
+    file = tmp_path / "ids.csv"
+    file.write_text("customer_id\n" + "".join(f"{number}\n" for number in range(1001, 1021)))
+    controlling, terminal = os.openpty()
+    job = subprocess.Popen(
+        [*COMMAND, "assign", str(file), "--concurrency", "4", *FAST],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    shown = b""
+    while b"Journal:" not in shown:
+        shown += os.read(controlling, 1024)
+    time.sleep(0.3)  # it is another process, whose time does not jump
+    os.close(controlling)
+    with contextlib.suppress(ProcessLookupError):
+        job.send_signal(signal.SIGHUP)
+
+    assert job.wait(30) == 0
+    assert read_status(f"{file}.journal").counts.succeeded == 20
+
+
+@pytest.mark.heavy
+def test_ctrl_c_at_any_time_is_a_stop(journal: Path) -> None:
+    """From the first line on, while modules are imported, and at the end: exit 3 or the command's own, no traceback."""
+    started = time.monotonic()
+    subprocess.run([*COMMAND, "status", str(journal)], check=True, capture_output=True)
+    whole = time.monotonic() - started
+    bare = time.monotonic()
+    subprocess.run([sys.executable, "-c", ""], check=True, capture_output=True)
+    bare = time.monotonic() - bare
+    seen = set()
+    for shot in range(25):
+        command = subprocess.Popen(
+            [*COMMAND, "status", str(journal), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        time.sleep(bare * 1.5 + (whole - bare) * shot / 20)
+        command.send_signal(signal.SIGINT)
+        stdout, stderr = command.communicate(timeout=30)
+        seen.add(command.returncode)
+        assert "Traceback" not in stderr, (shot, stderr)
+        assert command.returncode in {0, 3}, (shot, command.returncode, stderr)
+        assert json.loads(stdout)["exit"] == command.returncode
+
+    assert 3 in seen
