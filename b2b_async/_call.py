@@ -136,7 +136,7 @@ class _Ids:
 
 _ids = _Ids()
 new_call_id = _ids.next
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+if hasattr(os, "register_at_fork"):  # pragma: no branch -- Windows has no fork
     os.register_at_fork(after_in_child=_ids.renew)
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from b2b_async._envelope import writable
@@ -70,6 +70,8 @@ _UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
 _STALE = "the server sent an answer that nobody had asked for"
+_UNDECODABLE = "Can not decode content-encoding"
+"""How aiohttp's text begins, the only one of its kind that quotes nothing of the answer but an encoding's name."""
 _LONGEST_CAUSE = 200
 """Characters of a foreign error's text that a message quotes."""
 _USER_INFO = re.compile(r"//[^/@\s]*@")
@@ -89,7 +91,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _BrokenConnectionError(_reason(error, None) or "") from None
+        raise _BrokenConnectionError(_reason(error) or "") from None
     if isinstance(request.body, _Body) and not request.body.has_left:
         answer.close()
         raise _BrokenConnectionError(_STALE)
@@ -287,7 +289,7 @@ class Transport:
             call.in_flight = outcome_of_body(received)
         elif request.body is None and isinstance(error, _NOT_CONNECTED):
             call.in_flight = "not_sent"
-        outcome, reason = call.in_flight, _reason(error, received)
+        outcome, reason = call.in_flight, _reason(error)
         if isinstance(error, _UNUSABLE_URL):
             return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
         if reason is None and received is None and (outcome == "not_sent" or request.body is None):
@@ -358,7 +360,7 @@ def _unwritable(request: Request) -> str | None:
     return None
 
 
-def _reason(error: Exception, received: Response | None) -> str | None:
+def _reason(error: Exception) -> str | None:
     """Return what went wrong without printing URLs or headers: aiohttp's texts may hold either.
 
     None for an error that is neither aiohttp's nor the system's.
@@ -375,9 +377,9 @@ def _reason(error: Exception, received: Response | None) -> str | None:
         return f"the name {error.host} cannot be resolved"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror
-    if isinstance(error, aiohttp.ClientPayloadError) and isinstance(error.__cause__, ContentEncodingError):
-        encoding = "" if received is None else received.headers.get("Content-Encoding", "")
-        return f"the body cannot be decompressed (Content-Encoding: {writable(encoding)})"
+    cause = error.__cause__
+    if isinstance(cause, HttpProcessingError) and cause.message.startswith(_UNDECODABLE):
+        return f"the body cannot be decompressed ({cause.message})"
     texts: dict[type[Exception], str] = {
         aiohttp.ClientOSError: "the connection closed",
         aiohttp.ServerDisconnectedError: "the server closed the connection",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from datetime import datetime
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
 FAST = ("--quota", "10000/60s")
 
 
+SEPARATELY: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+"""What click 8.1 needs to keep stderr apart, as later versions do by themselves."""
+
+
 def run(*words: str, stdin: bytes | None = None) -> tuple[int, str, str]:
     """Run a command; give its exit status, stdout and stderr."""
-    result = CliRunner().invoke(commands, words, input=stdin)
+    result = CliRunner(**SEPARATELY).invoke(commands, words, input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr

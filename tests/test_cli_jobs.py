@@ -15,6 +15,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from helpers import client_of
@@ -22,8 +23,18 @@ from rich.console import Console
 from test_cli import FAST, last_json, run, write_ids
 
 from b2b_async import Quota, RateLimiter
-from b2b_async.bulk import CREATE_ORDERS, BulkJob, Item, OrderRow, SQLiteJournal, read_outcomes, read_status
-from b2b_async.cli import common, inputs, screen
+from b2b_async.bulk import (
+    CREATE_ORDERS,
+    BulkJob,
+    Failure,
+    Item,
+    ItemOutcome,
+    OrderRow,
+    SQLiteJournal,
+    read_outcomes,
+    read_status,
+)
+from b2b_async.cli import common, inputs, jobs, screen
 from b2b_async.cli.net import OutputError
 from b2b_async.cli.screen import Screen
 from b2b_async.sandbox import Faults, Sandbox, Store
@@ -173,7 +184,7 @@ def test_wrong_words_are_told_in_json_too(words: tuple[str, ...], text: str) -> 
     assert run(*words)[1] == ""
 
 
-# -- other inputs ----------------------------------------------------------------------------------------------------
+# -- other inputs ----------------------------------------------------------------------------------------------
 
 
 def test_the_failed_ones_are_done_again(tmp_path: Path, live_sandbox: Start) -> None:
@@ -382,7 +393,7 @@ def test_names_of_journals_do_not_meet() -> None:
     assert len({inputs.named_by_time("assign") for _ in range(5)}) == 5
 
 
-# -- files that change -----------------------------------------------------------------------------------------------
+# -- files that change -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -457,7 +468,7 @@ def test_a_file_is_gone_on_with_in_the_middle(tmp_path: Path, live_sandbox: Star
     assert len(sandbox.requests) == 4
 
 
-# -- ends ------------------------------------------------------------------------------------------------------------
+# -- ends ------------------------------------------------------------------------------------------------------
 
 
 def test_too_many_failures_stop_the_job(tmp_path: Path, live_sandbox: Start) -> None:
@@ -579,7 +590,7 @@ def test_the_collector_is_calmed() -> None:
         gc.unfreeze()
 
 
-# -- what is shown ---------------------------------------------------------------------------------------------------
+# -- what is shown ---------------------------------------------------------------------------------------------
 
 
 async def _watch(
@@ -644,3 +655,111 @@ def test_spans() -> None:
         "118 min",
         "2 h",
     ]
+
+
+# -- what people are told --------------------------------------------------------------------------------------
+
+
+def test_what_an_earlier_run_refused_is_named(tmp_path: Path, live_sandbox: Start) -> None:
+    """It decides the exit status of a run that did nothing else."""
+    live_sandbox()
+    file = write_ids(tmp_path, 1001, 7001)
+    assert run("assign", file, *FAST)[0] == 1
+    status, stdout, stderr = run("assign", file, *FAST)
+
+    assert status == 1
+    assert "1 items were refused by an earlier run and not tried again" in stderr
+    assert f"b2b-async assign --from {file}.journal --only failed" in stderr
+    assert "done by an earlier run" in stdout
+    facts = last_json(run("assign", file, "--json", *FAST)[1])
+    assert (facts["done"], facts["pending"], facts["total"], facts["skipped_failed"]) == (2, 0, 2, 1)
+
+
+def test_the_first_reasons_of_failures_are_named(tmp_path: Path, live_sandbox: Start) -> None:
+    """Without the journal having to be asked; others are there."""
+    live_sandbox()
+    _, _, stderr = run("assign", write_ids(tmp_path, 1001, 7001, 7002), *FAST)
+    assert "2 times: NotFoundError 404: User does not exist" in stderr
+    shown = Screen(Mock(quota=Mock(requests=0)), Mock())
+    for number in range(9):
+        failure = Failure(error=f"E{number % 5}", text="x", outcome="rejected", status=500)
+        shown(ItemOutcome(key="1", position=1, status="failed", failure=failure, finished=0.0))
+    assert shown.reasons == {"E0 500: x": 2, "E1 500: x": 2, "E2 500: x": 2}
+    assert shown.statuses == {500: 9}
+
+
+def test_a_wrong_store_hash_is_explained(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words of check: the server does not say it."""
+    live_sandbox()
+    monkeypatch.setenv("B2B_STORE_HASH", "wrong")
+    status, _, stderr = run("assign", write_ids(tmp_path, 1001), *FAST)
+
+    assert status == 1
+    assert "The server failed on 1 items, and none succeeded. It does so for a wrong store hash: check" in stderr
+    assert run("check")[1].endswith("try again in some minutes.\n")
+
+
+def test_orders_without_a_legacy_token_make_no_journal(tmp_path: Path, live_sandbox: Start) -> None:
+    """Said with the exit status of credentials, in JSON, too."""
+    sandbox = live_sandbox()
+    file = tmp_path / "orders.csv"
+    file.write_text(f"{HEADER}\n1,1001,9000,1.00,\n")
+    status, stdout, stderr = run("create-orders", str(file), "--json", *FAST)
+
+    assert status == 4
+    assert "needs legacy_token (B2B_LEGACY_TOKEN)" in stderr
+    assert "needs legacy_token (B2B_LEGACY_TOKEN)" in last_json(stdout)["error"]
+    assert set(tmp_path.iterdir()) == {file}
+    assert sandbox.requests == []
+
+
+def test_a_header_without_rows_is_said(tmp_path: Path, live_sandbox: Start) -> None:
+    """In a dry run, too."""
+    live_sandbox()
+    for words in (["--dry-run"], []):
+        status, _, stderr = run("assign", write_ids(tmp_path), *words)
+        assert (status, stderr.count("has no items: there is nothing to do")) == (0, 1)
+
+
+def test_check_only_reads(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the vendor's documents, "Get Company By CustomerId" may delete a company; no call of check is that one."""
+    sandbox = live_sandbox()
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", sandbox.legacy_token)
+    status, stdout, _ = run("check")
+
+    assert status == 0
+    assert "v2: the legacy token is accepted" in stdout
+    assert sandbox.requests == ["GET /api/v3/io/companies", "GET /api/v2/io/orders/0/companyIdBCId"]
+
+
+def test_stdin_that_cannot_be_kept_is_bad_input(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk; nothing was sent."""
+    sandbox = live_sandbox()
+    monkeypatch.setattr("shutil.copyfileobj", _fail(OSError(28, "No space left on device")))
+    status, stdout, stderr = run("assign", "-", "--json", stdin=b"1001\n")
+
+    assert status == 2
+    assert "stdin cannot be read, or kept in" in stderr
+    assert "No space left" in last_json(stdout)["error"]
+    assert sandbox.requests == []
+
+
+def test_a_failing_disk_elsewhere_is_a_sentence(
+    tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 3, with the file's name where the system gives one."""
+    live_sandbox()
+    journal = tmp_path / "a.journal"
+    for error, text in (
+        (PermissionError(13, "Permission denied", "/etc/x"), "b2b-async: /etc/x: Permission denied\n"),
+        (OSError(5, "Input/output error"), "b2b-async: Input/output error\n"),
+    ):
+        monkeypatch.setattr(jobs, "whole", _fail(error))
+        status, stdout, stderr = run("assign", "--company", "1", "--json", "--journal", str(journal))
+        assert (status, stderr, last_json(stdout)["exit"]) == (3, text, 3)
+
+
+def test_the_hang_up_is_kept_away_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has none."""
+    monkeypatch.delattr(signal, "SIGHUP")
+    jobs._outlive_terminal()

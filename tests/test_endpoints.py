@@ -134,6 +134,24 @@ async def test_a_success_about_another_order_is_not_handed_out(client: Client, o
     assert caught.value.ids == {"companyId": "4", "customerId": "12", "orderId": "BC123456789"}
 
 
+@pytest.mark.parametrize(("order_id", "known"), [(None, True), ("BC1", True), ("", False), ("BC2", False)])
+async def test_a_creation_without_a_company_need_not_name_its_order(
+    client: Client, order_id: str | None, *, known: bool
+) -> None:
+    """The vendor's schema has no order id there; where there is one, it is that of this request."""
+    url = f"{BASE_URL}/api/v2/io/companies/users/12/orders"
+    with mocked_api() as mock:
+        mock.post(url, payload={"code": 200, "data": {"orderId": order_id, "companyId": "4"}})
+        call = v2.orders.create_order_without_company_id(
+            client, "12", order_id="BC1", total_inc_tax=Decimal(1), reconcile=False
+        )
+        if known:
+            assert (await call).order_id == "BC1"
+        else:
+            with pytest.raises(AmbiguousOutcomeError):
+                await call
+
+
 @pytest.mark.parametrize("total", [-1, "-3", "-1.0000"])
 async def test_a_negative_number_of_orders_is_no_success(client: Client, total: object) -> None:
     """It is in nobody's contract."""

@@ -428,3 +428,18 @@ def test_an_id_with_zeros_before_it_is_another() -> None:
     met = _Met()
 
     assert [met.add(key) for key in ("7", "007", "7", "007", "0", "00")] == [True, True, False, False, True, True]
+
+
+async def test_who_waits_while_a_page_is_turned_gets_of_it() -> None:
+    """The page is fetched once for all of those who wait."""
+    asked: list[int] = []
+
+    async def fetch(limit: int, offset: int) -> Page[int]:
+        asked.append(offset)
+        await asyncio.sleep(1)
+        return Page(items=tuple(range(offset, min(offset + limit, 4))), total=4, limit=limit, offset=offset)
+
+    numbers = ItemIterator("Numbers", fetch, key=lambda number: number, limit=2, offset=0, prefetch=False)
+    got = await asyncio.gather(*(anext(numbers) for _ in range(4)))
+
+    assert (sorted(got), asked) == ([0, 1, 2, 3], [0, 2])

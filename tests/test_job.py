@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from helpers import client_of, http, raw_server
+from aioresponses import CallbackResult
+from helpers import BASE_URL, CREDENTIALS, GOOD, client_of, http, raw_server
 from kills import rows_of
 
 from b2b_async import (
     B2BError,
     Client,
     CompanyId,
+    ConfigurationError,
     Credentials,
     InvalidArgumentError,
     NotFoundError,
@@ -48,9 +51,10 @@ from b2b_async.bulk.report import flat
 from b2b_async.bulk.store import customer_ids_of
 from b2b_async.quota import EndpointSnapshot
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
+from b2b_async.testing import mocked_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from jumping import AutojumpLoop
@@ -740,7 +744,7 @@ async def test_the_journal_that_is_none() -> None:
     assert journal.counts == Counts()
 
 
-# -- inputs that come once -------------------------------------------------------------------------------------------
+# -- inputs that come once -------------------------------------------------------------------------------------
 
 
 async def test_an_input_that_comes_once_is_kept(tmp_path: Path) -> None:
@@ -844,7 +848,7 @@ async def test_the_customers_of_companies(journal: SQLiteJournal, caplog: pytest
     assert (page.items[0].id, page.items[0].customer_id, page.items[0].company_id) == (50001, 1002, 1)
 
 
-# -- creations -------------------------------------------------------------------------------------------------------
+# -- creations -------------------------------------------------------------------------------------------------
 
 
 async def test_orders_are_created(journal: SQLiteJournal) -> None:
@@ -1137,7 +1141,7 @@ async def test_lost_answers_do_not_create_twice(journal: SQLiteJournal) -> None:
     assert all(store.orders[row.order_id].company_id for row in rows)
 
 
-# -- clocks ----------------------------------------------------------------------------------------------------------
+# -- clocks ----------------------------------------------------------------------------------------------------
 
 
 async def test_a_clock_that_is_set_back_changes_nothing(
@@ -1181,7 +1185,7 @@ async def test_a_machine_that_sleeps_loses_nothing(journal: SQLiteJournal) -> No
     assert read_status(journal.path).counts == Counts(succeeded=200)
 
 
-# -- how long it will take -------------------------------------------------------------------------------------------
+# -- how long it will take -------------------------------------------------------------------------------------
 
 
 def books(**changes: Any) -> QuotaSnapshot:
@@ -1229,7 +1233,7 @@ async def test_progress_before_the_run_is_none(journal: SQLiteJournal) -> None:
     )
 
 
-# -- kinds of one's own ----------------------------------------------------------------------------------------------
+# -- kinds of one's own ----------------------------------------------------------------------------------------
 
 
 async def test_a_kind_of_ones_own(journal: SQLiteJournal) -> None:
@@ -1288,3 +1292,134 @@ async def test_looking_for_an_order(journal: SQLiteJournal) -> None:
         sandbox.legacy_token = "changed"
         with pytest.raises(B2BError, match="401"):
             await find_created_order(client, "1", order_id=registered)
+
+
+# -- what the real world answers -------------------------------------------------------------------------------
+
+
+class _Denying:
+    """Answers as a script says, by customer id."""
+
+    def __init__(self, answers: dict[int, tuple[int, Any]]) -> None:
+        self.answers = answers
+        self.asked: list[int] = []
+
+    def __call__(self, _url: Any, **_options: Any) -> CallbackResult:
+        number = int(str(_url).split("/")[-3])
+        self.asked.append(number)
+        status, payload = self.answers.get(number, (200, {"code": 200, "data": {"total": 1}}))
+        return CallbackResult(status=status, payload=payload)
+
+
+FORBIDDEN = (403, {"code": 403, "data": {}, "message": "Forbidden"})
+
+
+async def _denied(items: range, denied: Iterable[int], journal: SQLiteJournal) -> tuple[Any, _Denying]:
+    script = _Denying(dict.fromkeys(denied, FORBIDDEN))
+    with mocked_api() as api:
+        api.put(re.compile(re.escape(BASE_URL)), callback=script, repeat=True)
+        async with Client(CREDENTIALS, limiter=RateLimiter(Quota(10_000, 60.0))) as client:
+            return await BulkJob(client, items, journal=journal).run(), script
+
+
+@pytest.mark.parametrize("first", [1, 77, 200])
+async def test_a_403_of_one_item_does_not_end_the_job(journal: SQLiteJournal, first: int) -> None:
+    """Not even as the first one: the vendor uses it by company, too. The next run tries it again."""
+    summary, _ = await _denied(range(1, 201), [first], journal)
+    assert (summary.succeeded, summary.failed, summary.stopped, summary.fatal) == (199, 1, False, None)
+    again, script = await _denied(range(1, 201), [], journal)
+    assert (again.succeeded, again.skipped, again.repeated, script.asked) == (1, 199, 0, [first])
+
+
+async def test_a_403_of_the_first_five_ends_the_job(journal: SQLiteJournal) -> None:
+    """Then it is about the credentials; what was not reached is done by the next run, and those five again."""
+    summary, script = await _denied(range(1, 201), range(1, 201), journal)
+
+    assert (summary.stopped, summary.succeeded) == (True, 0)
+    assert 5 <= summary.failed <= 9
+    assert "the first 5 items were all answered 403" in str(summary.fatal)
+    assert "403 Forbidden" in str(summary.fatal)
+    assert len(script.asked) == summary.failed
+    assert summary.total == summary.done + summary.pending
+    again, _ = await _denied(range(1, 201), [], journal)
+    assert (again.succeeded, again.failed) == (200, 0)
+
+
+async def test_a_403_twenty_times_in_a_row_ends_the_job(journal: SQLiteJournal) -> None:
+    """And not nineteen times."""
+    few, _ = await _denied(range(1, 101), range(40, 59), journal)
+    assert (few.succeeded, few.failed, few.stopped) == (81, 19, False)
+    async with SQLiteJournal(journal.path.with_name("other")) as other:
+        many, _ = await _denied(range(1, 101), range(40, 80), other)
+    assert (many.stopped, many.fatal is not None) == (True, True)
+    assert "the last 20 items were all answered 403" in str(many.fatal)
+    assert 38 <= many.succeeded <= 39
+
+
+async def test_a_few_403s_alone_are_failures(journal: SQLiteJournal) -> None:
+    """Of four items nobody can say more."""
+    summary, _ = await _denied(range(1, 5), range(1, 5), journal)
+
+    assert (summary.failed, summary.stopped) == (4, False)
+
+
+async def test_odd_answers_of_single_items(journal: SQLiteJournal) -> None:
+    """200 items: one 403, one 202, one without a number, one empty: one run, all others done."""
+    answers: dict[int, tuple[int, Any]] = {1: FORBIDDEN, 2: (202, {"code": 202, "data": {}}), 3: (200, {"code": 200})}
+    script = _Denying(answers)
+    outcomes: list[Any] = []
+    with mocked_api() as api:
+        api.put(re.compile(re.escape(BASE_URL)), callback=script, repeat=True)
+        async with Client(CREDENTIALS, limiter=RateLimiter(Quota(10_000, 60.0))) as client:
+            summary = await BulkJob(client, range(1, 201), journal=journal).run(outcomes.append)
+            again = await BulkJob(client, range(1, 201), journal=journal).run()
+
+    assert (summary.succeeded, summary.failed, summary.unknown) == (199, 1, 0)
+    assert {one.key: one.result for one in outcomes if one.key in {"2", "3", "4"}} == {
+        "2": {"total": None},
+        "3": {"total": None},
+        "4": {"total": 1},
+    }
+    assert (again.succeeded, again.failed, again.skipped) == (0, 1, 199)
+
+
+async def test_a_page_under_403_ends_no_job(journal: SQLiteJournal) -> None:
+    """Something in front of the API is too busy; the items wait."""
+    page = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"
+    async with raw_server(page, GOOD) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            summary = await BulkJob(client, range(1, 9), journal=journal).run()
+
+    assert (summary.succeeded, summary.failed, summary.refused) == (8, 0, 1)
+    assert len(arrived) == 9
+
+
+async def test_what_a_503_like_status_did_not_reach_is_tried_by_the_next_run(journal: SQLiteJournal) -> None:
+    """An edge that cannot connect to the origin has rejected nothing for good."""
+    for script, counts in ((_Denying({1: (530, None)}), (0, 1)), (_Denying({}), (1, 0))):
+        with mocked_api() as api:
+            api.put(re.compile(re.escape(BASE_URL)), callback=script, repeat=True)
+            async with Client(CREDENTIALS, retry=RetryPolicy(attempts=1)) as client:
+                summary = await BulkJob(client, [1], journal=journal).run()
+        assert (summary.succeeded, summary.failed) == counts
+
+
+def test_a_job_of_v2_needs_a_legacy_token(journal: SQLiteJournal) -> None:
+    """Said before anything is opened, read or sent."""
+    client = Client(Credentials("token", "hash"))
+    with pytest.raises(ConfigurationError, match=r"create-orders is a v2 operation and needs legacy_token"):
+        BulkJob(client, [], journal=journal, kind=CREATE_ORDERS)
+
+
+async def test_the_total_is_what_is_done_and_what_is_not(journal: SQLiteJournal) -> None:
+    """Of an input that was said to have a thousand items, though few of them have been read."""
+    async with Sandbox(Store(100, 10), quota="10000/60s", latency=1.0) as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, range(1001, 2001), journal=journal, total=1000, concurrency=4)
+        running = asyncio.ensure_future(job.run())
+        await asyncio.sleep(3.5)
+        job.stop()
+        summary = await running
+
+    assert (summary.done, summary.pending, summary.total) == (16, 984, 1000)
+    status = read_status(journal.path)
+    assert (status.all, status.not_reached, status.counts.succeeded) == (1000, 984, 16)

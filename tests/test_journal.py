@@ -30,6 +30,7 @@ from b2b_async.bulk import (
     SQLiteJournal,
     read_outcomes,
     read_status,
+    write_page,
 )
 from b2b_async.bulk.results import read_figures, read_items
 
@@ -753,3 +754,83 @@ async def test_a_journal_is_an_ordinary_database(journal: SQLiteJournal) -> None
     database.close()
 
     assert (row[0], row[1], json.loads(row[2])) == ("a", "succeeded", {"total": 3})
+
+
+# -- readers leave nothing behind, and copies are told from journals -------------------------------------------
+
+
+async def _used(path: Path) -> Path:
+    """Make a journal with an outcome, and close it."""
+    async with SQLiteJournal(path) as journal:
+        await journal.begin({"job": "assign"}, quota=(150, 60.0))
+        await journal.add([Entry(position=1, key="7", value=7)], read=1, checksum=0)
+        await journal.end("finished")
+    return path
+
+
+def test_readers_leave_nothing_beside_a_closed_journal(tmp_path: Path) -> None:
+    """Neither a -wal nor a -shm, and no byte of it changes."""
+    path = asyncio.run(_used(tmp_path / "a.journal"))
+    before, files = path.read_bytes(), set(tmp_path.iterdir())
+    assert read_status(path).counts.pending == 1
+    assert list(read_outcomes(path)) == []
+    assert [key for _, key, _ in read_items(path)] == ["7"]
+    write_page(path, tmp_path.with_suffix(".html"))
+
+    assert set(tmp_path.iterdir()) == files
+    assert path.read_bytes() == before
+
+
+async def test_a_journal_is_read_while_its_job_runs(tmp_path: Path) -> None:
+    """With what is in its -wal only."""
+    async with SQLiteJournal(tmp_path / "a.journal") as journal:
+        await journal.begin({"job": "assign"}, quota=(150, 60.0))
+        await journal.add([Entry(position=1, key="7", value=7)], read=1, checksum=0)
+        status = read_status(journal.path)
+
+    assert (status.running, status.counts.pending) == (True, 1)
+
+
+async def test_a_job_that_begins_under_a_reader_is_noticed(tmp_path: Path) -> None:
+    """What it has read may be of two times."""
+    path = await _used(tmp_path / "a.journal")
+    items = read_items(path)
+    assert next(items)[1] == "7"
+    await _again(path)
+    with pytest.raises(JournalError, match="has changed while it was read"):
+        list(items)
+
+
+async def _again(path: Path) -> None:
+    async with SQLiteJournal(path) as journal:
+        await journal.begin({"job": "assign"}, quota=(150, 60.0))
+        await journal.end("finished")
+
+
+async def test_a_copy_without_its_wal_is_no_empty_journal(tmp_path: Path) -> None:
+    """Neither for those who read nor for a job, which would do everything again."""
+    copy = tmp_path / "copy"
+    async with SQLiteJournal(tmp_path / "a.journal") as journal:
+        await journal.begin({"job": "assign"}, quota=(150, 60.0))
+        copy.write_bytes(journal.path.read_bytes())
+    with pytest.raises(
+        JournalError, match=r"copy holds nothing\. If it was copied while its job ran.* copy copy-wal with"
+    ):
+        read_status(copy)
+    with pytest.raises(JournalError, match="copy holds nothing"):
+        await SQLiteJournal(copy).__aenter__()
+
+
+def test_a_journal_whose_process_died_before_its_first_word_is_new(tmp_path: Path) -> None:
+    """Its -wal shows that nothing was lost."""
+    path = tmp_path / "a.journal"
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("SELECT count(*) FROM sqlite_schema")
+    assert Path(f"{path}-wal").exists()
+    with pytest.raises(JournalError, match="cannot be read as a journal"):
+        read_status(path)
+    asyncio.run(_used(path))
+    database.close()
+
+    assert read_status(path).about == {"job": "assign"}

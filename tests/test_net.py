@@ -157,6 +157,59 @@ def test_a_job_whose_terminal_has_gone_is_finished(tmp_path: Path, live_sandbox:
     assert read_status(f"{file}.journal").counts.succeeded == 20
 
 
+PRESS = """
+import importlib.abc, os, runpy, signal, sys
+class Press(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            {press}
+sys.meta_path.insert(0, Press())
+sys.modules.pop("signal") if {module!r} == "signal" else None
+sys.argv = ["b2b-async", "status", "--json"]
+runpy.run_module("b2b_async", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "press"),
+    [
+        ("signal", "raise KeyboardInterrupt"),
+        ("b2b_async.cli", "os.kill(os.getpid(), signal.SIGINT)"),
+        ("rich.console", "os.kill(os.getpid(), signal.SIGTERM)"),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported(module: str, press: str) -> None:
+    """A word, the line for programs, and no traceback."""
+    code = PRESS.format(module=module, press=press)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (3, "b2b-async: stopped\n")
+    assert json.loads(done.stdout) == {"command": None, "exit": 3, "error": "stopped"}
+    bash = ["/bin/bash", "-c", '"$0" -c "$1" >&- 2>&-', sys.executable, code]
+    assert subprocess.run(bash, check=False).returncode == 3
+
+
+def test_the_end_of_a_command_is_in_the_net(tmp_path: Path) -> None:
+    """What is printed last, a Ctrl-C in the last moment, an end that is no number; streams that are closed."""
+    run = "import sys\nfrom b2b_async.cli import net\n"
+    for code, line, status, text in (
+        ("net.run(lambda: sys.stdout.write('x'))", "> /dev/full", 0, "No space left"),
+        ("net.run(lambda: [sys.stdout.write('x') for _ in range(10**5)])", "> /dev/full", 3, ""),
+        ("net.run(lambda: sys.exit('words'))", "", 0, ""),
+        ("net.run(lambda: exec('raise KeyboardInterrupt'))", "", 3, ""),
+        ("net.run(lambda: sys.stderr.write('x'))", "2> /dev/full", 0, ""),
+    ):
+        path = tmp_path / "code.py"
+        path.write_text(run + code)
+        done = subprocess.run(
+            ["/bin/bash", "-c", f'"$0" "$1" {line}', sys.executable, str(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, text in done.stderr, "Traceback" in done.stderr) == (status, True, False), code
+
+
 @pytest.mark.heavy
 def test_ctrl_c_at_any_time_is_a_stop(journal: Path) -> None:
     """From the first line on, while modules are imported, and at the end: exit 3 or the command's own, no traceback."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ from test_quota import LANES, LATE, QUOTAS, TRIPS
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError
 from b2b_async._buckets import Buckets
-from b2b_async._headers import QuotaHeaders
+from b2b_async._headers import QuotaHeaders, refusal_delay
 from b2b_async.redis import RedisRateLimiter
 from b2b_async.redis.mirror import Mirror, script
 
@@ -103,6 +103,34 @@ class BothBooks:
         assert (store.limit, store.active, store.foreign) == (books.limit, books.active, books.foreign)
 
 
+TOLD: list[dict[str, str]] = [
+    {"Retry-After": "2"},
+    {"X-Retry-After": "9"},
+    {"X-Rate-Limit-Time-Reset-Ms": "7000"},
+    {"X-Request-Window-Resets-After": "5 s"},
+    {"X-Requests-Remaining": "0", "X-Request-Window-Resets-After": "4 s", "Retry-After": "500"},
+]
+"""Refusals that name a time."""
+
+
+@pytest.mark.parametrize("first", [*TOLD, {}])
+@pytest.mark.parametrize("later", [*TOLD, {}])
+def test_a_later_refusal_prolongs_the_hold_in_redis_as_here(
+    blocking: redis.Redis, first: dict[str, str], later: dict[str, str]
+) -> None:
+    """Of one episode, the longest time counts."""
+    books = BothBooks(blocking, Quota(10, 60.0), {})
+    one, other = (cast("Ticket", books.try_acquire(0.0, "interactive", "PUT /x")) for _ in range(2))
+    books.report(one, 1.0, 429, QuotaHeaders.from_headers(first, refused=True))
+    books.report(other, 2.0, 429, QuotaHeaders.from_headers(later, refused=True))
+    at = books.try_acquire(3.0, "interactive", "PUT /x")
+    held = 1.0 + (refusal_delay(first) or 5.0)  # of a refusal without a time: overload
+    prolonged = 2.0 + (refusal_delay(later) or 0.0)
+
+    if "X-Rate-Limit-Time-Reset-Ms" not in {*first, *later}:  # which is another quota's
+        assert at == pytest.approx(max(min(held, 121.0), min(prolonged, 122.0)), abs=0.11)
+
+
 @settings(max_examples=5 * settings.default.max_examples)
 @given(
     quota=QUOTAS,
@@ -112,9 +140,7 @@ class BothBooks:
     lane=LANES,
     model=st.sampled_from(sorted(MODELS)),
     neighbour=st.lists(st.floats(0, 60), max_size=6),
-    odd=st.lists(
-        st.sampled_from([None, None, None, {"X-Requests-Remaining": "3"}, {"Retry-After": "2"}, {}]), max_size=6
-    ),
+    odd=st.lists(st.sampled_from([None, None, None, {"X-Requests-Remaining": "3"}, {}, *TOLD]), max_size=6),
     silent=st.booleans(),
 )
 def test_redis_and_python_decide_the_same(

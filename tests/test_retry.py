@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
+import traceback
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from b2b_async import (
     Client,
     ConfigurationError,
     DeadlineExceededError,
+    NotFoundError,
+    PermissionDeniedError,
     Quota,
     QuotaWaitTooLongError,
     RateLimiter,
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from b2b_async._call import Outcome
 
 POLICY = RetryPolicy()
-TRANSIENT = {408, 429, 500, 502, 503, 504, *range(520, 525)}
+TRANSIENT = {408, 429, 500, 502, 503, 504, 509, *range(520, 528), 529, 530}
 BUSY = http(503, '{"code": 503}')
 
 
@@ -436,7 +440,7 @@ async def test_bulk_waits_out_a_refusal_beyond_the_deadline() -> None:
     assert len(sandbox.requests) == 2
 
 
-# -- what must hold for every failure --------------------------------------------------------------------------------
+# -- what must hold for every failure --------------------------------------------------------------------------
 
 STATUSES = st.one_of(
     st.sampled_from([301, 400, 404, 408, 429, 500, 501, 502, 503, 504, 505, 507, 520, 524]), st.integers(300, 599)
@@ -498,3 +502,147 @@ def test_who_has_spent_more_gets_no_more(error: B2BError, idempotent: bool, tall
 
     assert actions != ["raise", "retry"]
     assert actions != ["ambiguous", "retry"]
+
+
+# -- what the real world answers -------------------------------------------------------------------------------
+
+PAGE = "<html><head><title>Access denied</title></head><body>" + "x" * 500 + "</body></html>"
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 509, *range(520, 528), 529, 530])
+async def test_statuses_that_pass_are_tried_again(status: int) -> None:
+    """Those of edges, too."""
+    async with raw_server(http(status, PAGE, content_type="text/html"), GOOD) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
+
+    assert len(arrived) == 2
+
+
+@pytest.mark.parametrize("status", [525, 526, 530])
+async def test_what_never_reached_the_origin_is_sent_again(status: int) -> None:
+    """A creation, too: the edge could not even connect."""
+    good = http(200, '{"code": 200, "data": {"orderId": "1"}}')
+    async with raw_server(http(status, PAGE, content_type="text/html"), good) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            created = await v2.orders.create_order(client, "4", "12", order_id="1", total_inc_tax=Decimal(1))
+
+    assert (created.order_id, created.reconciled, len(arrived)) == ("1", False, 2)
+
+
+async def test_a_500_says_what_the_vendor_advises() -> None:
+    """A single call is not made to wait that long."""
+    async with raw_server(http(500, "{}")) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        with pytest.raises(ServerError, match="three to five times, with pauses of at least a minute"):
+            await v3.orders.assign_customer_orders(client, 1)
+        assert asyncio.get_running_loop().time() < 10
+
+
+async def test_a_page_under_403_is_a_refusal_for_the_rate() -> None:
+    """Of something in front of the API: the store is held as after a 429 without headers, and no credentials blamed."""
+    forbidden = http(403, PAGE, content_type="text/html")
+    async with raw_server(forbidden, http(403, "  <p>no</p>"), GOOD) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
+            assert client.quota.refused == 2
+    assert asyncio.get_running_loop().time() == pytest.approx(15, abs=0.5)
+    assert len(arrived) == 3
+    async with raw_server(forbidden) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, retry=RetryPolicy(attempts=1, throttled=0)) as client:
+            with pytest.raises(RateLimitError, match="403 Access denied") as caught:
+                await v3.orders.assign_customer_orders(client, 1)
+    assert (caught.value.status, caught.value.outcome) == (403, "rejected")
+    assert "in front of the API" in str(caught.value)
+    async with raw_server(http(403, '{"code": 403, "message": "Forbidden"}')) as (url, arrived):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(PermissionDeniedError):
+                await v3.orders.assign_customer_orders(client, 1)
+    assert len(arrived) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        (["Retry-After: 3", "X-Retry-After: 7"], 7),
+        (["X-Retry-After: 7"], 7),
+        (["X-Rate-Limit-Time-Reset-Ms: 7000"], 7),
+        (["X-Request-Window-Resets-After: 7 s"], 7),
+        (["Retry-After: 2", "X-Rate-Limit-Time-Reset-Ms: 7000", "X-Request-Window-Resets-After: 5 s"], 7),
+        (["Retry-After: soon", "X-Retry-After: NaN", "X-Rate-Limit-Time-Reset-Ms: -1"], 5),
+    ],
+)
+async def test_the_largest_time_of_a_refusal_counts(headers: list[str], seconds: float) -> None:
+    """Each header is read on its own; a malformed one says nothing, and then the platform is overloaded."""
+    async with raw_server(http(429, "", *headers), GOOD) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
+        assert asyncio.get_running_loop().time() == pytest.approx(seconds + 0.1, abs=0.15)
+
+
+async def test_the_wait_after_a_refusal_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """It is the limiter's, not the pause of the retry; a longer one than the limiter keeps is said."""
+    limiter = RateLimiter()
+    policy = RetryPolicy(max_delay=1000)
+    async with raw_server(http(429, "", "Retry-After: 900"), GOOD) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, limiter=limiter, retry=policy, timeout=1000) as client:
+            answered = await client.with_response(v3.orders.assign_customer_orders, 1)
+
+    assert answered.attempts[0].delay == pytest.approx(120)
+    assert "next one in 120.00 s" in caplog.text
+    assert "the server refuses requests for 900 s; the limiter tries one again after 120 s" in caplog.text
+
+
+async def test_an_error_says_which_call_it_was() -> None:
+    """By operation, path, ids and call id; and its traceback has no retry machinery for what was not tried again."""
+    async with raw_server(http(404, '{"code": 404, "message": "None."}')) as (url, _):
+        async with Client(CREDENTIALS, base_url=url) as client:
+            with pytest.raises(NotFoundError) as caught:
+                await v3.orders.assign_customer_orders(client, 321)
+            with pytest.raises(NotFoundError) as other:
+                await v2.orders.create_order(client, "a/b", 12, order_id="BC1", total_inc_tax=Decimal(1), po_number="P")
+
+    error = caught.value
+    assert (error.operation, error.method) == ("Assign Customer Orders to Company", "PUT")
+    assert (error.path, error.ids) == ("/api/v3/io/customers/321/orders/b2b", {"customerId": "321"})
+    assert other.value.path == "/api/v2/io/companies/a%2Fb/user/12/orders"
+    assert other.value.ids == {"companyId": "a/b", "customerId": "12", "orderId": "BC1"}
+    assert "tenacity" not in "".join(traceback.format_exception(error))
+    assert "path='/api/v3/io/customers/321/orders/b2b', status=404" in repr(error)
+    assert "None." not in repr(error)
+    again = pickle.loads(pickle.dumps(other.value))  # noqa: S301 -- our own
+    assert (again.ids, again.path) == (other.value.ids, other.value.path)
+
+
+async def test_an_empty_success_is_asked_about_once_more() -> None:
+    """Something in front of the API may have sent it; a number is better, an empty one again is taken."""
+    empty, gone = http(200, ""), http(404, '{"code": 404, "message": "None."}')
+    for answers, total, requests in (
+        ([empty, GOOD], 3, 2),
+        ([empty], None, 2),
+        ([empty, http(503, ""), empty], None, 3),
+    ):
+        async with raw_server(*answers) as (url, arrived), Client(CREDENTIALS, base_url=url) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == total
+        assert len(arrived) == requests
+    async with raw_server(empty, gone) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        with pytest.raises(NotFoundError):
+            await v3.orders.assign_customer_orders(client, 1)
+    async with raw_server(empty, http(503, "")) as (url, arrived), Client(CREDENTIALS, base_url=url) as client:
+        answered = await client.with_response(v3.orders.assign_customer_orders, 1)
+    assert (answered.value.total, len(answered.attempts), len(arrived)) == (None, 4, 4)
+
+
+async def test_an_empty_success_stands_at_the_deadline() -> None:
+    """What comes after it takes too long."""
+
+    async def never(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    async with raw_server(http(200, ""), never) as (url, _), Client(CREDENTIALS, base_url=url, timeout=5) as client:
+        assert (await v3.orders.assign_customer_orders(client, 1)).total is None
+
+
+async def test_an_empty_success_of_a_creation_is_none() -> None:
+    """It needs its yes."""
+    async with raw_server(http(200, "")) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        with pytest.raises(AmbiguousOutcomeError):
+            await v2.orders.create_order(client, "4", "12", order_id="1", total_inc_tax=Decimal(1), reconcile=False)

@@ -200,8 +200,10 @@ def test_an_array_is_read_piece_by_piece(tmp_path: Path) -> None:
 
     assert [row.item for row in read_customer_ids(path)] == [Item(n, n) for n in range(1, 5001)]
     assert [row.item for row in read_customer_ids(path, after=4998)] == [Item(4999, 4999), Item(5000, 5000)]
-    path.write_text("[" + ", ".join(map(str, range(1, 300_001))) + "]")
-    assert sum(row.item is not None for row in read_customer_ids(path)) == 300_000
+    path.write_text("[" + " " * 200_000 + "1" + " " * 200_000 + ", 2" + " " * 200_000 + "]")
+    assert [row.item for row in read_customer_ids(path)] == [Item(1, 1), Item(2, 2)]
+    path.write_text("[" + ", ".join(map(str, range(1, 160_001))) + "]")
+    assert sum(row.item is not None for row in read_customer_ids(path)) == 160_000
     path.write_text('[1, {"customer_id": 2.0}, true, {"id": 1}]')
     assert [row.problem for row in read_customer_ids(path, name="ids")] == [
         None,

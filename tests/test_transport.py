@@ -464,7 +464,7 @@ async def test_a_session_that_does_not_unpack_is_told_to() -> None:
 async def test_a_query_that_cannot_be_written_is_a_mistake_and_not_tried_again() -> None:
     """Also where there is no body to see leaving."""
     operation = Operation("Get All Companies", "v3", "GET", "/companies")
-    query: Any = {"a": None}
+    query: Any = {"b": "1", "a": None}
     async with raw_server(GOOD) as (url, arrived), client_at(url, retry=RetryPolicy()) as client:
         with pytest.raises(ConfigurationError, match="the query parameter 'a' is neither") as caught:
             await client.send(operation, query=query)
@@ -576,3 +576,34 @@ async def test_an_error_of_a_middleware_of_ones_own_says_what_happened() -> None
             await v3.orders.assign_customer_orders(client, 1)
 
     assert caught.value.outcome == "applied"
+
+
+async def test_long_headers_are_read() -> None:
+    """Gateways add some of 16 KiB, and hundreds."""
+    many = [f"X-Gateway-{number}: {'x' * (16 * 1024 if number < 4 else 20)}" for number in range(256)]
+    async with raw_server(http(200, '{"code": 200, "data": {"total": 3}}', *many)) as (url, _):
+        async with client_at(url) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
+
+
+async def test_a_body_that_cannot_be_decompressed_is_named() -> None:
+    """By its encoding; it is not called incomplete."""
+    for encoding, body in (("gzip", b"no gzip"), ("br", b"\x0b\x02\x80"), ("deflate", b"\xff\xff")):
+        async with raw_server(http(200, body, f"Content-Encoding: {encoding}")) as (url, _):
+            error = await failing_put(url)
+        assert "the body cannot be decompressed (Can not decode content-encoding" in str(error)
+        assert encoding in str(error)
+
+
+async def test_a_byte_order_mark_is_no_json() -> None:
+    """It is passed over, in a good answer and in a bad one; one that breaks off is still a success by its code."""
+    mark = b"\xef\xbb\xbf"
+    async with (
+        raw_server(http(200, mark + b'{"code": 200, "data": {"total": 4}}')) as (url, _),
+        client_at(url) as client,
+    ):
+        assert (await v3.orders.assign_customer_orders(client, 1)).total == 4
+    async with raw_server(http(404, mark + b'{"code": 404, "message": "None."}')) as (url, _):
+        assert (await failing_put(url)).message == "None."
+    async with raw_server(http(200, mark + b'{"code": 200, "da')) as (url, _):
+        assert (await failing_put(url)).outcome == "applied"

@@ -297,7 +297,7 @@ def _reading(path: Path | str) -> Generator[sqlite3.Connection]:
             raise JournalError(message)
         unlocked, before = reads_unlocked(path), _stamp(path)
         with contextlib.closing(connect_to_read(path)) as database:
-            check_schema(database, path)
+            check_schema(database, path, has_wal=not unlocked)
             yield database
             if unlocked and _stamp(path) != before:
                 message = f"{path} has changed while it was read, since its job has begun again; read it once more"

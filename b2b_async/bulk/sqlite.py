@@ -399,17 +399,18 @@ class SQLiteJournal:
             message = f"the journal {self.path} is in use by {self._holder()}" if locked else self._explain(error)
             raise JournalError(message) from None
         try:
+            new = not self.path.exists() or self.path.stat().st_size == 0
+            has_wal = not reads_unlocked(self.path)  # SQLite makes one with the first look into the file
             self._database = sqlite3.connect(
                 self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
+            if not new:
+                check_schema(self._database, self.path, has_wal=has_wal)
             self._prepare(self._database)
         except sqlite3.DatabaseError as error:
             raise JournalError(self._explain(error)) from None
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        empty = self.path.stat().st_size == 0
-        if not empty:
-            check_schema(database, self.path)
         # Anything less loses outcomes that were acknowledged when the power goes.
         database.execute("PRAGMA synchronous = FULL")
         # Before there are tables: so a copy of the file without its -wal has none, and is no empty journal.
@@ -629,8 +630,13 @@ _ADVICE = {
 }
 
 
-def check_schema(database: sqlite3.Connection, path: Path) -> None:
+def check_schema(database: sqlite3.Connection, path: Path, *, has_wal: bool) -> None:
     """Refuse what is no journal of this version.
+
+    Args:
+        database: The open file.
+        path: Its path.
+        has_wal: A -wal was beside it before it was opened.
 
     Raises:
         JournalError: the file is another program's, or a journal of another version.
@@ -639,7 +645,7 @@ def check_schema(database: sqlite3.Connection, path: Path) -> None:
     (schema,) = database.execute("PRAGMA user_version").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not tables and not application:
-        if Path(f"{path}-wal").exists():  # its process died before it wrote anything
+        if has_wal:  # its process died before it wrote anything
             return
         message = (
             f"{path} holds nothing. If it was copied while its job ran, or after that was killed, copy {path.name}-wal "

@@ -352,16 +352,14 @@ def _item(lines: _Lines, text: str, number: int) -> tuple[object, int, str]:
             value, end = cast("tuple[object, int]", _decoder.raw_decode(text))
         except (ValueError, RecursionError, ArithmeticError) as error:
             more = lines.chunk() if len(text) < _LONGEST_LINE else ""
-            if not more:
-                message = f"{lines.name}, item {number} of the array: it is no JSON ({_why(error)})"
-                raise SourceError(message) from None
+            message = f"{lines.name}, item {number} of the array: it is no JSON ({_why(error)})"
         else:
             if end < len(text):
                 return value, end, text
             more = lines.chunk()  # where what has been read ends with a number, that may go on
-            if not more:
-                message = f"{lines.name}: the array is not closed with a ']' after item {number}"
-                raise SourceError(message)
+            message = f"{lines.name}: the array is not closed with a ']' after item {number}"
+        if not more:
+            raise SourceError(message)
         text += more
 
 

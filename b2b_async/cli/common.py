@@ -48,13 +48,18 @@ def errors_console() -> Console:
 
 
 if TYPE_CHECKING:
-    QuotaParameter = click.ParamType[Quota]
-    TextParameter = click.ParamType[str]
-else:  # click 8.1 to 8.3 has no type parameters
-    QuotaParameter = TextParameter = click.ParamType
+    from click import ParamType as ParamType
+else:
+
+    class ParamType(click.ParamType):
+        """click's, which takes a type argument from 8.4 on only."""
+
+        def __class_getitem__(cls, _kind: object) -> type[click.ParamType]:
+            """Ignore it."""
+            return cls
 
 
-class QuotaType(QuotaParameter):
+class QuotaType(ParamType[Quota]):
     """150/60s on the command line."""
 
     name = "N/Ts"
@@ -67,7 +72,7 @@ class QuotaType(QuotaParameter):
             self.fail(str(error), param, ctx)
 
 
-class CheckedType(TextParameter):
+class CheckedType(ParamType[str]):
     """A text on the command line that one of our own functions checks.
 
     Args:

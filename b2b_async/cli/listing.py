@@ -22,6 +22,7 @@ from b2b_async._record import Record, fields_of
 from b2b_async.bulk.worker import is_fatal
 from b2b_async.cli.common import (
     Exit,
+    ParamType,
     client_of,
     finish,
     json_option,
@@ -51,7 +52,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 T = TypeVar("T")
 
 
-class MomentType(click.ParamType[datetime]):
+class MomentType(ParamType[datetime]):
     """2026-01-31 or 2026-01-31T12:00 on the command line, in UTC unless it says another time zone."""
 
     name = "TIME"

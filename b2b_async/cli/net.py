@@ -83,6 +83,8 @@ def run(command: Callable[[], object]) -> NoReturn:
         status = end.code if isinstance(end.code, int) else Exit.DONE
     except KeyboardInterrupt:  # in the last moment
         status = Exit.STOPPED
+    except OutputError as error:
+        status = _unwritten(error, None, sys.argv)
     try:
         sys.stdout.flush()
     except OutputError as error:
@@ -148,7 +150,7 @@ def _open_streams() -> None:
         except OSError:
             # Else the next file would get its number, and what is printed would end in that: in a journal, say.
             os.open(os.devnull, os.O_RDONLY)
-    if os.name == "nt":  # consoles there are no files
+    if os.name == "nt":  # pragma: no cover -- consoles there are no files, and no test runs there
         return
     encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"  # pyright: ignore[reportUnnecessaryComparison]
     sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Output(1, "w", closefd=False)), encoding, line_buffering=True)
