@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 F = TypeVar("F", bound="Callable[..., Any]")
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -48,11 +49,13 @@ def errors_console() -> Console:
 
 
 if TYPE_CHECKING:
-    from click import ParamType as ParamType
+
+    class ParamType(click.ParamType[T]):
+        """A type of click's."""
 else:
 
     class ParamType(click.ParamType):
-        """click's, which takes a type argument from 8.4 on only."""
+        """A type of click's, which takes a type argument from 8.4 on only."""
 
         def __class_getitem__(cls, _kind: object) -> type[click.ParamType]:
             """Ignore it."""

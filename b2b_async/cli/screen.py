@@ -68,7 +68,8 @@ class Screen:
     async def __aenter__(self) -> Self:
         """Show it."""
         self._rate()
-        self._bar.start()
+        if self._console.is_terminal:  # elsewhere some versions of rich print an empty line at its end
+            self._bar.start()
         self._ticker = asyncio.create_task(self._tick())
         return self
 
@@ -78,7 +79,8 @@ class Screen:
         ticker.cancel()
         await asyncio.wait([ticker])
         self._update()
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def __call__(self, outcome: ItemOutcome | Skipped) -> None:
         """Show the first duplicates, and keep the first reasons of failures."""
