@@ -2,7 +2,7 @@
 
 The fast converter stops at the first misfit without naming it. Only then the careful one goes over the same data: an
 optional field of a record that does not fit gets its default and is noted in ``misfits``; a field that must fit is
-named with its JSON path. So good responses pay nothing for the bad, and one odd field costs nobody the other rows.
+named with its JSON path. So good responses cost no more for the bad ones, and one odd field never costs other rows.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _GENERAL = ("title", "error", "detail", "error_description")
 """Where a general message stands, after ``meta.message`` or ``message``."""
 _FIELD_NAMES = ("field", "name", "path", "property", "param", "parameter", "key", "source")
 _MESSAGE_NAMES = ("message", "detail", "description", "msg", "title", "error", "errMsg", "reason", "code")
-"""What the items of a list of errors call the field and the message."""
+"""The names of the field and of the message in the items of a list of errors."""
 _NO_FIELDS = frozenset({"code", "status", "type", "data", "meta", "message", "errors", "instance", *_GENERAL})
 _SAYS_NOTHING = frozenset({"code", "status", "type", "message", "meta"})
 """Members of an error's body that are no words of the server's."""
@@ -74,7 +74,7 @@ class Envelope:
 
     @property
     def is_bare_success(self) -> bool:
-        """Whether it reports success and nothing else: by its code, or by holding nothing at all."""
+        """True if it reports success without data: by its code, or by being empty."""
         code = self.code
         return self.payload in _EMPTY if code is None else code in _SUCCESS
 

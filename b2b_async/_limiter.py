@@ -184,9 +184,10 @@ class RateLimiter:
 
     def held_for(self, route: str = "") -> float:
         """Return the seconds for which refusals hold back requests to *route*; 0 if none does."""
-        now, endpoint = self._time(), self._buckets.endpoints.get(route)
+        # Never raises, as `report` does not: it is asked about an answer that has come.
+        endpoint = self._buckets.endpoints.get(route)
         until = max(book.held_until for book in (self._buckets.store, endpoint) if book is not None)
-        return max(0.0, until - now)
+        return max(0.0, until - (0.0 if self._loop is None else self._loop.time()))
 
     async def acquire(
         self, lane: Lane = "interactive", *, first: bool = False, until: float | None = None, route: str = ""

@@ -194,7 +194,7 @@ class Response:
 
     @property
     def is_page(self) -> bool:
-        """Whether the body is a web page, which comes from something in front of the API."""
+        """True if the body is a web page, which comes from something in front of the API."""
         return not self.says_json or self.body.lstrip()[:1] == b"<"
 
     @property

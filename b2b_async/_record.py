@@ -1,4 +1,4 @@
-"""What the models have in common: the JSON object that they were made of, and what of it did not fit."""
+"""The base of the models: the JSON object that a model was made of, and the values that do not fit."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class SessionManager:
         self.slots = asyncio.Semaphore(self.connections)
         """A slot for each connection. aiohttp counts the wait for one as time of the attempt, so we wait before."""
         self.sets_user_agent = False
-        """Whether a borrowed session has a User-Agent of its own."""
+        """True if a borrowed session has a User-Agent of its own."""
 
     def open(self) -> None:
         """Open the session, unless it is borrowed; must be called inside a running event loop.
@@ -55,8 +55,8 @@ class SessionManager:
         if not self._owned:
             self._loop = None
             self._bind()
-        elif self._session is None:
-            self._loop = None
+        elif self._session is None or (self._loop is not None and self._loop.is_closed()):
+            self._loop = None  # one that was left open in a loop that is over can only be forgotten
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self.connections),
                 # The API answers with a CSRF cookie, which means nothing to a token client.

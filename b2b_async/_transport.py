@@ -71,7 +71,7 @@ _UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 _STALE = "the server sent an answer that nobody had asked for"
 _UNDECODABLE = "Can not decode content-encoding"
-"""How aiohttp's text begins, the only one of its kind that quotes nothing of the answer but an encoding's name."""
+"""The start of aiohttp's text for an unknown encoding. It quotes nothing of the response but the encoding's name."""
 _LONGEST_CAUSE = 200
 """Characters of a foreign error's text that a message quotes."""
 _USER_INFO = re.compile(r"//[^/@\s]*@")

@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UTC_BY_EMAIL = "-0000"
 """RFC 2822: the time is in UTC, and nothing is said about the sender's own zone."""
 _ENCODINGS = 2
-"""How often JSON has been seen encoded as a string inside JSON."""
+"""The most times that JSON has been seen encoded as a string inside JSON."""
 _TYPES: dict[type[object], str] = {
     type(None): "null",
     bool: "a boolean",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
@@ -511,7 +512,9 @@ def _complete(error: B2BError, request: Request) -> None:
 
 def _ids_in(body: bytes | None) -> dict[str, str]:
     """Return the ids in a body: of what it holds they alone are no personal data."""
-    fields: object = None if body is None else json.loads(body)
+    fields: object = None
+    with contextlib.suppress(ValueError):  # a caller's own body may be anything
+        fields = None if body is None else json.loads(body)
     items = cast("dict[str, object]", fields).items() if isinstance(fields, dict) else ()
     return {name: str(value) for name, value in items if name in _IDS and isinstance(value, str | int)}
 

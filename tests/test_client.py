@@ -192,6 +192,15 @@ async def test_a_class_that_cannot_be_made_is_an_error_of_ours() -> None:
     assert caught.value.outcome == "applied"
 
 
+async def test_a_body_of_ones_own_may_be_anything() -> None:
+    """The ids on an error are those that can be read."""
+    async with Sandbox() as sandbox, client_of(sandbox) as client:
+        for body in (b"", b"{", b"[1]", b'{"customerId": [1]}', b"\xff"):
+            with pytest.raises(NotFoundError) as caught:
+                await client.send(v3.orders.ASSIGN_CUSTOMER_ORDERS, 9999, body=body)
+            assert caught.value.ids == {"customerId": "9999"}
+
+
 def test_what_holds_a_token_is_not_pickled() -> None:
     """And shows the names of its headers only."""
     request = Request(operation=v3.orders.ASSIGN_CUSTOMER_ORDERS, path="/x", call=CallState("1"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock, Mock
 
@@ -21,6 +24,7 @@ from b2b_async import (
     APIConnectionError,
     Client,
     ConfigurationError,
+    Credentials,
     Quota,
     RateLimiter,
     RetryPolicy,
@@ -132,12 +136,27 @@ def test_no_proxy_elsewhere_reads_the_token() -> None:
 
 
 def test_a_client_of_a_closed_loop_says_so() -> None:
-    """As pytest fixtures of another scope make them."""
-    client = Client(CREDENTIALS, base_url="http://127.0.0.1:9", retry=ONCE)
+    """As pytest fixtures of another scope make them; opened again, it serves the loop that it is opened in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    sandbox = Sandbox(port=port)
+    credentials = Credentials(sandbox.access_token, sandbox.store_hash)
+    client = Client(credentials, base_url=f"http://127.0.0.1:{port}", retry=ONCE)
+
+    async def again() -> None:
+        async with sandbox, client:
+            await v3.orders.assign_customer_orders(client, 1001)
+
     asyncio.run(client.__aenter__())
     with pytest.raises(ConfigurationError, match="belongs to an event loop that is closed, so nothing was sent"):
         asyncio.run(v3.orders.list_orders(client))
-    asyncio.run(client.close())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of the session that was left open
+        asyncio.run(again())
+        gc.collect()
+
+    assert sandbox.requests == ["PUT /api/v3/io/customers/1001/orders/b2b"]
 
 
 async def test_a_client_of_another_thread_says_so() -> None:

@@ -57,8 +57,8 @@ def journal(tmp_path: Path) -> Path:
     ("line", "status", "text"),
     [
         ('"$@" > /dev/full', 3, "the output could not be written: No space left on device"),
-        ('"$@" >&-', 3, "the output could not be written: whoever read it has gone"),
-        ('"$@" | true', 3, "the output could not be written: whoever read it has gone"),
+        ('"$@" >&-', 3, "the output could not be written: stdout is closed"),
+        ('"$@" | true', 3, "the output could not be written: stdout is closed"),
         ('"$@" 2>&- 2>/dev/full', 0, ""),
         ('"$@" 2>&-', 0, ""),
         ('"$@" <&-', 0, ""),

@@ -626,6 +626,9 @@ async def test_an_empty_success_is_asked_about_once_more() -> None:
     async with raw_server(empty, gone) as (url, _), Client(CREDENTIALS, base_url=url) as client:
         with pytest.raises(NotFoundError):
             await v3.orders.assign_customer_orders(client, 1)
+    for busy in (http(503, ""), http(503, "", "Retry-After: 1"), http(429, "", "Retry-After: 1")):
+        async with raw_server(empty, busy) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total is None
     async with raw_server(empty, http(503, "")) as (url, arrived), Client(CREDENTIALS, base_url=url) as client:
         answered = await client.with_response(v3.orders.assign_customer_orders, 1)
     assert (answered.value.total, len(answered.attempts), len(arrived)) == (None, 4, 4)

@@ -96,9 +96,8 @@ class Runner:
         self._feeder: asyncio.Task[None] | None = None
         self._workers: set[Worker] = set()
         self._mean: float | None = None  # seconds that an item takes from its departure on
-        self._ended_items = self._denied = (
-            0  # items that have ended in this run, and those of them answered 403 in a row
-        )
+        self._ended_items = 0  # in this run
+        self._denied = 0  # in a row, answered 403
         self._in_a_row = 0  # items that failed in passing since the server has given its word on one
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()

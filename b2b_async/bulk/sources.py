@@ -30,7 +30,7 @@ _RUINED = re.compile(
     r"|nan|null|none|nil|undefined|n/?a|#n/?a|#(ref|value|name|null|num|div/0)[!?]?",
     re.IGNORECASE,
 )
-"""What spreadsheets and data frames make of ids: 4.0, 1.17E+2, nan, NULL, #REF!."""
+"""Ids as spreadsheets and data frames spoil them: 4.0, 1.17E+2, nan, NULL, #REF!."""
 _NO_VALUE = re.compile("nan|null", re.IGNORECASE)
 _MOST_DIGITS = 18
 _TOO_LARGE = 10**_MOST_DIGITS

@@ -676,7 +676,7 @@ def reads_unlocked(path: Path) -> bool:
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open a journal to read it, also while its job runs."""
-    # Readers, too, make files beside a journal, and leave them there, but for one that nobody can be writing to.
+    # In WAL mode readers create files beside the journal, too, unless it is opened as one that no process writes.
     how = "immutable=1" if reads_unlocked(path) else "mode=ro"
     return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_PATIENCE)
 

@@ -30,7 +30,7 @@ _NO_TEXT: Mapping[bytes, str] = {
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it first",
     b"%PDF": "is a PDF: export the table as CSV in UTF-8",
 }
-"""What is no text by its first bytes, and what to do with it."""
+"""Formats that are no text, by their first bytes, and the advice for each."""
 _ENCODINGS: Mapping[bytes, str] = {
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
@@ -39,9 +39,9 @@ _ENCODINGS: Mapping[bytes, str] = {
 }
 """By the mark at the start; a file without one is UTF-8."""
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-"""What the bytes become that no UTF-8 text has."""
+"""Bytes that are no UTF-8, as the decoder escapes them."""
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
-"""What Excel takes for a word on the separator, and not for a row."""
+"""The line by which Excel states the separator. It is no row."""
 _SEPARATORS = (",", ";", "\t")
 _LONGEST_LINE = 1_000_000
 _NOWHERE = _LONGEST_LINE

@@ -27,7 +27,7 @@ _GROUPS = {"orders", "users", "companies"}
 
 
 class OutputError(Exception):
-    """What a command has to print cannot be written. No OSError: click ends a command by itself on some of those.
+    """The output of a command cannot be written. It is no OSError, since click exits on some of those by itself.
 
     Args:
         error: What the system says.
@@ -36,8 +36,8 @@ class OutputError(Exception):
     def __init__(self, error: OSError) -> None:
         """Keep what is needed to say so."""
         super().__init__(error)
-        gone = error.errno in {errno.EPIPE, errno.EBADF}
-        self.reason = "whoever read it has gone" if gone else error.strerror or type(error).__name__
+        closed = error.errno in {errno.EPIPE, errno.EBADF}
+        self.reason = "stdout is closed" if closed else error.strerror or type(error).__name__
 
 
 class _Output(io.FileIO):
@@ -57,7 +57,7 @@ class _Output(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    """The raw stream of stderr: who has gone is told no more."""
+    """The raw stream of stderr: it ignores that it is closed or full."""
 
     def write(self, octets: Buffer, /) -> int:
         """Write, if that is possible."""
@@ -143,7 +143,7 @@ def _print_json(status: Exit, error: str, words: Sequence[str]) -> None:
 
 
 def _open_streams() -> None:
-    """Give the command streams that behave when they are closed, full, or have nobody at their other end."""
+    """Replace stdout and stderr by streams that behave well when they are closed, full, or no longer read."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

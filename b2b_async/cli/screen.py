@@ -46,7 +46,7 @@ class Screen:
         self._duplicates = 0
         self._told_of_looks = False
         self.statuses: Counter[int | None] = Counter()
-        """How many items failed with each HTTP status; None for those without a response."""
+        """The number of failed items by HTTP status; None stands for no response."""
         self.reasons: Counter[str] = Counter()
         """The first reasons why items failed, and how often."""
         self._console = errors_console()

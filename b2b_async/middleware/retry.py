@@ -16,7 +16,7 @@ import attrs
 
 from b2b_async._call import Attempt
 from b2b_async._policy import RAISE, RetryPolicy, Tally, decide
-from b2b_async.errors import AmbiguousOutcomeError, B2BError, QuotaWaitTooLongError
+from b2b_async.errors import AmbiguousOutcomeError, APIStatusError, B2BError, QuotaWaitTooLongError, RateLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("b2b_async")
 
+_CLIENT_ERROR = range(400, 500)
 _ONCE = RetryPolicy(attempts=1, throttled=0)
 _COST = {"transient": 10, "told": 10, "throttled": 4}
 _OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
@@ -143,9 +144,10 @@ class _Retries:
         return self._verdict.action == "retry"
 
     def acknowledged(self, error: B2BError) -> Response | None:
-        """Return the empty success of an earlier attempt, which stands unless the server has refused since."""
+        """Return the empty success of an earlier attempt, which stands unless the server has refused for good since."""
         call = self._request.call
-        if call.acknowledged is None or error.outcome == "rejected":
+        refused = isinstance(error, APIStatusError) and error.answer.status in _CLIENT_ERROR
+        if call.acknowledged is None or (refused and not isinstance(error, RateLimitError)):
             return None
         call.in_flight = "applied"
         return cast("Response", call.acknowledged)
