@@ -17,10 +17,10 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from b2b_async._envelope import container
 from b2b_async._record import Record, camel, json_names
 from b2b_async._values import (
     WrongTypeError,
-    container,
     is_nothing,
     read_bool,
     read_datetime,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LINK = frozenset({"url", "resource"})
+"""The members of a link, which the core API has in place of some lists."""
 _SHOWN = 10
 """Faults that a message names; a page may have thousands."""
 
@@ -76,7 +78,7 @@ def structure_rows(rows: object, path: str, into: type[T], on_misfits: OnMisfits
     Raises:
         MisfitError: what must fit does not.
     """
-    rows = container(rows)
+    rows = _by_number(container(rows))
     if is_nothing(rows) or isinstance(rows, list) or is_one(rows, get_args(into)[0]):
         return structure(rows, into, path, on_misfits)  # pyright: ignore[reportUnknownArgumentType]
     message = f"{path} must be a list, not {type_name(rows)}"
@@ -98,18 +100,23 @@ def _elements(value: object, item: Any) -> list[object]:  # noqa: ANN401 -- a ty
     Raises:
         WrongTypeError: the value is no list.
     """
-    value = container(value)
+    value = _by_number(container(value))
     if is_nothing(value):
         return []
-    if isinstance(value, dict):  # one that stands alone, a list by numbers, or something else, such as a link
-        fields = cast("dict[str, object]", value)
-        if all(name.isdigit() for name in fields):
-            return list(fields.values())
-        return [fields] if is_one(fields, item) else []
+    if isinstance(value, dict) and is_one(cast("object", value), item):  # one that stands alone
+        return [cast("object", value)]
+    if isinstance(value, dict) and value.keys() <= _LINK:
+        return []
     if not isinstance(value, list):
         expected = "a list"
         raise WrongTypeError(expected, value)
     return cast("list[object]", value)
+
+
+def _by_number(value: object) -> object:
+    """Return a list that came as an object by numbers, {"0": …, "1": …}, as a list."""
+    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return list(fields.values()) if fields and all(name.isdigit() for name in fields) else value
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -195,9 +202,9 @@ def _option_hook(converter: cattrs.Converter, into: Any) -> Hook:  # noqa: ANN40
     def hook(value: object, _into: object) -> object:
         if type(value) is exact or value is None:  # most of the fields of most responses
             return value
-        if _is_nothing_for(value, base):
-            return None
-        return make(_only(value) if record else value, kind)
+        if record:
+            value = _only(value)
+        return None if _is_nothing_for(value, base) else make(value, kind)
 
     return hook
 
@@ -264,9 +271,9 @@ def _value(value: object, into: Any, path: str, misfits: list[str]) -> object:  
         kind = _option(into)
         if kind is not None:
             base = getattr(kind, "__supertype__", kind)
-            if _is_nothing_for(value, base):
-                return None
-            return _value(_only(value) if attrs.has(base) else value, kind, path, misfits)
+            if attrs.has(base):
+                value = _first(_only(value), path, misfits)
+            return None if _is_nothing_for(value, base) else _value(value, kind, path, misfits)
         if attrs.has(into):
             return _instance(_object(value), into, path, misfits)
         return _fast.structure(value, into)
@@ -277,11 +284,22 @@ def _value(value: object, into: Any, path: str, misfits: list[str]) -> object:  
         raise _UnfitError((path, f"cannot be made into {name}: {type(error).__name__}")) from None
 
 
+def _first(value: object, path: str, misfits: list[str]) -> object:
+    """Return the first of several objects where there should be one, and note that there are others."""
+    if isinstance(value, list) and len(cast("list[object]", value)) > 1:
+        misfits.append(path)
+        return cast("list[object]", value)[0]
+    return value
+
+
 def _rows(values: list[object], into: Any, path: str, misfits: list[str]) -> list[object]:  # noqa: ANN401 -- a type
     """Make all elements; they must all fit."""
     made: list[object] = []
     faults: list[tuple[str, str]] = []
     for number, value in enumerate(values):
+        if value is None or value is False:  # no row
+            misfits.append(f"{path}[{number}]")
+            continue
         try:
             made.append(_value(value, get_args(into)[0], f"{path}[{number}]", misfits))
         except _UnfitError as error:

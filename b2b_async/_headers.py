@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)")
+_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?(?:e\+?\d{1,3})?)\s*(?:s|secs?|seconds?)?\s*(?:,.*)?", re.IGNORECASE)
+"""A number of seconds, perhaps with its unit; a second one, of a header that came twice, does not count."""
 _ALLOCATED = re.compile(r"\s*(\d{1,9})\D{0,16}/\s*(\d{1,9}(?:\.\d{1,9})?)\s*s")
 _SANE_LIMIT, _SANE_WINDOW = (1, 100_000), (1.0, 3_600.0)
 _MILLISECONDS = 1000
@@ -60,16 +62,15 @@ def _delay(value: str | None, headers: Mapping[str, str]) -> float | None:
     """
     if value is None:
         return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        until = _timestamp(value)
-        if until is None:
-            return None
-        sent = _timestamp(headers.get("Date"))
-        seconds = until - (time.time() if sent is None else sent)
-        return max(0.0, seconds)
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    match = _SECONDS.fullmatch(value)
+    if match is not None:
+        seconds = float(match[1])
+        return seconds if math.isfinite(seconds) else None
+    until = _timestamp(value)
+    if until is None:
+        return None
+    sent = _timestamp(headers.get("Date"))
+    return max(0.0, until - (time.time() if sent is None else sent))
 
 
 def _timestamp(value: str | None) -> float | None:

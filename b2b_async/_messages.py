@@ -130,9 +130,9 @@ class Request:
     """The percent-encoded path behind the client's base URL. A request cannot name another origin."""
     call: CallState
     """The memory of the call that this is an attempt of."""
-    query: Query | None = None
+    query: Query | None = attrs.field(default=None, repr=False)  # error trackers show variables, and it names people
     """Query parameters, not encoded yet."""
-    body: bytes | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
     """The JSON body, encoded once per call."""
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     """Headers set so far; auth adds its own further down, so they are not in the repr."""
@@ -195,7 +195,9 @@ class Response:
     @property
     def is_page(self) -> bool:
         """True if the body is a web page, which comes from something in front of the API."""
-        return not self.says_json or self.body.lstrip()[:1] == b"<"
+        start = self.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        html = "html" in self.headers.get("Content-Type", "").lower()
+        return start == b"<" or (html and start not in {b"", b"{", b"["})
 
     @property
     def retry_after(self) -> float | None:

@@ -62,6 +62,11 @@ def fields_of(model: type[Any]) -> list[str]:
     return [field.name for field in attrs.fields(model) if field.name not in _OURS]
 
 
+def is_blank(made: object) -> bool:
+    """Return whether a value is a record none of whose fields the server has filled."""
+    return isinstance(made, Record) and all(getattr(made, name) in {None, ()} for name in fields_of(type(made)))
+
+
 def also(*names: str) -> dict[str, tuple[str, ...]]:
     """Give the metadata of a field that the server calls by other names, too: ``attrs.field(metadata=also("x"))``."""
     return {_OTHER_NAMES: names}

@@ -12,10 +12,11 @@ from decimal import Context, Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
-from b2b_async._envelope import decode_json
-
-_INTEGER = re.compile(r"-?[0-9]{1,30}(\.0{1,30})?")
-_AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0{0,30})?")
+_AMOUNT = re.compile(r"\s*[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})\s*")
+_EMAIL = re.compile(r"([A-Za-z]{3}, *)?\d{1,2} [A-Za-z]{3} \d{4} \d\d:\d\d(:\d\d)? ([+-]\d{4}|[A-Z]{1,4})( *\(.*\))?")
+"""A date of e-mail; its weekday and the comment behind its zone are optional (RFC 2822)."""
+_ISO_UTC = re.compile(r"(.*\d) ?(UTC|GMT)")
 _LARGEST_EXPONENT = 30
 """Beyond it an amount is nonsense, and dangerous to write out in digits."""
 _EXACT = Context(prec=100)
@@ -25,8 +26,6 @@ _WORDS = {"true": True, "1": True, "false": False, "0": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UTC_BY_EMAIL = "-0000"
 """RFC 2822: the time is in UTC, and nothing is said about the sender's own zone."""
-_ENCODINGS = 2
-"""The most times that JSON has been seen encoded as a string inside JSON."""
 _TYPES: dict[type[object], str] = {
     type(None): "null",
     bool: "a boolean",
@@ -52,19 +51,6 @@ def type_name(value: object) -> str:
 def is_nothing(value: object) -> bool:
     """Return whether a value stands for no value; ``false`` does so in any field that is not a boolean."""
     return not value and (value is None or value is False or value in _NOTHING)
-
-
-def container(value: object) -> object:
-    """Return the object or list that a string encodes as JSON, once or twice; any other value as it is."""
-    decoded = value
-    for _ in range(_ENCODINGS):
-        if not isinstance(decoded, str) or decoded.lstrip()[:1] not in {"{", "[", '"'}:
-            break
-        try:
-            decoded = decode_json(decoded)
-        except (ValueError, RecursionError, ArithmeticError):
-            break
-    return cast("object", decoded) if isinstance(decoded, dict | list) else value
 
 
 def read_int(value: object, _into: object) -> int:
@@ -101,7 +87,8 @@ def read_datetime(value: object, _into: object) -> datetime:
         if type(value) is int:  # what v3 sends
             return _EPOCH + timedelta(seconds=value)
         if isinstance(value, str) and not _AMOUNT.fullmatch(value):
-            moment = _date_of_email(value) if "," in value else datetime.fromisoformat(value)
+            text = value.strip()
+            moment = _date_of_email(text) if _EMAIL.fullmatch(text) else _date_of_iso(text)
         else:
             # Not fromtimestamp(), which refuses some years on some machines.
             microseconds = _EXACT.multiply(read_decimal(value, Decimal), 1_000_000)
@@ -115,8 +102,14 @@ def read_datetime(value: object, _into: object) -> datetime:
 
 
 def _date_of_email(text: str) -> datetime:
+    text = text.partition("(")[0].rstrip()
     moment = parsedate_to_datetime(text)
-    return moment.replace(tzinfo=UTC) if text.rstrip().endswith(_UTC_BY_EMAIL) else moment
+    return moment.replace(tzinfo=UTC) if text.endswith(_UTC_BY_EMAIL) else moment
+
+
+def _date_of_iso(text: str) -> datetime:
+    utc = _ISO_UTC.fullmatch(text)
+    return datetime.fromisoformat(f"{utc[1]}+00:00" if utc else text)
 
 
 def read_str(value: object, _into: object) -> str:
@@ -125,8 +118,8 @@ def read_str(value: object, _into: object) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, Decimal) and _is_sane(value):
-        return format(value, "f")
+    if isinstance(value, Decimal) and _is_sane(value):  # 731.0 is the id 731, as some serializers write it
+        return str(int(value)) if value == value.to_integral_value() else format(value, "f")
     expected = "a string"
     raise WrongTypeError(expected, value)
 

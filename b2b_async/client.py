@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Mapping
 from types import GenericAlias
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
 
@@ -32,6 +33,7 @@ from b2b_async._messages import Answered, Request
 from b2b_async._page import Page
 from b2b_async._pipeline import build_pipeline
 from b2b_async._policy import RetryPolicy
+from b2b_async._record import is_blank
 from b2b_async._session import SessionManager
 from b2b_async._transport import Transport
 from b2b_async.errors import B2BError, ConfigurationError, InvalidArgumentError, ResponseValidationError
@@ -65,9 +67,8 @@ logger.addHandler(logging.NullHandler())  # else Python prints warnings where th
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_SUCCESS = range(200, 300)
 _SHOWN_MISFITS = 10
-_IDS = frozenset({"orderId", "bcOrderId", "customerId", "companyId", "bcGroupId"})
+_IDS = frozenset({"orderid", "bcorderid", "customerid", "companyid", "bcgroupid", "customergroupid"})
 _COUNT = re.compile(r"[0-9]{1,15}(\.0+)?")
 
 
@@ -453,7 +454,7 @@ class Client:
         answer = describe(response, self.credentials.redact)
         message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
         # Without the envelope's yes, the words may be those of something that stands before the API.
-        yes = envelope is None or (envelope.code is not None and envelope.code in _SUCCESS)
+        yes = envelope is None or (envelope.code is not None and envelope.acknowledges)
         misfit = ResponseValidationError(
             message, answer=answer, outcome=call.in_flight if yes else "unknown", operation=operation.name
         )
@@ -467,17 +468,20 @@ class Client:
         """Make what an answer is about. No caller has it in a variable: a traceback shows what a server echoes."""
         structure, envelope = self._converter.structure, response.envelope
         if envelope is None:
-            empty = response.status in _SUCCESS and not response.body.strip()
-            return structure({} if empty and operation.data_optional else None, into)
+            return structure(None, into)
         if get_origin(into) is tuple:
             if not envelope.has_data:  # null may be an empty list; no word on it is another answer
                 message = "$.data is missing"
                 raise self._converter.MisfitError(message)
             return self._converter.structure_rows(*envelope.rows, into, on_misfits)
         data: object = _alone(envelope.data)
-        if operation.data_optional and envelope.is_bare_success:
+        if operation.data_optional and envelope.acknowledges:
             data = _object_or_empty(data)
-        return structure(data, into, on_misfits=on_misfits)
+        made = structure(data, into, on_misfits=on_misfits)
+        if not operation.safe and not envelope.acknowledges and is_blank(made):
+            message = "$.data is empty, and the answer does not say that the request was carried out"
+            raise self._converter.MisfitError(message)
+        return made
 
     def _request(
         self,
@@ -507,16 +511,16 @@ def _complete(error: B2BError, request: Request) -> None:
     error.operation = error.operation or operation.name
     error.call_id = error.call_id or request.call.id
     error.method, error.path = operation.method, request.path
-    error.ids = {**operation.ids(request.path), **_ids_in(request.body)}
-
-
-def _ids_in(body: bytes | None) -> dict[str, str]:
-    """Return the ids in a body: of what it holds they alone are no personal data."""
-    fields: object = None
+    body: object = None
     with contextlib.suppress(ValueError):  # a caller's own body may be anything
-        fields = None if body is None else json.loads(body)
-    items = cast("dict[str, object]", fields).items() if isinstance(fields, dict) else ()
-    return {name: str(value) for name, value in items if name in _IDS and isinstance(value, str | int)}
+        body = None if request.body is None else json.loads(request.body)
+    error.ids = {**operation.ids(request.path), **_ids_in(request.query), **_ids_in(body)}
+
+
+def _ids_in(fields: object) -> dict[str, str]:
+    """Return the ids in a query or body: of what they hold these alone are no personal data."""
+    items = cast("Mapping[str, object]", fields).items() if isinstance(fields, Mapping) else ()
+    return {name: str(value) for name, value in items if name.lower() in _IDS and isinstance(value, str | int)}
 
 
 def _alone(data: object) -> object:

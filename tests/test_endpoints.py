@@ -28,7 +28,7 @@ from b2b_async import (
 from b2b_async.testing import mocked_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 ASSIGN_URL = f"{BASE_URL}/api/v3/io/customers/321/orders/b2b"
 CREATE_URL = f"{BASE_URL}/api/v2/io/companies/4/user/12/orders"
@@ -127,7 +127,7 @@ async def test_a_success_about_another_order_is_not_handed_out(client: Client, o
     """The response may be that of another request, so what became of this one is unknown."""
     with mocked_api() as mock:
         mock.post(CREATE_URL, payload={"code": 200, "data": {"orderId": order_id}, "message": "Success"})
-        with pytest.raises(AmbiguousOutcomeError, match="not about order BC123456789") as caught:
+        with pytest.raises(AmbiguousOutcomeError, match=r"not about order BC123456789|it names no order") as caught:
             await create(client, reconcile=False)
 
     assert caught.value.outcome == "unknown"
@@ -152,11 +152,50 @@ async def test_a_creation_without_a_company_need_not_name_its_order(
                 await call
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"code": 200, "data": [{"orderId": "999"}]},
+        {"code": 200, "data": '{"orderId": "999"}'},
+        {"code": 200, "data": [{"orderId": ""}]},
+        {"code": 200, "data": {"order_id": "999"}},
+        {"code": 200, "data": {}},
+        {"code": 200, "data": None},
+        [],
+        None,
+    ],
+)
+async def test_no_form_of_another_order_is_handed_out(client: Client, payload: Any) -> None:
+    """In a list, encoded as a string, in snake_case, or not named at all: the outcome is unknown, and verified."""
+    with mocked_api() as mock:
+        mock.post(CREATE_URL, body=json.dumps(payload))
+        with pytest.raises(AmbiguousOutcomeError):
+            await create(client, reconcile=False)
+        mock.post(CREATE_URL, body=json.dumps(payload))
+        mock.get(
+            f"{BASE_URL}/api/v2/io/orders/BC123456789/companyIdBCId", payload={"code": 200, "data": {"companyId": "4"}}
+        )
+        assert await create(client) == v2.orders.CreatedOrder("BC123456789", reconciled=True)
+
+
+async def test_a_creation_without_content_is_verified(client: Client) -> None:
+    """204 names no order."""
+    with mocked_api() as mock:
+        mock.post(CREATE_URL, status=204)
+        mock.get(
+            f"{BASE_URL}/api/v2/io/orders/BC123456789/companyIdBCId", payload={"code": 200, "data": {"companyId": "4"}}
+        )
+        assert await create(client) == v2.orders.CreatedOrder("BC123456789", reconciled=True)
+
+
 @pytest.mark.parametrize("total", [-1, "-3", "-1.0000"])
-async def test_a_negative_number_of_orders_is_no_success(client: Client, total: object) -> None:
+@pytest.mark.parametrize("form", [lambda data: data, lambda data: [data], json.dumps, lambda data: json.dumps([data])])
+async def test_a_negative_number_of_orders_is_no_success(
+    client: Client, total: object, form: Callable[[Any], Any]
+) -> None:
     """It is in nobody's contract."""
     with mocked_api() as mock:
-        mock.put(ASSIGN_URL, payload={"code": 200, "data": {"total": total}})
+        mock.put(ASSIGN_URL, payload={"code": 200, "data": form({"total": total})})
         with pytest.raises(ResponseValidationError, match="negative"):
             await v3.orders.assign_customer_orders(client, 321)
 
@@ -194,9 +233,9 @@ async def test_a_field_error_is_on_the_exception(client: Client) -> None:
         (
             {"code": 404, "data": {"errMsg": {"orders": {"0": ["bad", "old"], "1": {"deep": {"er": {"x": 1}}}}}}},
             None,
-            {"orders[0]": "bad; old"},
+            {"orders[0]": "bad; old", "orders[1][deep][er][x]": "1"},
         ),
-        ({"data": {"name": None, "id": [1, {"a": 2}]}}, None, {"id": "1; …"}),
+        ({"data": {"name": None, "id": [1, {"a": 2}]}}, None, {"id[0]": "1", "id[1][a]": "2"}),
         (["odd"], '["odd"]', {}),
         ([{"status": 413, "message": "Too large", "details": {"max": 250}}, {}], "Too large", {"max": "250"}),
         ({"status": 504, "title": "Timeout", "type": "https://x", "errors": {}}, "Timeout", {}),
@@ -215,8 +254,29 @@ async def test_a_field_error_is_on_the_exception(client: Client) -> None:
             None,
             {"poNumber": "Too long.; Odd.", "non_field_errors": "No."},
         ),
-        ({"code": 404, "reasons": {"x": 1}}, '{"code": 404, "reasons": {"x": 1}}', {}),
-        ({"code": 404, "status": "gone", "data": None}, None, {}),
+        ({"code": 404, "reasons": {"x": 1}}, None, {"reasons[x]": "1"}),
+        ({"message": ["A", "B"]}, None, {"message": "A; B"}),
+        ({"message": {"poNumber": ["A"]}}, None, {"message[poNumber]": "A"}),
+        ({"meta": {"message": ["A"]}}, None, {"meta[message]": "A"}),
+        ({"meta": "A"}, None, {"meta": "A"}),
+        ({"status": "A"}, '{"status": "A"}', {}),
+        ({"code": ["A"]}, '{"code": ["A"]}', {}),
+        ({"message": "Bad", "code": "A"}, "Bad", {"code": "A"}),
+        ({"message": "Bad", "data": ["A"]}, "Bad", {"data": "A"}),
+        ({"message": "Bad", "data": "A"}, "Bad", {"data": "A"}),
+        ({"message": "Bad", "data": {"errMsg": ["A"]}}, "Bad", {"errMsg": "A"}),
+        ({"data": {"errMsg": {"a": "x"}, "poNumber": "A"}}, None, {"a": "x", "poNumber": "A"}),
+        ({"errors": {"products": [{"quantity": ["A"]}]}}, None, {"products[0][quantity]": "A"}),
+        ({"message": "One", "meta": {"message": "Two"}}, "Two: One", {}),
+        ({"message": "Bad", "meta": {"detail": "A"}}, "Bad", {"meta[detail]": "A"}),
+        ({"message": "Bad", "details": "A", "reason": "B"}, "Bad", {"details": "A", "reason": "B"}),
+        ({"message": "Bad", "errMsg": {"a": "x"}}, "Bad", {"a": "x"}),
+        ({"message": "Bad", "error": ["A"]}, "Bad", {"error": "A"}),
+        ({"error": {"message": "m", "details": "A"}}, "m", {"error[details]": "A"}),
+        ({"errors": [{"message": "A", "detail": "B", "line": 5}]}, None, {"errors[0]": "A: B", "errors[0][line]": "5"}),
+        ([{"message": "Bad", "details": "A"}], "Bad", {"details": "A"}),
+        ([{"message": "Bad", "details": ["A"]}], "Bad", {"errors[0]": "A"}),
+        ({"code": 404, "status": 404, "data": None}, None, {}),
     ],
 )
 async def test_all_forms_of_error_are_understood(
@@ -304,6 +364,13 @@ async def test_no_content_does_not_fit_an_endpoint_that_promises_some(client: Cl
         (200, '{"code": 200, "data": {"total": null}}'),
         (200, '{"code": 200, "data": {"total": "many"}}'),
         (200, '{"code": 200}'),
+        (200, '{"code": 200.0, "data": []}'),
+        (200, '{"data": []}'),
+        (200, '{"data": {}}'),
+        (200, '{"data": null}'),
+        (200, '{"data": false}'),
+        (200, "\ufeff"),
+        (202, "Accepted"),
     ],
 )
 async def test_a_success_without_a_number_settles_an_assignment(client: Client, status: int, body: str) -> None:
@@ -314,7 +381,26 @@ async def test_a_success_without_a_number_settles_an_assignment(client: Client, 
         assert await v3.orders.assign_customer_orders(client, 321) == v3.orders.AssignedOrders(None)
 
 
-@pytest.mark.parametrize("body", ['"OK"', "[1]", '{"status": "ok"}', "7", "false", "<html></html>"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '"OK"',
+        "[1]",
+        '{"status": "ok"}',
+        "7",
+        "false",
+        "<html></html>",
+        "Accepted",
+        '{"error": "User does not exist", "data": {}}',
+        '{"data": {"errMsg": "User does not exist"}}',
+        '{"code": 200, "data": {"errMsg": "User does not exist"}}',
+        '{"errors": [{"message": "x"}], "data": {}}',
+        '{"code": "E404", "message": "fail", "data": {}}',
+        '{"code": 0, "data": {}}',
+        '{"code": 302, "data": {}}',
+        '{"code": 70010, "data": {}}',
+    ],
+)
 async def test_a_200_that_is_not_the_apis_settles_nothing(client: Client, body: str) -> None:
     """Something in front of the API may say it; whether the API has seen the request is unknown."""
     with mocked_api() as mock:
@@ -323,6 +409,30 @@ async def test_a_200_that_is_not_the_apis_settles_nothing(client: Client, body: 
             await v3.orders.assign_customer_orders(client, 321)
 
     assert caught.value.outcome == "unknown"
+
+
+async def test_a_number_in_any_form_is_the_total(client: Client) -> None:
+    """In a list of one, encoded as a string; an error's code that is written as a decimal is one."""
+    for data in ({"total": 3}, [{"total": "3"}], '{"total": 3}', json.dumps(json.dumps([{"total": "3.0"}]))):
+        with mocked_api() as mock:
+            mock.put(ASSIGN_URL, payload={"code": 200, "data": data})
+            assert (await v3.orders.assign_customer_orders(client, 321)).total == 3
+    with mocked_api() as mock:
+        mock.put(ASSIGN_URL, body='{"code": 404.0, "data": {}}')
+        with pytest.raises(NotFoundError):
+            await v3.orders.assign_customer_orders(client, 321)
+
+
+async def test_a_reassignment_needs_its_yes(client: Client) -> None:
+    """An empty body is no word of the API's; a success without a number is one."""
+    url = f"{BASE_URL}/api/v3/io/customers/321/orders/company"
+    with mocked_api() as mock:
+        mock.put(url, payload={"code": 200, "data": {}})
+        assert (await v3.orders.reassign_orders(client, 321, bc_group_id=7)).total is None
+        for body in ("", "{}", '{"code": 200, "data": {"errMsg": "x"}}'):
+            mock.put(url, body=body)
+            with pytest.raises(ResponseValidationError):
+                await v3.orders.reassign_orders(client, 321, bc_group_id=7)
 
 
 async def test_an_odd_value_is_logged_once_a_call(client: Client, caplog: pytest.LogCaptureFixture) -> None:
@@ -344,9 +454,9 @@ async def test_an_odd_value_is_logged_once_a_call(client: Client, caplog: pytest
 async def test_a_misfit_of_an_order_id_is_told_by_its_json_name(client: Client) -> None:
     """The Python field is order_id, the server's is orderId."""
     with mocked_api() as mock:
-        mock.post(CREATE_URL, payload={"data": {"other": None}})
-        with pytest.raises(ResponseValidationError, match=r"\$\.data\.orderId is missing"):
-            await create(client)
+        mock.get(f"{BASE_URL}/api/v2/io/orders/7/companyIdBCId", payload={"data": {"companyName": "x"}})
+        with pytest.raises(ResponseValidationError, match=r"\$\.data\.companyId is missing"):
+            await v2.orders.get_company_by_bc_order_id(client, "7")
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "321", 3.0, None])

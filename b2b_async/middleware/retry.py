@@ -239,7 +239,10 @@ class _Retries:
             self._why_stopped = "the retry policy's attempts are used up"
         elif self._stopped == "delay":
             longest = self._policy.max_delay
-            self._why_stopped = f"the server asks for a delay of more than {longest:g} s (RetryPolicy.max_delay)"
+            self._why_stopped = (
+                f"the server asks for a delay of {error.retry_after or 0:g} s, and more than {longest:g} s are not "
+                "waited for (RetryPolicy.max_delay)"
+            )
         if self._why_stopped:
             notes.append(f"not tried again: {self._why_stopped}")
         for note in notes:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from b2b_async.errors import APIStatusError
 
 _SUCCESS = range(200, 300)
-_NO_CONTENT = 204
+_ACCEPTED, _NO_CONTENT = 202, 204
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+_JSON_OR_PAGE = frozenset({b"{", b"[", b"<", b'"', b"n"})
+"""First characters of JSON, and of pages."""
 _SERVER_ERROR = 500
 _INTERNAL_SERVER_ERROR = 500
 _TOO_MANY_REQUESTS = 429
@@ -55,11 +58,15 @@ class RaiseForStatus:
         response = await handler(request)
         if response.status not in _SUCCESS:
             raise self._error(request, response, response.status, under_success=False)
-        if response.status == _NO_CONTENT or self._is_acknowledged(request, response):
+        if self._is_acknowledged(request, response):
+            request.call.in_flight = "applied"
+            return _acknowledged(response)
+        if response.status == _NO_CONTENT and request.check is None:
             request.call.in_flight = "applied"
             return response
         try:
-            envelope = Envelope.parse(response.body)
+            # A creation that is answered 204 has no order in its answer, which its check then finds.
+            envelope = Envelope(None) if response.status == _NO_CONTENT else Envelope.parse(response.body)
         except UndecodableBodyError as error:
             raise self._undecodable(request, response, str(error)) from None
         status = envelope.error_status
@@ -78,10 +85,13 @@ class RaiseForStatus:
         The first one is asked about again, since something in front of the API may have sent it. It stands if
         nothing better comes.
         """
-        if response.body.strip() or not request.operation.data_optional:
+        body = response.body.strip(_BLANK)
+        if not request.operation.data_optional or body[:1] in _JSON_OR_PAGE:
             return False
-        before, request.call.acknowledged = request.call.acknowledged, response
-        return before is not None
+        if response.status in {_ACCEPTED, _NO_CONTENT}:  # "Accepted" in words, or nothing
+            return True
+        before, request.call.acknowledged = request.call.acknowledged, None if body else _acknowledged(response)
+        return before is not None and not body
 
     def _error(self, request: Request, response: Response, status: int, *, under_success: bool) -> APIStatusError:
         answer = describe(response, self._redact, status=status, under_success=under_success)
@@ -113,6 +123,11 @@ class RaiseForStatus:
         return error
 
 
+def _acknowledged(response: Response) -> Response:
+    """Return a success without data, with an envelope that says so."""
+    return Response(response.status, response.headers, response.body, Envelope(None))
+
+
 def describe(
     response: Response, redact: Callable[[str], str], *, status: int | None = None, under_success: bool = False
 ) -> Answer:
@@ -126,7 +141,11 @@ def describe(
     """
     envelope = Envelope.for_error(response.body, redact)
     refused = under_success or response.status not in _SUCCESS
-    if not refused and not response.is_page:
+    if (
+        not refused
+        and not response.is_page
+        and (response.says_json or response.body.lstrip(_BLANK)[:1] in _JSON_OR_PAGE)
+    ):
         # What a success is about is no message, and is personal data as likely as not.
         envelope = Envelope(envelope.payload)
     request_id, trace_id = response.request_id, response.trace_id

@@ -50,12 +50,13 @@ class RegistrationLookUp:
 
     def check(self, envelope: Envelope) -> str | None:
         """Return what is wrong with a response that reports success: it may belong to the creation of another order."""
-        data: object = envelope.data
-        record = cast("dict[str, object]", data) if isinstance(data, dict) else {}
-        if "orderId" not in record or _same(record["orderId"], self._order_id):
+        record = envelope.only_object
+        order_id: object = record.get("orderId", record.get("order_id"))
+        if order_id is None:
+            # The response to "Create Order Without CompanyID" need not name the order.
+            return None if self._company_id is None else "it names no order"
+        if _same(order_id, self._order_id):
             return None
-        if record["orderId"] is None and self._company_id is None:
-            return None  # the response to "Create Order Without CompanyID" need not name the order
         return f"it is not about order {self._order_id}, which was sent, but about another one, or none"
 
     def ways(self) -> tuple[LookUp, ...]:

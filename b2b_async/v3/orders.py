@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
 from decimal import Decimal  # noqa: TC003 -- cattrs reads the annotations below
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 
@@ -46,7 +46,6 @@ REASSIGN_ORDERS = Operation(
     "v3",
     "PUT",
     "/customers/{customerId}/orders/company",
-    data_optional=True,
 )
 LIST_ORDER_PRODUCTS = Operation("List Order Products", "v3", "GET", "/orders/{bcOrderId}/products")
 ASSIGN_CUSTOMER_ORDERS = Operation(
@@ -606,8 +605,7 @@ def iter_order_extra_field_configs(
 
 def _impossible_total(envelope: Envelope) -> str | None:
     """Return what is wrong with the number of orders in a response that reports success."""
-    data: object = envelope.data
-    total = str(cast("dict[str, object]", data).get("total", "")).strip() if isinstance(data, dict) else ""
+    total = str(envelope.only_object.get("total", "")).strip()
     return "the number of orders in its data is negative" if total.startswith("-") else None
 
 
