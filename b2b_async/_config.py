@@ -196,10 +196,21 @@ def checked_session(session: T) -> T:
     Raises:
         ConfigurationError: it has not.
     """
-    if session is not None and not callable(getattr(session, "request", None)):
+    if session is not None and (isinstance(session, type) or not callable(getattr(session, "request", None))):
         message = f"session must be an aiohttp.ClientSession, not {_type_of(session)}"
         raise ConfigurationError(message)
     return session
+
+
+def checked_lane(value: object) -> None:
+    """Check the lane of calls.
+
+    Raises:
+        ConfigurationError: there is no such lane.
+    """
+    if value not in {None, "interactive", "bulk"}:
+        message = f"lane must be 'interactive' or 'bulk', not {value!r}"
+        raise ConfigurationError(message)
 
 
 def checked_flag(value: object, name: str) -> bool:

@@ -94,29 +94,29 @@ def is_one(value: object, model: type[Any]) -> bool:
 # -- what both converters do to a value --------------------------------------------------------------------------------
 
 
-def _elements(value: object, item: Any) -> list[object]:  # noqa: ANN401 -- a type
+def _elements(given: object, item: Any) -> list[object]:  # noqa: ANN401 -- a type
     """Return the elements of a list field.
 
     Raises:
         WrongTypeError: the value is no list.
     """
-    value = _by_number(container(value))
+    value: object = _by_number(container(given))
     if is_nothing(value):
         return []
-    if isinstance(value, dict) and is_one(cast("object", value), item):  # one that stands alone
-        return [cast("object", value)]
-    if isinstance(value, dict) and value.keys() <= _LINK:
+    if is_one(value, item):  # one that stands alone
+        return [value]
+    if isinstance(value, dict) and cast("dict[str, object]", value).keys() <= _LINK:
         return []
     if not isinstance(value, list):
         expected = "a list"
-        raise WrongTypeError(expected, value)
+        raise WrongTypeError(expected, cast("Any", value))
     return cast("list[object]", value)
 
 
 def _by_number(value: object) -> object:
     """Return a list that came as an object by numbers, {"0": …, "1": …}, as a list."""
     fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    return list(fields.values()) if fields and all(name.isdigit() for name in fields) else value
+    return list(fields.values()) if fields and all(name.isdigit() for name in fields) else cast("Any", value)
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -286,10 +286,10 @@ def _value(value: object, into: Any, path: str, misfits: list[str]) -> object:  
 
 def _first(value: object, path: str, misfits: list[str]) -> object:
     """Return the first of several objects where there should be one, and note that there are others."""
-    if isinstance(value, list) and len(cast("list[object]", value)) > 1:
+    items = cast("list[object]", value) if isinstance(value, list) else list[object]()
+    if len(items) > 1:
         misfits.append(path)
-        return cast("list[object]", value)[0]
-    return value
+    return items[0] if len(items) > 1 else cast("Any", value)
 
 
 def _rows(values: list[object], into: Any, path: str, misfits: list[str]) -> list[object]:  # noqa: ANN401 -- a type

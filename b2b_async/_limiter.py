@@ -12,16 +12,18 @@ import itertools
 import math
 import random
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
 
 from b2b_async._buckets import ENDPOINTS, Buckets
+from b2b_async._config import checked_type
 from b2b_async.errors import ConfigurationError, QuotaWaitTooLongError
 from b2b_async.quota import EndpointSnapshot, Quota, QuotaSnapshot, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator
     from typing import Self
 
     from b2b_async._headers import QuotaHeaders
@@ -138,7 +140,12 @@ class RateLimiter:
         uniform: Callable[[], float] = random.random,
     ) -> None:
         """Make a limiter with empty books."""
-        self._buckets = Buckets(quota or Quota(), ENDPOINTS if endpoints is None else endpoints, uniform)
+        quota = checked_type(quota, "quota", Quota, "Quota(150, 60.0)", optional=True) or Quota()
+        endpoints = ENDPOINTS if endpoints is None else endpoints
+        checked_type(endpoints, "endpoints", Mapping, '{"GET /api/v3/io/orders": Quota(15)}')
+        for own in endpoints.values():
+            checked_type(own, "each of endpoints", Quota, "Quota(15, 60.0)")
+        self._buckets = Buckets(quota, endpoints, uniform)
         self._queues: dict[Lane, Queue] = {lane: Queue() for lane in LANES}
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None

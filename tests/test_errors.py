@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -92,14 +93,14 @@ def test_no_error_of_aiohttp_is_forgotten(state: Any) -> None:
     for kind in kinds:
         error = kind.__new__(kind)
         if isinstance(error, aiohttp.ClientResponseError):
-            error.status = 502
+            error.status, error.message, error.request_info = 502, "x", Mock()
         if isinstance(error, aiohttp.ClientConnectorError):
-            error._conn_key, error._os_error = Any, OSError(1, "reason")
+            error._conn_key, error._os_error, error.__dict__["_path"] = Mock(), OSError(1, "reason"), "x"
             error.__dict__.update(_certificate_error=ValueError("bad certificate"))
             if isinstance(error, aiohttp.ClientConnectorDNSError):
                 continue  # needs a whole connection key; tested over the wire
         request = b2b_async.Request(operation=operation, path="/x", call=CallState("1", in_flight=state), body=b"{}")
-        ours = transport._failure(error, request, head)
+        ours = transport._failure(error, request, head, Mock(trust_env=False))
 
         assert isinstance(ours, ConfigurationError | APIConnectionError)
         unsent = isinstance(ours, ConfigurationError) or "the proxy refused" in str(ours)
