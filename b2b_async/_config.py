@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import attrs
 
@@ -127,7 +128,8 @@ def checked_base_url(url: object) -> str:
         message = f"base_url is not a URL: {url!r}; {example}"
         raise ConfigurationError(message) from None
     if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or set("?#\\ ") & set(url):
-        message = f"base_url must be a scheme, a host and perhaps a path: {url!r} is not; {example}"
+        shown = url.partition("?")[0]  # a query may hold a token
+        message = f"base_url must be a scheme, a host and perhaps a path, and {shown!r} is not; {example}"
         raise ConfigurationError(message)
     if parts.scheme == "http" and not _is_this_machine(host):
         message = f"base_url must be https, since the token would be readable on the way: {url!r}; {example}"
@@ -260,6 +262,27 @@ def checked_proxy(proxy: object, base_url: str) -> str | None:
         message = "proxy: a proxy on another machine could read the token of requests to an http base_url; use https"
         raise ConfigurationError(message)
     return str(proxy)
+
+
+def proxy_of_environment(base_url: str) -> str | None:
+    """Return the proxy that HTTPS_PROXY and NO_PROXY name for *base_url*; one without a scheme is an HTTP proxy.
+
+    For plain http, which is for this machine alone, there is none: the proxy could read the token.
+
+    Raises:
+        ConfigurationError: it is no URL. The text does not show it.
+    """
+    parts = urlsplit(base_url)
+    proxy = None if is_plain(base_url) else getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    try:
+        return checked_proxy(proxy if "://" in proxy else f"http://{proxy}", base_url)
+    except ConfigurationError:
+        message = (
+            "HTTPS_PROXY must be the URL of an HTTP proxy, for example http://user:password@proxy.example.com:3128"
+        )
+        raise ConfigurationError(message) from None
 
 
 def is_plain(base_url: str) -> bool:

@@ -28,17 +28,13 @@ class SessionManager:
     Args:
         session: A session of the user's, which stays theirs; None to make one.
         connections: Size of the connection pool of a session of our own, and of a borrowed one without a limit.
-        trust_env: Whether a session of our own takes proxies from the environment.
     """
 
-    def __init__(
-        self, session: aiohttp.ClientSession | None = None, *, connections: int, trust_env: bool = False
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession | None = None, *, connections: int) -> None:
         """Do not open anything yet: a session can only be made inside a running event loop."""
         self._session = session
         self._owned = session is None
         self._closed = False
-        self._trust_env = trust_env
         self._loop: asyncio.AbstractEventLoop | None = None
         self.connections = connections if session is None else _pool_of(session) or connections
         """Requests that can be under way at the same time."""
@@ -63,7 +59,6 @@ class SessionManager:
                 connector=aiohttp.TCPConnector(limit=self.connections),
                 # The API answers with a CSRF cookie, which means nothing to a token client.
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=self._trust_env,
             )
             self._bind()
 

@@ -177,6 +177,7 @@ class Transport:
         self._sessions = sessions
         self._redact = redact
         self._proxy = proxy
+        self._proxy_headers = None if proxy is None else {"User-Agent": _AGENT}
         self._max_body = max_body
         self._timeouts = timeouts
         url = URL(base_url)
@@ -218,6 +219,7 @@ class Transport:
                     raise_for_status=False,
                     auto_decompress=True,
                     proxy=self._proxy,
+                    proxy_headers=self._proxy_headers,
                     timeout=self._timeout if request.reconcile is None else self._shorter_timeout(request),
                     middlewares=_middlewares(session, request.headers),
                     max_line_size=_LONGEST_HEADER,

@@ -27,7 +27,7 @@ from b2b_async._config import (
     checked_session,
     checked_timeouts,
     checked_type,
-    is_plain,
+    proxy_of_environment,
 )
 from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Answered, Request
@@ -130,8 +130,8 @@ class Client:
         connections: Size of the connection pool; None for as many as the quota has requests. A session of yours keeps
             its own limit. A call that finds no free connection waits for one, and that takes no time of its attempts.
         proxy: The URL of an HTTP proxy, with its user name and password if it wants them.
-        trust_env: Whether a session of the client's own takes its proxy from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
-            Requests to this machine over http never do: the proxy could read the token.
+        trust_env: Whether the proxy is taken from HTTPS_PROXY and NO_PROXY, where none is given. Requests over plain
+            http, which only this machine gets, never use it: the proxy could read the token.
         max_body: Bytes of an answer, unpacked, above which it is not read on; 16 MiB.
 
     Raises:
@@ -192,15 +192,17 @@ class Client:
         self._sessions = SessionManager(
             checked_session(session),
             connections=checked_connections(connections, self.limiter.limit),
-            trust_env=checked_flag(trust_env, "trust_env") and not is_plain(self.base_url),
         )
+        proxy = checked_proxy(proxy, self.base_url)
+        if proxy is None and checked_flag(trust_env, "trust_env"):
+            proxy = proxy_of_environment(self.base_url)
         self._transport = Transport(
             self._sessions,
             self.base_url,
             timeouts,
             max_body=checked_max_body(max_body),
             redact=credentials.redact,
-            proxy=checked_proxy(proxy, self.base_url),
+            proxy=proxy,
         )
         self._handler = build_pipeline(self._middlewares, self._transport)
         self._lane: Lane = "interactive"

@@ -526,7 +526,7 @@ def test_check_tells_of_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
     assert status == 4
-    assert "v2: Get Company By BC OrderId: 302 without a message" in stdout
+    assert "answers 302, as if it were not B2B Edition. Check the address (B2B_BASE_URL)" in stdout
 
 
 @pytest.mark.usefixtures("jumping_asyncio_run")

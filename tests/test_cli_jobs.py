@@ -137,7 +137,7 @@ def test_bad_rows_are_refused_before_anything_is_sent(orders: tuple[Sandbox, Pat
         (
             '{"company_id": 1, "customer_id": 1, "order_id": "1", "total_inc_tax": NaN}\n',
             (),
-            "is not a JSON object",
+            "is no JSON",
         ),
         (
             '{"company_id": 1, "customer_id": 1, "order_id": "1", "total_inc_tax": 1, "po_number": ["x"]}\n',

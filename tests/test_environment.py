@@ -113,13 +113,25 @@ async def test_a_407_without_a_proxy_is_the_servers() -> None:
     assert caught.value.outcome == "rejected"
 
 
-@pytest.mark.parametrize("proxy", ["127.0.0.1:9", "not a url", "socks5://127.0.0.1:9"])
-async def test_a_proxy_of_the_environment_that_is_no_url_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not the base URL, which is good."""
+@pytest.mark.parametrize("proxy", ["not a url", "socks5://127.0.0.1:9", "http://u:secret@[", "http://h:notaport"])
+def test_a_proxy_of_the_environment_that_is_no_url_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its variable, without what it holds; a borrowed session finds out itself."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    async with Client(CREDENTIALS, base_url="https://b2b.invalid", trust_env=True, retry=ONCE) as client:
-        with pytest.raises((ConfigurationError, APIConnectionError), match=r"prox|PROX") as caught:
-            await v3.orders.assign_customer_orders(client, 1)
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY must be the URL of an HTTP proxy") as caught:
+        Client(CREDENTIALS, trust_env=True)
+
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("NO_PROXY", "api-b2b.bigcommerce.com")
+    Client(CREDENTIALS, trust_env=True)
+
+
+async def test_a_bad_proxy_of_a_borrowed_session_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the base URL, which is good."""
+    monkeypatch.setenv("HTTPS_PROXY", "127.0.0.1:9")
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        async with Client(CREDENTIALS, session=session, retry=ONCE) as client:
+            with pytest.raises(ConfigurationError, match="the proxy that the environment names is no URL") as caught:
+                await v3.orders.assign_customer_orders(client, 1)
 
     assert caught.value.outcome == "not_sent"
 
@@ -136,12 +148,13 @@ async def test_a_proxy_that_hangs_up_is_named() -> None:
 async def test_the_environment_names_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is asked for, and never for plain http: the proxy could read the token."""
     async with proxy_server(http(502, "")) as (url, arrived):
-        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("HTTPS_PROXY", url.removeprefix("http://"))  # as curl takes it, too
         monkeypatch.setenv("HTTP_PROXY", url)
         async with Client(CREDENTIALS, base_url="https://b2b.invalid", trust_env=True, retry=ONCE) as client:
             with pytest.raises(APIConnectionError, match="the proxy refused"):
                 await v3.orders.list_orders(client)
         assert len(arrived) == 1
+        assert b"User-Agent: b2b-async/" in arrived[0]
         async with Sandbox() as sandbox, client_of(sandbox, trust_env=True) as client:
             await v3.orders.assign_customer_orders(client, 1001)
         async with Client(CREDENTIALS, base_url="https://b2b.invalid", retry=ONCE) as client:

@@ -53,7 +53,7 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
     rows = read(tmp_path, "customer_id,b\n1,x\n-2,x\n3.5,x\nfive,x\n\n" + "9" * 99 + ",x\n0\n,\n,y\n")
 
     assert rows[0] == (2, 1)
-    assert rows[1] == "ids.csv, line 3: '-2' is not a customer id (a positive whole number)"
+    assert rows[1] == "ids.csv, line 3: '-2' is not an id: a positive whole number"
     assert [str(row).partition(":")[0] for row in rows[2:]] == [f"ids.csv, line {line}" for line in (4, 5, 7, 8, 10)]
 
 
@@ -106,7 +106,7 @@ def test_bad_json_lines_are_named(tmp_path: Path) -> None:
     assert [str(row).partition(" is not")[0][:36] for row in rows[1:]] == [
         "ids.csv, line 2: True",
         "ids.csv, line 3: there is no key 'cu",
-        "ids.csv, line 4: '{oops'",
+        "ids.csv, line 4: '{oops' is no JSON ",
         "ids.csv, line 5: '" + "[" * 12 + "..." + "[" * 3,
         "ids.csv, line 6: 9999999999999999999",
     ]
@@ -136,6 +136,12 @@ def test_bad_json_lines_are_named(tmp_path: Path) -> None:
         ("[1, 2", "ids.csv: the array is not closed with a ']'"),
         ("[1, 2,", "ids.csv: the array is not closed with a ']'"),
         ("[1, 2 3]", "a ',' or a ']' is missing after item 2"),
+        ("[1, 2]\n[3]\n", "something follows the end of the JSON array: '\\[3\\]'"),
+        ("[1]" + " " * 200_000 + "x", "something follows the end of the JSON array: 'x'"),
+        (b"Rar!\x1a\x07", "is a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c", "is a 7z archive"),
+        (b"\x89PNG\r\n", "is a picture"),
+        (b"PK\x05\x06", "is a zip archive"),
         ("[1, x]", "ids.csv, item 2 of the array: it is no JSON"),
         ("[1, {'a': 1}]", "ids.csv, item 2 of the array: it is no JSON"),
         ("[1, NaN]", "ids.csv, item 2 of the array: it is no JSON"),
@@ -207,7 +213,7 @@ def test_an_array_is_read_piece_by_piece(tmp_path: Path) -> None:
     path.write_text('[1, {"customer_id": 2.0}, true, {"id": 1}]')
     assert [row.problem for row in read_customer_ids(path, name="ids")] == [
         None,
-        "ids, item 2: Decimal('2.0') is not a customer id (a positive whole number)",
+        "ids, item 2: '2.0' is what a spreadsheet or data frame made of an id: export ids as text, without decimals",
         "ids, item 3: True is not a customer id (a positive whole number)",
         "ids, item 4: there is no key 'customer_id'",
     ]
@@ -226,6 +232,28 @@ def test_an_array_is_read_piece_by_piece(tmp_path: Path) -> None:
         ("#N/A", "is what a spreadsheet"),
         ("#REF!", "is what a spreadsheet"),
         ("1.", "is what a spreadsheet"),
+        (".5", "is what a spreadsheet"),
+        ("1e3", "is what a spreadsheet"),
+        ("1.17 E+2", "is what a spreadsheet"),
+        ("4,00", "is what a spreadsheet"),
+        ("1 001", "is what a spreadsheet"),
+        ("1_000", "is what a spreadsheet"),
+        ("'1001", "is what a spreadsheet"),
+        ("\uff11\uff12", "is what a spreadsheet"),
+        ("\u00b2", "is what a spreadsheet"),
+        ("0x10", "is what a spreadsheet"),
+        ("True", "is what a spreadsheet"),
+        ("<NA>", "is what a spreadsheet"),
+        ("(null)", "is what a spreadsheet"),
+        ("########", "is what a spreadsheet"),
+        ("#BEZUG!", "is what a spreadsheet"),
+        ("inf", "is what a spreadsheet"),
+        ("$5", "is what a spreadsheet"),
+        ("-", "is what a spreadsheet"),
+        ("0", "is not an id: a positive whole number"),
+        ("00", "is not an id: a positive whole number"),
+        ("-5", "is not an id: a positive whole number"),
+        ("+12", "is not an id: a positive whole number"),
         ("99999999999999999999", "is too large for an id"),
         ("9" * 5000, "is too large for an id"),
     ],
@@ -245,13 +273,32 @@ def test_ids_that_a_spreadsheet_has_changed_are_refused(tmp_path: Path, text: st
         assert cause in (row.problem or "")
 
 
+def test_json_keys_that_could_both_be_meant_are_refused(tmp_path: Path) -> None:
+    """As columns are; the very name goes before the others."""
+    rows = read(tmp_path, '{"customerId": 1, "Customer ID": 2}\n{"customerId": 1, "customer_id": 2}\n')
+
+    assert rows == ["ids.csv, line 1: 'customerId' and 'Customer ID' could all be meant: keep one of them", (2, 2)]
+
+
+def test_one_column_is_not_read_as_two(tmp_path: Path) -> None:
+    """A slip of --column."""
+    path = tmp_path / "orders.csv"
+    path.write_text("customer_id,order_id,total_inc_tax\n4,117,1.00\n")
+    with pytest.raises(SourceError, match="two columns are given the same name"):
+        list(read_order_rows(path, {"company_id": "customer_id"}))
+
+
 def test_ids_of_orders_may_be_names(tmp_path: Path) -> None:
     """The vendor's own examples are: nothing is refused that only looks a little like a number."""
     path = tmp_path / "orders.csv"
-    path.write_text("company_id,customer_id,order_id,total_inc_tax,po_number\n4,12,BC117,1.00,E5\n4,12,00117,1.00,\n")
+    path.write_text(
+        'company_id,customer_id,order_id,total_inc_tax,po_number\n4,12,BC117,1.00,E5\n4, 12, "00117", 1.00,\n'
+    )
 
     assert [row.item.value.order_id if row.item else row.problem for row in read_order_rows(path)] == ["BC117", "00117"]
-    for wrong in ("nan", "NULL"):
+    path.write_text('{"company_id":4,"customer_id":12,"order_id":"117-A","total_inc_tax":1,"po_number":5}')
+    assert [row.item.value.po_number if row.item else row.problem for row in read_order_rows(path)] == ["5"]
+    for wrong in ("nan", "NULL", "#N/A", "<NA>", "None"):
         path.write_text(f"company_id,customer_id,order_id,total_inc_tax,po_number\n4,12,117,1.00,{wrong}\n")
         (row,) = read_order_rows(path)
         assert "leave the cell empty" in (row.problem or "")

@@ -62,7 +62,7 @@ def write_page(journal: Path | str, page: Path | str) -> None:
         OSError: the page cannot be written.
     """
     page = Path(page)
-    if page.exists():
+    if page.is_file():  # a pipe has nothing to read
         with page.open("rb") as file:
             start = file.read(len(_DOCTYPE))
         if start not in {b"", _DOCTYPE}:  # a slip of the keyboard must not cost the input, or the journal
@@ -76,6 +76,7 @@ def write_page(journal: Path | str, page: Path | str) -> None:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body>{body}</body></html>\n",
         encoding="utf-8",
+        errors="replace",  # the journal's name may be no text
     )
 
 

@@ -281,8 +281,7 @@ class Runner:
         failure = outcome.failure
         if failure is not None and failure.final and failure.status is None:
             return  # the item is bad, which says nothing of the server
-        refused = failure is not None and failure.outcome == "rejected" and not failure.passing
-        if failure is None or failure.final or refused or failure.error == ABSENT:
+        if failure is None or failure.final or failure.error == ABSENT:
             self._in_a_row = 0  # whatever it said, the server was there
             return
         self._in_a_row += 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import reprlib
+import unicodedata
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -25,13 +26,14 @@ ORDER_COLUMNS = ("company_id", "customer_id", "order_id", "total_inc_tax", "po_n
 """What a row of orders has."""
 _OPTIONAL = "po_number"
 _AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
-_RUINED = re.compile(
-    r"[+-]?\d+\.\d*|[+-]?\d+([.,]\d+)?e[+-]\d+|[+-]?\d+[.,]\d+e\d+"
-    r"|nan|null|none|nil|undefined|n/?a|#n/?a|#(ref|value|name|null|num|div/0)[!?]?",
+_NUMERIC = re.compile(r"[+-]?[\d.,_ ']*\d[\d.,_ ']*( ?[eE] ?[+-]?\d+)?|0[xX][0-9a-fA-F]+")
+_NO_VALUE = re.compile(
+    r"nan|null|none|nil|nat|inf|infinity|undefined|true|false|n/?a|<na>|\(null\)|-|#+|#n/?[av]|#[a-z/0]+[!?]",
     re.IGNORECASE,
 )
-"""Ids as spreadsheets and data frames spoil them: 4.0, 1.17E+2, nan, NULL, #REF!."""
-_NO_VALUE = re.compile("nan|null", re.IGNORECASE)
+"""What spreadsheets and data frames write for numbers and for no value: 4.0, 1.17E+2, nan, NULL, #REF!."""
+_SIGNED = re.compile(r"[+-]\d+", re.ASCII)
+_QUOTES = "'\"=$ \u00a0"
 _MOST_DIGITS = 18
 _TOO_LARGE = 10**_MOST_DIGITS
 
@@ -70,7 +72,7 @@ def read_customer_ids(
     for record in read_records(path, name or str(path), [column], after=after):
         value = record.values[0] if record.values else None
         problem = record.problem or _spoiled(value)
-        if problem is None and _is_number(value) and int(str(value)) > 0:
+        if problem is None and _is_number(value):
             yield Row(Item(record.position, int(str(value))))
         else:
             problem = problem or f"{reprlib.repr(value)} is not a customer id (a positive whole number)"
@@ -120,12 +122,18 @@ def _is_number(value: object) -> bool:
 
 
 def _spoiled(value: object) -> str | None:
-    """Return what is wrong with an id that a spreadsheet has changed, or that is too large; None if nothing is."""
-    if isinstance(value, str) and _RUINED.fullmatch(value):
-        return f"{value!r} is what a spreadsheet or data frame made of an id: export ids as text, without decimals"
-    digits = value.lstrip("0") if isinstance(value, str) else ""
-    if (isinstance(value, int) and value >= _TOO_LARGE) or (_is_number(value) and len(digits) > _MOST_DIGITS):
-        return f"{reprlib.repr(value)} is too large for an id"
+    """Return what is wrong with an id that a spreadsheet has changed, or that is no id; None if nothing is."""
+    shown = reprlib.repr(str(value) if isinstance(value, Decimal) else value)
+    if _is_number(value):
+        digits = str(value).lstrip("0") if isinstance(value, str) or abs(cast("int", value)) < _TOO_LARGE else "9" * 99
+        if len(digits) > _MOST_DIGITS:
+            return f"{shown} is too large for an id"
+        return None if digits.isdigit() else f"{shown} is not an id: a positive whole number"
+    if isinstance(value, str) and _SIGNED.fullmatch(value):
+        return f"{shown} is not an id: a positive whole number"
+    text = unicodedata.normalize("NFKC", value).strip(_QUOTES) if isinstance(value, str) else ""
+    if isinstance(value, Decimal) or _NUMERIC.fullmatch(text) or _NO_VALUE.fullmatch(text):
+        return f"{shown} is what a spreadsheet or data frame made of an id: export ids as text, without decimals"
     return None
 
 
@@ -138,7 +146,9 @@ def _order_row(values: dict[str, object]) -> OrderRow:
             raise InvalidArgumentError(message)
         arguments.path_id(values[column], column)
     order_id, po_number = values["order_id"], values[_OPTIONAL]
-    if isinstance(po_number, str) and _NO_VALUE.fullmatch(po_number):
+    if isinstance(po_number, int) and not isinstance(po_number, bool):
+        po_number = str(po_number)
+    if isinstance(po_number, str) and po_number != "-" and _NO_VALUE.fullmatch(po_number):
         message = f"po_number {po_number!r} is what a data frame writes for no value: leave the cell empty"
         raise InvalidArgumentError(message)
     amount = values["total_inc_tax"]

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _NO_TEXT: Mapping[bytes, str] = {
-    b"PK\x03\x04": "is a zip archive, as Excel workbooks (.xlsx) are: open it and save the sheet as CSV in UTF-8",
+    b"PK": "is a zip archive, as Excel workbooks (.xlsx) are: open it and save the sheet as CSV in UTF-8",
     b"\xd0\xcf\x11\xe0": "is an old Excel workbook (.xls): open it and save the sheet as CSV in UTF-8",
     b"\x1f\x8b": "is compressed with gzip: unpack it, or pipe it in with 'gunzip -c FILE | b2b-async ... -'",
     b"BZh": "is compressed with bzip2: unpack it first",
     b"\xfd7zXZ": "is compressed with xz: unpack it first",
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it first",
+    b"Rar!": "is a RAR archive: unpack it first",
+    b"7z\xbc\xaf": "is a 7z archive: unpack it first",
+    b"\x89PNG": "is a picture: export the table as CSV in UTF-8",
     b"%PDF": "is a PDF: export the table as CSV in UTF-8",
 }
 """Formats that are no text, by their first bytes, and the advice for each."""
@@ -87,6 +90,9 @@ def read_records(
         SourceError: the file cannot be read, is empty, or lacks a column.
     """
     required = columns if required is None else required
+    if len({_plain(column) for column in columns}) < len(columns):
+        message = f"{name}: two columns are given the same name: {_listed(columns)}"
+        raise SourceError(message)
     with contextlib.ExitStack() as stack:
         try:
             octets = stack.enter_context(Path(path).open("rb"))
@@ -184,7 +190,7 @@ def _csv(lines: _Lines, first: str, columns: Sequence[str], required: Sequence[s
         separator, first = match[1], lines.first()
     # csv takes any iterator of lines, quoted line breaks included; strict, it refuses a quote that is never closed.
     separator = separator or _separator(first, required)
-    reader = csv.reader(itertools.chain([first], lines), strict=True, delimiter=separator)
+    reader = csv.reader(itertools.chain([first], lines), strict=True, delimiter=separator, skipinitialspace=True)
     records = _cells(lines, reader)
     line, header = next(records)
     places = _places(header, columns, lines.where(line))
@@ -289,25 +295,28 @@ def _jsonl(lines: _Lines, first: str, columns: Sequence[str], required: Sequence
         line = next(lines, None)
     while line is not None:
         if line.strip():
-            yield _json_record(lines.number, lines.where(lines.number), _json_value(line), columns, required)
+            where = lines.where(lines.number)
+            try:
+                value = cast("object", _decoder.decode(line))
+            except (ValueError, RecursionError, ArithmeticError) as error:
+                yield Record(lines.number, where, problem=f"{reprlib.repr(line.strip())} is no JSON ({_why(error)})")
+            else:
+                yield _json_record(lines.number, where, value, columns, required)
         line = next(lines, None)
-
-
-def _json_value(line: str) -> object:
-    try:
-        return cast("object", _decoder.decode(line))
-    except (ValueError, RecursionError, ArithmeticError):
-        return line.strip()
 
 
 def _json_record(position: int, where: str, value: object, columns: Sequence[str], required: Sequence[str]) -> Record:
     if not isinstance(value, dict):
         if len(columns) > 1:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            return Record(position, where, problem=f"{reprlib.repr(text)} is not a JSON object")
+            text = reprlib.repr(json.dumps(value, default=str))
+            return Record(position, where, problem=f"{text} is not a JSON object")
         return Record(position, where, [value])  # an id alone, or what will be refused as one
     record = cast("dict[str, object]", value)
-    names = columns if all(column in record for column in columns) else _keys(record, columns)
+    names: Sequence[str | None] = columns
+    if not all(column in record for column in columns):
+        names, twice = _keys(record, columns)
+        if twice:
+            return Record(position, where, problem=f"{_listed(twice)} could all be meant: keep one of them")
     missing = [column for column, key in zip(columns, names, strict=True) if key is None and column in required]
     if missing:
         keys = "is no key" if len(missing) == 1 else "are no keys"
@@ -315,10 +324,18 @@ def _json_record(position: int, where: str, value: object, columns: Sequence[str
     return Record(position, where, [None if key is None else record[key] for key in names])
 
 
-def _keys(record: Iterable[str], columns: Sequence[str]) -> list[str | None]:
-    """Return the key of each column; None for one that is not there."""
-    plain = {_plain(key): key for key in record}
-    return [column if column in record else plain.get(_plain(column)) for column in columns]
+def _keys(record: Iterable[str], columns: Sequence[str]) -> tuple[list[str | None], list[str]]:
+    """Return the key of each column, None for one that is not there; and keys of which any could be the column."""
+    plain: dict[str, list[str]] = {}
+    for key in record:
+        plain.setdefault(_plain(key), []).append(key)
+    found: list[str | None] = []
+    for column in columns:
+        alike = plain.get(_plain(column), [])
+        if column not in alike and len(alike) > 1:
+            return [], alike
+        found.append(column if column in alike else alike[0] if alike else None)
+    return found, []
 
 
 def _array(lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int) -> Iterator[Record]:
@@ -333,6 +350,7 @@ def _items(lines: _Lines, text: str) -> Iterator[object]:
     while True:
         at, text = _skip(lines, text, at)
         if text[at : at + 1] == "]":
+            _end(lines, text[at + 1 :])
             return
         number += 1
         value, end, text = _item(lines, text[at:], number)
@@ -343,6 +361,16 @@ def _items(lines: _Lines, text: str) -> Iterator[object]:
         elif text[at : at + 1] != "]":
             message = f"{lines.name}: a ',' or a ']' is missing after item {number} of the array"
             raise SourceError(message)
+
+
+def _end(lines: _Lines, text: str) -> None:
+    """Make sure that nothing follows the end of the array: it would be lost."""
+    while not text.strip(_BETWEEN):
+        text = lines.chunk()
+        if not text:
+            return
+    message = f"{lines.name}: something follows the end of the JSON array: {reprlib.repr(text.strip())}"
+    raise SourceError(message)
 
 
 def _item(lines: _Lines, text: str, number: int) -> tuple[object, int, str]:

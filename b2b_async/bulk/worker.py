@@ -210,7 +210,9 @@ def _shows_another(error: B2BError) -> bool:
 
 
 def _failure(error: B2BError) -> Failure:
-    refused = error.outcome == "rejected" and error.status not in PASSING
+    # A refusal without JSON comes from something that is not the API: the item may be good.
+    said = error.answer is not None and error.answer.payload is not None
+    refused = error.outcome == "rejected" and error.status not in PASSING and said
     return Failure(
         error=type(error).__name__,
         text=writable(str(error)),

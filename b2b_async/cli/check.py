@@ -13,7 +13,6 @@ from b2b_async._headers import QuotaHeaders
 from b2b_async._messages import Operation
 from b2b_async._policy import RetryPolicy
 from b2b_async.cli.common import (
-    RESULT,
     Exit,
     client_of,
     finish,
@@ -36,7 +35,10 @@ from b2b_async.errors import (
     ConfigurationError,
     NotFoundError,
     PermissionDeniedError,
+    RateLimitError,
+    ResponseValidationError,
     ServerError,
+    UnexpectedRedirectError,
 )
 from b2b_async.v3.companies import LIST_COMPANIES
 
@@ -67,14 +69,13 @@ def check(
             base_url,
             proxy,
             limiter_of(quota, redis_url),
-            retry=RetryPolicy(attempts=2),
+            retry=RetryPolicy(attempts=2, throttled=0),
             timeout=Timeouts(call=15, attempt=10, connect=5),
         )
     except ConfigurationError as error:
         refuse("check", Exit.FATAL, [str(error)], as_json=as_json)
     facts = asyncio.run(_check(client))
     good = all(facts["credentials"].values())
-    RESULT[:] = [Exit.DONE if good else Exit.FATAL]
     for sentence in facts["sentences"]:
         click.echo(visible(sentence), err=as_json)
     finish("check", Exit.DONE if good else Exit.FATAL, facts, as_json=as_json)
@@ -85,11 +86,15 @@ async def _check(client: Client) -> dict[str, Any]:
     good: dict[str, bool] = {}
     credentials = client.credentials
     told: list[tuple[int, float]] = []
+    remaining: list[int] = []
 
     async def listen(request: Request, handler: Handler) -> Response:
         response = await handler(request)
-        if allocated := QuotaHeaders.from_headers(response.headers, refused=False).allocated:
-            told.append(allocated)
+        headers = QuotaHeaders.from_headers(response.headers, refused=False)
+        if headers.allocated:
+            told.append(headers.allocated)
+        if headers.remaining is not None and not headers.core:
+            remaining.append(headers.remaining)
         return response
 
     async with client.limiter, client.with_options(per_attempt=[listen]) as asking, client:
@@ -102,12 +107,14 @@ async def _check(client: Client) -> dict[str, Any]:
             sentences.append(sentence)
         books = client.quota
     if any(good.values()):
+        limit, window = told[-1] if told else (books.limit, books.window)
+        another = (limit, window) != (books.limit, books.window)
+        left = remaining[-1] if another and remaining else books.left
         sentences.append(
-            f"Quota: {books.left} of {books.limit} requests are left in this window of {books.window:g} s "
+            f"Quota: {left} of {limit} requests are left in this window of {window:g} s "
             f"(others, or earlier runs of ours, hold {books.foreign})."
         )
-        if told and told[-1] != (books.limit, books.window):
-            limit, window = told[-1]
+        if another:
             sentences.append(
                 f"The server says {limit} in {window:g} s instead: give it as --quota {limit}/{window:g}s."
             )
@@ -150,6 +157,16 @@ async def _ask(
         )
     except ServerError as error:
         return False, f"{version}: the server fails with {error.status}. {wrong_store(variable)}"
+    except RateLimitError as error:
+        return False, (
+            f"{version}: {client.base_url} refuses requests at the moment ({error.status} {error.message}), which says "
+            f"nothing about the {token}. Try again in {error.retry_after or 60:g} s."
+        )
+    except (UnexpectedRedirectError, ResponseValidationError) as error:
+        return False, (
+            f"{version}: {client.base_url} answers {error.status}, as if it were not B2B Edition. "
+            f"Check the address (B2B_BASE_URL). ({error})"
+        )
     except APIConnectionError as error:
         return False, f"{version}: {client.base_url} cannot be reached: {error}. Check the address and the network."
     except B2BError as error:

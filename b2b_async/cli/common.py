@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 from rich.console import Console
 
-from b2b_async._config import DEFAULT_BASE_URL, Credentials, checked_base_url, checked_proxy
+from b2b_async._config import DEFAULT_BASE_URL, Credentials, checked_base_url, checked_proxy, proxy_of_environment
 from b2b_async._limiter import RateLimiter
 from b2b_async.client import Client
 from b2b_async.errors import ConfigurationError
@@ -154,10 +154,10 @@ def client_of(base_url: str | None, proxy: str | None, limiter: RateLimiter, **o
     """
     where = base_url or DEFAULT_BASE_URL
     try:
-        checked_proxy(proxy, where)
+        proxy = checked_proxy(proxy, where) or proxy_of_environment(where)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
-    return Client.from_env(base_url=where, limiter=limiter, proxy=proxy, trust_env=proxy is None, **options)
+    return Client.from_env(base_url=where, limiter=limiter, proxy=proxy, **options)
 
 
 def wrong_store(variable: str = "B2B_ACCESS_TOKEN") -> str:

@@ -372,7 +372,12 @@ def readable_twice(file: str, journal: Path | None) -> Generator[tuple[Path, boo
         SourceError: the input cannot be read.
     """
     stdin = file in STDIN
-    if not stdin and not Path(file).is_fifo():
+    try:
+        fifo = not stdin and Path(file).is_fifo()
+    except OSError as error:  # its name is too long, for example
+        message = f"{file}: {error.strerror}"
+        raise SourceError(message) from None
+    if not stdin and not fifo:
         yield Path(file), False
     elif stdin and sys.stdin is not None and sys.stdin.isatty() and whole(journal) is not None:
         yield Path(os.devnull), True

@@ -13,7 +13,7 @@ import attrs
 import click
 from rich.console import Console
 
-from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceError, SQLiteJournal
+from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceError, SQLiteJournal, read_status
 from b2b_async.bulk.job import identity
 from b2b_async.bulk.kinds import KINDS
 from b2b_async.bulk.worker import is_fatal
@@ -162,9 +162,9 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
             max_failures=options.max_failures,
             resend_if_absent=resend_if_absent,
         )
+    _outlive_terminal()
     say(f"Journal: {shlex.quote(str(journal))}")
     calm_collector()
-    _outlive_terminal()
     screen = Screen(client, job)
     try:
         summary, reason = asyncio.run(_run(client, opened, job, screen))
@@ -255,7 +255,11 @@ def _conclude(
 ) -> NoReturn:
     if summary is None:
         say(f"Stopped at once by {reason}. {again}")
-        finish(command, Exit.STOPPED, {"stopped": True, "reason": reason, "journal": str(journal)}, as_json=as_json)
+        facts: dict[str, Any] = {"stopped": True, "reason": reason, "journal": str(journal)}
+        with contextlib.suppress(JournalError):
+            found = read_status(journal)
+            facts |= {"done": found.all - found.not_reached, "pending": found.not_reached, "total": found.all}
+        finish(command, Exit.STOPPED, facts, as_json=as_json)
     status = _status_of(summary)
     RESULT[:] = [status]
     if not as_json:
@@ -282,7 +286,9 @@ def _conclude(
     server_errors = sum(items for code, items in screen.statuses.items() if code is not None and code >= _SERVER_ERROR)
     if server_errors and not summary.succeeded + summary.skipped - summary.skipped_failed:
         say(f"The server failed on {server_errors:,} items, and none succeeded. {wrong_store()}")
-    facts: dict[str, Any] = {
+    if screen.pages and not summary.succeeded:
+        say(f"{screen.pages:,} items got no answer of B2B Edition's. Check the address (B2B_BASE_URL): b2b-async check")
+    facts = {
         **attrs.asdict(summary),
         "done": summary.done,
         "total": summary.total,

@@ -94,6 +94,8 @@ def report(*, journal: Path, page: Path) -> None:
     """Write a report of JOURNAL as one HTML page, also while its job runs."""
     try:
         write_page(journal, page)
-    except (JournalError, OSError) as error:
+    except JournalError as error:
         refuse("report", Exit.USAGE, [str(error)], as_json=False)
+    except OSError as error:
+        refuse("report", Exit.USAGE, [f"{page} cannot be written: {error.strerror}"], as_json=False)
     say(f"{page} is written.")

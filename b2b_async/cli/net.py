@@ -85,11 +85,12 @@ def run(command: Callable[[], object]) -> NoReturn:
         status = Exit.STOPPED
     except OutputError as error:
         status = _unwritten(error, None, sys.argv)
+    for number in (signal.SIGINT, signal.SIGTERM):  # all is done, and Python's clean-up would answer with a traceback
+        signal.signal(number, signal.SIG_IGN)
     try:
         sys.stdout.flush()
     except OutputError as error:
         status = _unwritten(error, status, sys.argv)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and Python's clean-up would answer with a traceback
     sys.exit(status)
 
 
@@ -123,8 +124,8 @@ def _unwritten(error: OutputError, status: int | None, words: Sequence[str]) -> 
     A job's status stands where only a table for people is missing; else the command has not done what it was for.
     """
     say(f"b2b-async: the output could not be written: {error.reason}")
-    if status is None or "--json" in words:
-        return max(status or 0, Exit.STOPPED)
+    if status is None or ("--json" in words and status in {Exit.DONE, Exit.INCOMPLETE}):
+        return Exit.STOPPED
     return status
 
 

@@ -47,6 +47,8 @@ class Screen:
         self._told_of_looks = False
         self.statuses: Counter[int | None] = Counter()
         """The number of failed items by HTTP status; None stands for no response."""
+        self.pages = 0
+        """The number of items that something other than the API has refused."""
         self.reasons: Counter[str] = Counter()
         """The first reasons why items failed, and how often."""
         self._console = errors_console()
@@ -87,6 +89,7 @@ class Screen:
         if isinstance(outcome, ItemOutcome) and outcome.failure is not None:
             failure = outcome.failure
             self.statuses[failure.status] += 1
+            self.pages += failure.outcome == "rejected" and failure.code is None and not failure.final
             reason = f"{failure.error} {failure.status or ''}".strip() + f": {failure.message or failure.text}"
             if reason in self.reasons or len(self.reasons) < _SHOWN_REASONS:
                 self.reasons[reason] += 1

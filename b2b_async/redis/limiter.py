@@ -444,7 +444,8 @@ def _connector(server: str | redis.asyncio.Redis, timeout: float) -> Callable[[]
         )
 
     try:
-        connect()
-    except ValueError:
+        pool: Any = connect().connection_pool
+        pool.make_connection()  # which knows the options of the URL, and opens nothing yet
+    except (ValueError, TypeError):
         return None
     return connect
