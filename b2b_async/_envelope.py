@@ -71,7 +71,7 @@ class Envelope:
 
     @property
     def data(self) -> Any:  # noqa: ANN401 -- any JSON value
-        """What the answer is about, decoded if it is JSON in a string; None if the envelope has none."""
+        """The data of the response, decoded if they are JSON in a string; None if the envelope has none."""
         return container(_object(self.payload).get("data"))
 
     @property

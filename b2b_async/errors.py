@@ -47,7 +47,7 @@ the client's retry budget is spent, since too many of its calls fail."""
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What the server said, as far as it could be read.
+    """The server's words, as far as they could be read.
 
     Its repr shows statuses and ids only: the words and the payload may hold a buyer's personal data, and error
     trackers send the variables of a traceback to third parties.

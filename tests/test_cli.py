@@ -37,7 +37,7 @@ FAST = ("--quota", "10000/60s")
 
 
 SEPARATELY: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
-"""What click 8.1 needs to keep stderr apart, as later versions do by themselves."""
+"""Arguments with which click 8.1 keeps stderr apart, as later versions do by themselves."""
 
 
 def run(*words: str, stdin: bytes | None = None) -> tuple[int, str, str]:

@@ -14,9 +14,11 @@ import sqlite3
 import subprocess
 import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
+import click
 import pytest
 from helpers import client_of
 from rich.console import Console
@@ -38,10 +40,10 @@ from b2b_async.cli import common, inputs, jobs, screen
 from b2b_async.cli.net import OutputError
 from b2b_async.cli.screen import Screen
 from b2b_async.sandbox import Faults, Sandbox, Store
+from b2b_async.testing import mocked_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from b2b_async.bulk import Counts
 
@@ -657,7 +659,7 @@ def test_spans() -> None:
     ]
 
 
-# -- what people are told --------------------------------------------------------------------------------------
+# -- messages to people ---------------------------------------------------------------------------------------
 
 
 def test_what_an_earlier_run_refused_is_named(tmp_path: Path, live_sandbox: Start) -> None:
@@ -763,3 +765,83 @@ def test_the_hang_up_is_kept_away_where_there_is_one(monkeypatch: pytest.MonkeyP
     """Windows has none."""
     monkeypatch.delattr(signal, "SIGHUP")
     jobs._outlive_terminal()
+
+
+def test_a_server_that_is_not_the_api_settles_nothing(
+    tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page under 404 is no word on a customer: the next run, with the right address, does all."""
+    sandbox = live_sandbox()
+    monkeypatch.setenv("B2B_BASE_URL", f"{sandbox.url}/api/v3")
+    file = write_ids(tmp_path, 1001, 1002)
+    status, _, stderr = run("assign", file, "--journal", str(tmp_path / "a"), *FAST)
+    assert status == 1
+    assert "2 times: NotFoundError 404" in stderr
+
+
+def test_pages_are_counted_and_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is settled by them: the same command does the items when the address is right."""
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", "token")
+    file = write_ids(tmp_path, 1001, 1002)
+    with mocked_api() as api:
+        api.put(re.compile("https://api-b2b"), status=404, body="<h1>Nothing here</h1>", repeat=True)
+        status, _, stderr = run("assign", file, *FAST)
+    assert status == 1
+    assert "2 items got no answer of B2B Edition's. Check the address (B2B_BASE_URL): b2b-async check" in stderr
+    with mocked_api() as api:
+        api.put(re.compile("https://api-b2b"), payload={"code": 200, "data": {"total": 1}}, repeat=True)
+        status, _, _ = run("assign", file, *FAST)
+    assert status == 0
+
+
+def test_a_check_that_is_refused_says_by_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no word on the token; nor is a page."""
+    monkeypatch.setenv("B2B_LEGACY_TOKEN", "token")
+    for status, words in ((403, "refuses requests at the moment (403 No)"), (200, "answers 200, as if it were not")):
+        with mocked_api() as api:
+            page = {"body": "<title>No</title>", "content_type": "text/html", "repeat": True}
+            api.get(re.compile("https://api-b2b"), status=status, **page)
+            code, stdout, _ = run("check")
+        assert code == 4
+        assert words in stdout
+    with mocked_api() as api:
+        api.get(re.compile("https://api-b2b"), status=418, payload={"code": 418, "message": "Short and stout"})
+        code, stdout, _ = run("check")
+    assert (code, "v2: Get Company By BC OrderId: 418 Short and stout" in stdout) == (4, True)
+
+
+def test_the_totals_of_a_job_that_was_stopped_at_once(
+    tmp_path: Path, live_sandbox: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The journal has them; if it cannot be read, there are none."""
+    live_sandbox()
+    file = write_ids(tmp_path, 1001, 1002)
+    run("assign", file, *FAST)
+    watching = Screen(Mock(quota=Mock(requests=0)), Mock())
+    for journal, totals in ((f"{file}.journal", (2, 0, 2)), (file, (None, None, None))):
+        with click.Context(click.Command("assign")), pytest.raises(click.exceptions.Exit) as ended:
+            jobs._conclude(
+                "assign", None, reason="SIGINT twice", screen=watching, journal=Path(journal), again="", as_json=True
+            )
+        facts = last_json(capsys.readouterr().out)
+        assert (ended.value.exit_code, tuple(map(facts.get, ("done", "pending", "total")))) == (3, totals)
+
+
+def test_a_file_whose_name_is_too_long_is_bad_input(live_sandbox: Start) -> None:
+    """Exit 2: nothing was sent."""
+    live_sandbox()
+    status, stdout, _ = run("assign", "x" * 300, "--json")
+
+    assert status == 2
+    assert "File name too long" in last_json(stdout)["error"]
+
+
+def test_a_report_that_cannot_be_written_names_its_file(tmp_path: Path, live_sandbox: Start) -> None:
+    """And a journal whose name is no text has one."""
+    live_sandbox()
+    file = write_ids(tmp_path, 1001)
+    odd = tmp_path / "by\udcff.journal"
+    run("assign", file, "--journal", str(odd), *FAST)
+    assert run("report", str(odd), "--html", str(tmp_path / "report.html"))[0] == 0
+    status, _, stderr = run("report", str(odd), "--html", str(tmp_path))
+    assert (status, f"{tmp_path} cannot be written: Is a directory" in stderr) == (2, True)

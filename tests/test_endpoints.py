@@ -662,3 +662,19 @@ async def test_every_error_of_a_call_is_ours(client: Client) -> None:
         mock.put(ASSIGN_URL, status=418)
         with pytest.raises(B2BError):
             await v3.orders.assign_customer_orders(client, 321)
+
+
+async def test_a_row_that_is_null_hides_no_other(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """It is no row; the log says where it stood. A row that is something else must be looked at."""
+    url = f"{BASE_URL}/api/v3/io/orders?limit=10&offset=0"
+    with mocked_api() as mock:
+        mock.get(url, payload={"code": 200, "data": [{"bcOrderId": 1}, None, {"bcOrderId": 2}, False]})
+        page = await v3.orders.list_orders(client)
+        mock.get(url, payload={"code": 200, "data": {"0": {"bcOrderId": 1}, "1": {"bcOrderId": 2}}})
+        by_number = await v3.orders.list_orders(client)
+        mock.get(url, payload={"code": 200, "data": [{"bcOrderId": 1}, "x"]})
+        with pytest.raises(ResponseValidationError, match=r"\$\.data\[1\] must be an object, not a string"):
+            await v3.orders.list_orders(client)
+
+    assert [order.bc_order_id for order in page] == [order.bc_order_id for order in by_number] == [1, 2]
+    assert "kept in raw: $.data[1], $.data[3]" in caplog.text

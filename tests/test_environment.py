@@ -328,6 +328,21 @@ async def test_any_mock_is_named_as_one() -> None:
     assert "mock" in str(caught.value).lower() or "Mock" in str(caught.value)
 
 
+async def test_what_waits_in_another_loop_is_named() -> None:
+    """Of a borrowed session that is busy there, or a hook that waits for something of it."""
+
+    async def elsewhere(*_: object) -> None:
+        message = "Task <Task pending> got Future <Future pending> attached to a different loop"
+        raise RuntimeError(message)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(elsewhere)
+    async with aiohttp.ClientSession(trace_configs=[config]) as session:
+        async with Client(CREDENTIALS, session=session, retry=ONCE) as client:
+            with pytest.raises(ConfigurationError, match="the session belongs to another event loop"):
+                await v3.orders.assign_customer_orders(client, 1)
+
+
 async def test_what_a_hook_raises_while_sending_is_in_the_text() -> None:
     """Aiohttp wraps it in an error of its own; URLs and what they hold are not."""
 

@@ -443,3 +443,18 @@ async def test_who_waits_while_a_page_is_turned_gets_of_it() -> None:
     got = await asyncio.gather(*(anext(numbers) for _ in range(4)))
 
     assert (sorted(got), asked) == ([0, 1, 2, 3], [0, 2])
+
+
+async def test_closing_ends_who_waits_for_a_page() -> None:
+    """There are no further items then."""
+
+    async def fetch(_limit: int, _offset: int) -> Page[int]:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    numbers = ItemIterator("Numbers", fetch, key=lambda number: number, limit=2, offset=0, prefetch=False)
+    waiting = asyncio.ensure_future(anext(numbers, None))
+    await asyncio.sleep(1)
+    await numbers.aclose()
+
+    assert await waiting is None

@@ -792,7 +792,7 @@ async def test_a_journal_is_read_while_its_job_runs(tmp_path: Path) -> None:
 
 
 async def test_a_job_that_begins_under_a_reader_is_noticed(tmp_path: Path) -> None:
-    """What it has read may be of two times."""
+    """The rows that it has read may be of two times."""
     path = await _used(tmp_path / "a.journal")
     items = read_items(path)
     assert next(items)[1] == "7"

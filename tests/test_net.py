@@ -190,7 +190,7 @@ def test_ctrl_c_while_modules_are_imported(module: str, press: str) -> None:
 
 
 def test_the_end_of_a_command_is_in_the_net(tmp_path: Path) -> None:
-    """What is printed last, a Ctrl-C in the last moment, an end that is no number; streams that are closed."""
+    """The last output, a Ctrl-C in the last moment, an end that is no number; streams that are closed."""
     run = "import sys\nfrom b2b_async.cli import net\n"
     for code, line, status, text in (
         ("net.run(lambda: sys.stdout.write('x'))", "> /dev/full", 0, "No space left"),

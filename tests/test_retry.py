@@ -635,7 +635,7 @@ async def test_an_empty_success_is_asked_about_once_more() -> None:
 
 
 async def test_an_empty_success_stands_at_the_deadline() -> None:
-    """What comes after it takes too long."""
+    """The attempt after it takes too long."""
 
     async def never(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)

@@ -54,11 +54,6 @@ class Failure:
     final: bool = False
     """The same would happen again; otherwise the next run tries the item again."""
 
-    @property
-    def passing(self) -> bool:
-        """Whether the server said "not now"."""
-        return self.status in PASSING
-
 
 @attrs.frozen(kw_only=True)
 class ItemOutcome:

@@ -31,7 +31,7 @@ _NO_VALUE = re.compile(
     r"nan|null|none|nil|nat|inf|infinity|undefined|true|false|n/?a|<na>|\(null\)|-|#+|#n/?[av]|#[a-z/0]+[!?]",
     re.IGNORECASE,
 )
-"""What spreadsheets and data frames write for numbers and for no value: 4.0, 1.17E+2, nan, NULL, #REF!."""
+"""Values that spreadsheets and data frames write for numbers and for nothing: 4.0, 1.17E+2, nan, NULL, #REF!."""
 _SIGNED = re.compile(r"[+-]\d+", re.ASCII)
 _QUOTES = "'\"=$ \u00a0"
 _MOST_DIGITS = 18
