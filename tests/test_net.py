@@ -54,19 +54,19 @@ def journal(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("line", "status", "text"),
+    ("words", "line", "status", "text"),
     [
-        ('"$@" > /dev/full', 3, "the output could not be written: No space left on device"),
-        ('"$@" >&-', 3, "the output could not be written: stdout is closed"),
-        ('"$@" | true', 3, "the output could not be written: stdout is closed"),
-        ('"$@" 2>&- 2>/dev/full', 0, ""),
-        ('"$@" 2>&-', 0, ""),
-        ('"$@" <&-', 0, ""),
-        ('"$@" >&- 2>&- <&-', 3, ""),
+        (["status", "--json"], '"$@" > /dev/full', 3, "the output could not be written: No space left on device"),
+        (["export"], '"$@" > /dev/full', 3, "the output could not be written: No space left on device"),
+        (["export"], '"$@" >&-', 3, "the output could not be written: stdout is closed"),
+        (["status"], '"$@" | true', 3, "the output could not be written: stdout is closed"),
+        (["status"], '"$@" 2>&- 2>/dev/full', 0, ""),
+        (["status", "--json"], '"$@" 2>&-', 0, ""),
+        (["export"], '"$@" <&-', 0, ""),
+        (["status"], '"$@" >&- 2>&- <&-', 3, ""),
     ],
 )
-@pytest.mark.parametrize("words", [["status", "--json"], ["status"], ["export"]])
-def test_output_that_cannot_be_written(journal: Path, line: str, status: int, text: str, words: list[str]) -> None:
+def test_output_that_cannot_be_written(journal: Path, words: list[str], line: str, status: int, text: str) -> None:
     """A sentence and an exit status; never a traceback, and nothing of it in the journal."""
     line = f"({line}; exit $?) " if "|" not in line else "(" + line.replace("| true", "; echo $? >&3) | true") + " 3>&2"
     before = journal.read_bytes()
@@ -87,7 +87,7 @@ def test_names_are_shown_safely(journal: Path) -> None:
     assert "store: \ufffd[31m\ufffdevil" in done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["assign", "--help"]])
+@pytest.mark.parametrize("words", [["--version"], ["assign", "--help"]])
 def test_help_that_cannot_be_written(words: list[str]) -> None:
     """Exit 3, too."""
     done = shell('"$@" > /dev/full', *words)
@@ -220,11 +220,11 @@ def test_ctrl_c_at_any_time_is_a_stop(journal: Path) -> None:
     subprocess.run([sys.executable, "-c", ""], check=True, capture_output=True)
     bare = time.monotonic() - bare
     seen = set()
-    for shot in range(25):
+    for shot in range(11):
         command = subprocess.Popen(
             [*COMMAND, "status", str(journal), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        time.sleep(bare * 1.5 + (whole - bare) * shot / 20)
+        time.sleep(bare * 1.5 + (whole - bare) * shot / 8)
         command.send_signal(signal.SIGINT)
         stdout, stderr = command.communicate(timeout=30)
         seen.add(command.returncode)

@@ -123,18 +123,22 @@ def _is_number(value: object) -> bool:
 
 def _spoiled(value: object) -> str | None:
     """Return what is wrong with an id that a spreadsheet has changed, or that is no id; None if nothing is."""
-    shown = reprlib.repr(str(value) if isinstance(value, Decimal) else value)
+    what = None
     if _is_number(value):
         digits = str(value).lstrip("0") if isinstance(value, str) or abs(cast("int", value)) < _TOO_LARGE else "9" * 99
         if len(digits) > _MOST_DIGITS:
-            return f"{shown} is too large for an id"
-        return None if digits.isdigit() else f"{shown} is not an id: a positive whole number"
-    if isinstance(value, str) and _SIGNED.fullmatch(value):
-        return f"{shown} is not an id: a positive whole number"
-    text = unicodedata.normalize("NFKC", value).strip(_QUOTES) if isinstance(value, str) else ""
-    if isinstance(value, Decimal) or _NUMERIC.fullmatch(text) or _NO_VALUE.fullmatch(text):
-        return f"{shown} is what a spreadsheet or data frame made of an id: export ids as text, without decimals"
-    return None
+            what = "is too large for an id"
+        elif not digits.isdigit():
+            what = "is not an id: a positive whole number"
+    elif isinstance(value, str) and _SIGNED.fullmatch(value):
+        what = "is not an id: a positive whole number"
+    else:
+        text = unicodedata.normalize("NFKC", value).strip(_QUOTES) if isinstance(value, str) else ""
+        if isinstance(value, Decimal) or _NUMERIC.fullmatch(text) or _NO_VALUE.fullmatch(text):
+            what = "is what a spreadsheet or data frame made of an id: export ids as text, without decimals"
+    if what is None:
+        return None
+    return f"{reprlib.repr(str(value) if isinstance(value, Decimal) else value)} {what}"
 
 
 def _order_row(values: dict[str, object]) -> OrderRow:

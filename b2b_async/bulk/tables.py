@@ -312,11 +312,11 @@ def _json_record(position: int, where: str, value: object, columns: Sequence[str
             return Record(position, where, problem=f"{text} is not a JSON object")
         return Record(position, where, [value])  # an id alone, or what will be refused as one
     record = cast("dict[str, object]", value)
-    names: Sequence[str | None] = columns
-    if not all(column in record for column in columns):
-        names, twice = _keys(record, columns)
-        if twice:
-            return Record(position, where, problem=f"{_listed(twice)} could all be meant: keep one of them")
+    if all(column in record for column in columns):
+        return Record(position, where, [record[column] for column in columns])
+    names, twice = _keys(record, columns)
+    if twice:
+        return Record(position, where, problem=f"{_listed(twice)} could all be meant: keep one of them")
     missing = [column for column, key in zip(columns, names, strict=True) if key is None and column in required]
     if missing:
         keys = "is no key" if len(missing) == 1 else "are no keys"
@@ -353,7 +353,7 @@ def _items(lines: _Lines, text: str) -> Iterator[object]:
             _end(lines, text[at + 1 :])
             return
         number += 1
-        value, end, text = _item(lines, text[at:], number)
+        value, end, text = _item(lines, text, at, number)
         yield value
         at, text = _skip(lines, text, end)
         if text[at : at + 1] == ",":
@@ -373,13 +373,13 @@ def _end(lines: _Lines, text: str) -> None:
     raise SourceError(message)
 
 
-def _item(lines: _Lines, text: str, number: int) -> tuple[object, int, str]:
-    """Return the item at the start of *text*, its end, and the text, to which is added what had to be read for it."""
+def _item(lines: _Lines, text: str, at: int, number: int) -> tuple[object, int, str]:
+    """Return the item at that place of *text*, its end, and the text, which is another if more had to be read."""
     while True:
         try:
-            value, end = cast("tuple[object, int]", _decoder.raw_decode(text))
+            value, end = cast("tuple[object, int]", _decoder.raw_decode(text, at))
         except (ValueError, RecursionError, ArithmeticError) as error:
-            more = lines.chunk() if len(text) < _LONGEST_LINE else ""
+            more = lines.chunk() if len(text) - at < _LONGEST_LINE else ""
             message = f"{lines.name}, item {number} of the array: it is no JSON ({_why(error)})"
         else:
             if end < len(text):
@@ -388,7 +388,7 @@ def _item(lines: _Lines, text: str, number: int) -> tuple[object, int, str]:
             message = f"{lines.name}: the array is not closed with a ']' after item {number}"
         if not more:
             raise SourceError(message)
-        text += more
+        text, at = text[at:] + more, 0
 
 
 def _skip(lines: _Lines, text: str, at: int) -> tuple[int, str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from contract import openapi
 from contract.calls import store
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
+from requests import Request
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from b2b_async.sandbox import Sandbox
 
 GOOD, BAD = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+LONGEST_URL = 8_000
+"""Characters. Beyond 8,190 bytes of a request line aiohttp refuses it by itself, before the sandbox sees it."""
 
 
 @pytest.mark.heavy
@@ -45,7 +48,9 @@ def test_nothing_the_contract_allows_breaks_the_sandbox(
             @given(case=operation.as_strategy(generation_mode=mode))
             def ask(case: schemathesis.Case) -> None:
                 nonlocal asked
-                answer = case.call(base_url=f"{sandbox.url}/api/{version}/io", headers=headers)
+                base_url = f"{sandbox.url}/api/{version}/io"
+                assume(len(Request(**case.as_transport_kwargs(base_url)).prepare().url or "") < LONGEST_URL)
+                answer = case.call(base_url=base_url, headers=headers)
                 asked += 1
                 statuses.add(answer.status_code)
                 assert answer.status_code < 500, case.as_curl_command()
