@@ -78,7 +78,7 @@ GARBAGE = st.lists(
     min_size=1,
     max_size=9,
 )
-MANY = settings(max_examples=16 * settings.default.max_examples)
+MANY = settings(max_examples=20 * settings.default.max_examples)
 LATE = 0.83
 """A twelfth of the window, and a bit less."""
 
