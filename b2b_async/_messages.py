@@ -142,6 +142,8 @@ class Request:
     """1 for the first try."""
     once: bool = False
     """Do not try it again: who makes it does so by itself."""
+    outwaits_throttling: bool = False
+    """Retry refusals for the rate of requests (429) as often as they come, after whatever delay they ask for."""
     check: Callable[[Envelope], str | None] | None = attrs.field(default=None, repr=False)
     """Returns what is wrong with a response that reports success, which then is not taken for one; None if nothing."""
     reconcile: Reconciliation | None = attrs.field(default=None, repr=False)

@@ -140,7 +140,9 @@ RAISE = Verdict("raise")
 AMBIGUOUS = Verdict("ambiguous")
 
 
-def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPolicy) -> Verdict:
+def decide(
+    error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPolicy, outwaits_throttling: bool = False
+) -> Verdict:
     """Decide what follows an attempt that ended with *error*.
 
     Args:
@@ -148,6 +150,7 @@ def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPoli
         idempotent: Whether the operation may be sent twice.
         tally: What the call has spent, this attempt included.
         policy: The limits.
+        outwaits_throttling: No limit applies to refusals for the rate of requests.
     """
     settled = error.outcome in {"not_sent", "rejected"}
     give_up = RAISE if idempotent or settled else AMBIGUOUS
@@ -159,6 +162,8 @@ def decide(error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPoli
     under_success = error.answer is not None and error.answer.under_success
     if not idempotent and (not settled or under_success):
         return give_up
+    if outwaits_throttling and verdict.kind == "throttled":
+        return verdict
     spent = tally.throttled > policy.throttled if verdict.kind == "throttled" else tally.attempts >= policy.attempts
     stopped: StopReason | None = "attempts" if spent else "delay" if verdict.delay > policy.max_delay else None
     return verdict if stopped is None else attrs.evolve(give_up, stopped=stopped)

@@ -206,6 +206,7 @@ class Client:
         )
         self._handler = build_pipeline(self._middlewares, self._transport)
         self._lane: Lane = "interactive"
+        self._outwaits_throttling = False
         self._is_view = False
 
     @classmethod
@@ -278,13 +279,16 @@ class Client:
         self,
         *,
         lane: Lane | None = None,
+        outwaits_throttling: bool = False,
         per_attempt: Iterable[Middleware] = (),
         on_unknown: OnUnknown | None = None,
     ) -> Self:
-        """Give a view of this client that shares its session, limiter and retry budget.
+        """Return a view of this client that shares its session, limiter and retry budget.
 
         Args:
             lane: "bulk" makes its calls wait behind interactive ones, as long as it takes.
+            outwaits_throttling: Retry refusals for the rate of requests (429) as often as they come, instead of
+                ``RetryPolicy.throttled`` times. The limiter's holds, of up to two minutes, come before each retry.
             per_attempt: Further middlewares, run once per attempt that leaves.
             on_unknown: Told, too, of calls whose outcome stays unknown, and of those that are cancelled.
         """
@@ -294,6 +298,9 @@ class Client:
         view = self._view((*outermost, *self._middlewares, *per_attempt))
         if lane is not None:
             view._lane = lane  # noqa: SLF001 -- a copy of itself
+        view._outwaits_throttling = (  # noqa: SLF001 -- a copy of itself
+            checked_flag(outwaits_throttling, "outwaits_throttling") or self._outwaits_throttling
+        )
         return view
 
     async def send(
@@ -505,6 +512,7 @@ class Client:
             query=query,
             body=body,
             lane=self._lane,
+            outwaits_throttling=self._outwaits_throttling,
             check=check,
             reconcile=reconcile,
         )

@@ -36,6 +36,14 @@ and not half a minute.
 **Refusals.** A 429 holds the whole store until the server's time, the longest that any refusal of an
 episode names, with jitter that doubles with each episode in a row. A 429 without any time is overload:
 hold 5 s, doubling to 60 s, then go on at half speed for a window. The hold is a time stamp, raised with ``max()``.
+After a hold, one request at a time tests whether requests are let through again. If it is refused, the time was named
+too early, and the next hold is at least twice as long, up to a window.
+
+**Headers that refusals contradict.** A gateway in front of the API may allow less than the API's headers say. A limit
+above the user's own is therefore approached with five requests in flight (two after a refusal). If requests are refused
+twice in a row while the headers claim that more than half of the quota is free, the headers are not believed any more:
+the limit becomes what was accepted up to the refusals, and the window becomes the time after which a request was
+accepted again. Bulk is paced evenly over it, a further refusal shrinks it to 70 %, and it grows by 2 % a window.
 
 **Cold start and bare servers.** Until the first answer at most five requests are in flight.
 A server that sends no headers for a window leaves our own books; refusals then shrink the cap to 70 %, and it recovers
@@ -93,6 +101,14 @@ _JITTER = 1 / 120
 _PACED_PART: dict[str, float] = {"auto": 0.2, "burst": 0.0, "smooth": 1.0}
 """Part of the quota over which bulk is paced; it takes the rest at once."""
 _BARE_SHRINK, _BARE_GROW, _BARE_LEAST = 0.7, 0.01, 0.05
+_LEARNED_GROW = 0.002
+"""Growth of a learned limit in a tenth of its window."""
+_DOUBTS = 2
+"""Refusals that contradict the headers, until these are not believed any more."""
+_WARY = 2
+"""Requests in flight above the user's own limit, for five windows after a refusal; ``_COLD`` before."""
+_APPROACH = 10
+"""Of so many slots above the user's own limit, one more request may be in flight."""
 _OVERLOAD_MOST = 60.0
 """Seconds, not windows: how long an overloaded platform takes has nothing to do with the quota."""
 _OVERLOAD_SPEED = 0.5
@@ -285,7 +301,16 @@ class LeaseWindow:
         # Holds and probes.
         self.held_until = self._held_since = -INF
         self._slow_until = -INF
-        self._episodes = self._overloads = 0
+        # Refusals in a row, and what they may teach.
+        self._accepted = 0
+        self._row = 0  # episodes of refusals since a request was let through
+        self._row_since = self._mark_at = -INF  # the start of this row, and of the last one
+        self._mark = 0  # requests accepted when the last row started
+        self._row_unnamed = False  # a refusal of this row named no time
+        self._accepted_before, self._accepted_in = 0, 0.0  # requests before this row, and the seconds they took
+        self._wary_until = -INF
+        self._doubts = 0
+        self._claimed: tuple[int, float] | None = None  # limit and window of headers that are not believed
         self._probe_at = -INF
         self._probing = False
         self._probe_gap = self.window * _PROBE
@@ -313,15 +338,16 @@ class LeaseWindow:
 
     @property
     def size(self) -> tuple[int, float]:
-        """Limit and window."""
-        return self.limit, self.window
+        """Limit and window, as the server's headers state them."""
+        return self._claimed or (self.limit, self.window)
 
     @property
     def terms(self) -> tuple[float, ...]:
-        """What the same books in another place need to know: nine numbers."""
+        """The parameters that the same state in another place needs: eleven numbers."""
         quota = self._quota
         shares = (quota.share, quota.headroom, quota.reserve, quota.concurrency or 0)
-        return (self.limit, self.window, *shares, _PACED_PART[quota.pacing], not self._cold, self._overload)
+        modes = (_PACED_PART[quota.pacing], not self._cold, self._overload)
+        return (*self.size, *shares, *modes, quota.limit, quota.window)
 
     def headroom(self, now: float) -> float:
         """Slots that bulk leaves to others at the moment."""
@@ -341,6 +367,7 @@ class LeaseWindow:
         free = self._capacity(now) - self.active
         if self._at_once is not None:
             free = min(free, self._at_once - self.in_flight)
+        free = min(free, self._most_in_flight(now) - self.in_flight)
         if not self._bare:
             if self._is_fresh(now):
                 free = min(free, self.limit - self.active - self.foreign)
@@ -366,6 +393,12 @@ class LeaseWindow:
         if now < self.held_until:
             return self.held_until
         if self._at_once is not None and self.in_flight >= self._at_once:
+            return INF
+        if self._row and self.in_flight:  # one request tests whether requests are let through again
+            return INF
+        if self.limit * self._quota.window > self._quota.limit * self.window and (
+            self.in_flight >= self._most_in_flight(now)
+        ):
             return INF
         bulk = lane == "bulk"
         capacity = self._capacity(now)
@@ -427,6 +460,13 @@ class LeaseWindow:
             return
         if refused:
             self.refused += 1
+        else:
+            self._accepted += 1
+        if self._claimed is not None:
+            headers = attrs.evolve(headers, remaining=None)
+        if status < 500 and not refused:
+            is_half_free = headers.remaining is not None and 2 * headers.remaining > self.limit
+            self._let_through(ticket, now, contradicts=is_half_free)
         if headers.remaining is None or (refused and headers.delay is None):
             if refused and headers.delay is not None and not self._bare:
                 self._refusal(ticket, now, headers)
@@ -434,8 +474,9 @@ class LeaseWindow:
                 # Where nobody says when to come back, the platform is overloaded, whatever else is said.
                 self._report_bare(ticket, now, headers, status)
             return
+        if self._claimed is not None:  # by what this very answer has taught
+            return
         self._bare, self._cap, self.heard_at = False, 1.0, now
-        self._overloads = 0
         if refused:
             self._refusal(ticket, now, headers)
         else:
@@ -446,11 +487,21 @@ class LeaseWindow:
         if self._close(ticket):
             self._expire(now)
             self._lease(now, given_up=status is None)
-            if self._bare and status is not None and status < 500 and status != 429:
-                self._recover(now)
+            if status is not None and status < 500 and status != 429:
+                self._accepted += 1
+                self._let_through(ticket, now, contradicts=False)
+                if self._bare:
+                    self._recover(now)
 
     def resize(self, now: float, limit: int, window: float) -> None:
-        """Take the server's word on the limit, and on the window in seconds."""
+        """Use the limit and the window (seconds) that the server states, unless refusals have contradicted it."""
+        if self._claimed is not None and limit * self.window >= self.limit * window:
+            self._claimed = limit, window
+            return
+        self._claimed = None
+        self._set_size(now, limit, window)
+
+    def _set_size(self, now: float, limit: int, window: float) -> None:
         if window < self.window:  # what was reckoned with the longer one lasts for the shorter one at most
             bound, calm = now + window * (1 + _MARGIN + _UNDER_WAY), now + window * _CALM_WINDOWS
             self._leases = deque(min(end, bound) for end in self._leases)
@@ -536,7 +587,7 @@ class LeaseWindow:
 
     def _gap(self, now: float, capacity: int, available: float, next_lease: float) -> float:
         """Seconds that bulk keeps between two requests."""
-        calm = now < self._calm_until
+        calm = now < self._calm_until or self._claimed is not None
         if not calm and available > _PACED_PART[self._quota.pacing] * capacity:
             return 0.0
         # Spread what is left until our next slot comes back, and only our part of it if others are about.
@@ -551,9 +602,58 @@ class LeaseWindow:
         if delay is not None:
             self.held_until = max(self.held_until, now + min(delay + self.window * _MARGIN, LONGEST_HOLD))
 
-    def _hold(self, now: float, seconds: float) -> None:
+    def _hold(self, now: float, seconds: float, *, is_named: bool) -> None:
+        """Hold the store after the first refusal of an episode.
+
+        A time that proved too early is not believed again: the next hold is twice as long, up to a window.
+        """
+        if not self._row:
+            is_recent = now - self._mark_at < self.window
+            self._accepted_before = self._accepted - self._mark if is_recent else len(self._leases)
+            self._accepted_in = now - self._mark_at if is_recent else 0.0
+            self._row_since = self._mark_at = now
+            self._mark, self._row_unnamed = self._accepted, False
+            least = 0.0 if self._claimed is None else self.held_until - self._held_since
+        else:
+            least = 2 * (self.held_until - self._held_since)
+        self._row += 1
+        self._row_unnamed = self._row_unnamed or not is_named
+        self._wary_until = now + self.window * _CALM_WINDOWS
         self._held_since = now
+        seconds = max(seconds, min(least, self.size[1]))
         self.held_until = max(self.held_until, now + min(seconds, LONGEST_HOLD))
+
+    def _let_through(self, ticket: Ticket, now: float, *, contradicts: bool) -> None:
+        """End a row of refusals, since a request that was sent after the hold was not refused.
+
+        Args:
+            ticket: The request's slot.
+            now: The time.
+            contradicts: Its headers claim that more than half of the quota is free.
+        """
+        if not self._row or ticket.granted_at < self._held_since:
+            return
+        row, self._row = self._row, 0
+        if self._claimed is not None:
+            return
+        # Who names a time after which requests are let through indeed may be right about all else.
+        self._doubts = self._doubts + row if contradicts and (row > 1 or self._row_unnamed) else 0
+        if self._doubts < _DOUBTS:
+            return
+        limit = max(1, self._accepted_before)
+        window = min(self.window, max(self._accepted_in, ticket.granted_at - self._row_since))
+        if limit * self.window >= self.limit * window:
+            return
+        self._claimed, self._doubts = (self.limit, self.window), 0
+        self._set_size(now, limit, window)
+        self._bare, self._cap, self._cap_at, self._slow_until, self.foreign = True, 1.0, now, now, 0
+
+    def _most_in_flight(self, now: float) -> int:
+        """Return how many requests may be in flight, since headers that name a larger limit may be wrong."""
+        known = self._quota.limit
+        if self.limit * self._quota.window <= known * self.window:
+            return self.limit
+        return _WARY if now < self._wary_until else _COLD + max(0, self.active - known) // _APPROACH
 
     def _calm(self, now: float) -> None:
         self._calm_until = now + self.window * _CALM_WINDOWS
@@ -572,19 +672,26 @@ class LeaseWindow:
             return
         self._calm(now)
         if delay is not None:
-            self._hold(now, delay + self.window * _MARGIN)
+            self._hold(now, delay + self.window * _MARGIN, is_named=True)
         else:
-            seconds = min(_OVERLOAD_MOST, self._overload * 2.0 ** min(_ENOUGH_DOUBLINGS, self._overloads))
-            self._overloads += 1
-            self._hold(now, seconds)
+            seconds = min(_OVERLOAD_MOST, self._overload * 2.0 ** min(_ENOUGH_DOUBLINGS, self._row))
+            self._hold(now, seconds, is_named=False)
             self._slow_until = self.held_until + self.window
         if self._bare:
             self._cap, self._cap_at = max(_BARE_LEAST, self._cap * _BARE_SHRINK), now
 
     def _recover(self, now: float) -> None:
-        self._overloads = 0
-        if self._bare and now - self._cap_at >= self.window / 10:
-            self._cap, self._cap_at = min(1.0, self._cap + _BARE_GROW), now
+        if not self._bare or now - self._cap_at < self.window / 10:
+            return
+        self._cap_at = now
+        if self._claimed is None:
+            self._cap = min(1.0, self._cap + _BARE_GROW)
+            return
+        self._cap += _LEARNED_GROW
+        limit, window = self._claimed
+        if self.limit * self._cap * window >= limit * self.window:  # the headers were right after all, or are now
+            self._claimed, self._cap = None, 1.0
+            self._set_size(now, limit, window)
 
     def _is_fresh(self, now: float) -> bool:
         return now - self.heard_at <= self.window
@@ -597,17 +704,15 @@ class LeaseWindow:
         if ticket.granted_at < self._held_since:
             self._prolong(now, headers.delay)
             return
-        self._episodes += 1
         jitter = 0.0
-        if self._episodes > 1:
+        if self._row:
             jitter = self._uniform() * min(
-                self.window / 4, self.window * _JITTER * 2.0 ** min(_ENOUGH_DOUBLINGS, self._episodes)
+                self.window / 4, self.window * _JITTER * 2.0 ** min(_ENOUGH_DOUBLINGS, self._row + 1)
             )
-        self._hold(now, (headers.delay or 0.0) + self.window * _MARGIN + jitter)
+        self._hold(now, (headers.delay or 0.0) + self.window * _MARGIN + jitter, is_named=headers.delay is not None)
 
     def _look(self, ticket: Ticket, now: float, remaining: int, resets_after: float) -> None:
         """Learn what others hold from an accepted request's headers."""
-        self._episodes = 0
         if remaining >= self.limit:
             self._counts_before = True
         remaining -= self._counts_before

@@ -72,6 +72,8 @@ class BulkJob:
         total: How many items there will be, for those who watch; None if nobody knows.
         about: What else makes this job what it is; a journal of a job with other facts is refused. No secrets.
         max_failures: Stop once so many items of this run have failed or are unknown; None for any number.
+        max_throttled: Stop once the server has refused every request for so many seconds for the rate of requests
+            (429); None for never. Until then a refusal costs time, and no item.
         resend_if_absent: What to do with an item of a kind that must not be done twice, if an earlier run sent it and
             did not learn its end, and look-ups more than a minute apart do not show it: send it again, or leave
             it unknown.
@@ -93,6 +95,7 @@ class BulkJob:
         total: int | None = None,
         about: Mapping[str, str] | None = None,
         max_failures: int | None = None,
+        max_throttled: float | None = 1800.0,
         resend_if_absent: bool = False,
     ) -> None:
         """Check the arguments without pulling anything."""
@@ -100,6 +103,9 @@ class BulkJob:
             if number is not None and (isinstance(number, bool) or number < 1):
                 message = f"{name} must be at least 1, not {number!r}"
                 raise InvalidArgumentError(message)
+        if max_throttled is not None and (isinstance(max_throttled, bool) or not max_throttled > 0):
+            message = f"max_throttled must be seconds above 0, or None, not {max_throttled!r}"
+            raise InvalidArgumentError(message)
         if concurrency is not None and concurrency > client.connections:
             message = (
                 f"concurrency {concurrency} is more than the {client.connections} connections of the client: "
@@ -127,6 +133,7 @@ class BulkJob:
         self._total = total
         self._facts = dict(about or {})
         self._max_failures = max_failures
+        self._max_throttled = max_throttled
         self._resend_if_absent = resend_if_absent
         self._runner: Runner | None = None
         self._stopped: str | None = None
@@ -195,6 +202,7 @@ class BulkJob:
             report=report,
             concurrency=self._concurrency,
             max_failures=self._max_failures,
+            max_throttled=self._max_throttled,
             resend_if_absent=self._resend_if_absent,
         )
         if self._stopped is not None:

@@ -1,18 +1,28 @@
-"""The report of a job as one HTML page that needs nothing else: no script, no font, no network."""
+"""The report of a job as one HTML page that needs nothing else: no script, no font, no network.
+
+A journal is a file that anyone may have changed, and SQLite keeps a value of any type in any column. So every value is
+taken for text from a stranger: it gets into the page through ``_html``, and the page's content security policy allows
+nothing but the page's own style.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
+import math
+import os
+import unicodedata
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from b2b_async.bulk.journal import JournalError
 from b2b_async.bulk.results import read_figures, read_outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from b2b_async.bulk.results import JournalFigures, JournalStatus, Minute, Reason
 
@@ -21,6 +31,8 @@ _DOCTYPE = b"<!doctype html>"
 _MOST_UNKNOWNS = 1000
 _COLUMNS = 600
 """Bars of the chart at most; longer jobs have the mean of some minutes in one."""
+_MOST_MINUTES = 1_000_000
+"""Minutes that the chart covers at most, nearly two years: a changed journal may name any."""
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1000, 260, 46, 24, 12
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --dim: #5d6b7a; --line: #d9e0e7; --card: #f6f8fa; --paper: #fff;
@@ -48,6 +60,46 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); 
 .quota { stroke: var(--quota); stroke-width: 1.5; fill: none; }
 .run { stroke: var(--dim); stroke-dasharray: 3 3; }
 """
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
+"""The content security policy: no script, no image, no style attribute."""
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that the command line does not print either: controls, formats, surrogates, separators."""
+
+
+class _Html(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def _html(value: object, form: str = ",") -> _Html:
+    """Return a value as HTML: a number formatted, None as nothing, all else as escaped text.
+
+    Characters that control a terminal, or hide or reverse what follows, become U+FFFD.
+
+    Args:
+        value: The value, of whatever type the journal has.
+        form: The format of a number.
+    """
+    if isinstance(value, _Html):
+        return value
+    if isinstance(value, (int, float)):
+        return _Html(format(value, form))
+    text = "" if value is None else str(value)
+    return _Html(escape("".join("\ufffd" if _is_hidden(character) else character for character in text)))
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN and character != "\n"
+
+
+def _or_unknown(compute: Callable[[], object]) -> object:
+    """Return a figure computed from others; "?" if one of those is no number."""
+    try:
+        return compute()
+    except TypeError:
+        return "?"
 
 
 def write_page(journal: Path | str, page: Path | str) -> None:
@@ -69,54 +121,59 @@ def write_page(journal: Path | str, page: Path | str) -> None:
             message = f"{page} exists and is no report: give the page another name"
             raise JournalError(message)
     figures = read_figures(journal)
-    body = "".join(_body(figures, journal))
-    title = escape(f"{figures.status.about.get('job', 'job')}: report")
-    page.write_text(
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+    text = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{_html(figures.status.about.get('job', 'job'))}: report</title>"
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
-        f"<body>{body}</body></html>\n",
-        encoding="utf-8",
-        errors="replace",  # the journal's name may be no text
+        f"<body>{''.join(_body(figures, journal))}</body></html>\n"
     )
+    with open(page, "w", encoding="utf-8", newline="\n", opener=_open_private) as file:
+        file.write(text)
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a file; a new one is for its owner only, since server messages may hold personal data."""
+    return os.open(path, flags, 0o600)
 
 
 def _body(figures: JournalFigures, journal: Path | str) -> Iterator[str]:
     status, counts = figures.status, figures.status.counts
     state, colour = _state(status)
     about = status.about
-    yield f'<h1>{escape(about.get("job", "job"))}<span class="badge {colour}">{escape(state)}</span></h1>'
-    yield f'<p class="dim">Store {escape(about.get("store", "?"))} at {escape(about.get("server", "?"))}. '
-    yield f"Journal {escape(str(journal))}, as of {_time(datetime.now(UTC).timestamp())}.</p>"
-    requests = sum(minute.requests for minute in figures.minutes)
-    tiles = [
+    yield f'<h1>{_html(about.get("job", "job"))}<span class="badge {colour}">{state}</span></h1>'
+    yield f'<p class="dim">Store {_html(about.get("store", "?"))} at {_html(about.get("server", "?"))}. '
+    yield f"Journal {_html(journal)}, as of {_time(datetime.now(UTC).timestamp())}.</p>"
+    not_reached = _or_unknown(lambda: status.not_reached)
+    tiles: list[tuple[str, object, str]] = [
         ("succeeded", counts.succeeded, "good"),
         ("failed", counts.failed, "bad" if counts.failed else ""),
         ("unknown", counts.unknown, "odd" if counts.unknown else ""),
         ("duplicates", counts.duplicate, ""),
-        ("not reached", status.not_reached, "odd" if status.not_reached else ""),
-        ("total", status.all, ""),
-        ("requests", requests, ""),
+        ("not reached", not_reached, "odd" if not_reached else ""),
+        ("total", _or_unknown(lambda: status.all), ""),
+        ("requests", _or_unknown(lambda: sum(minute.requests for minute in figures.minutes)), ""),
         ("sent again", figures.repeated, "odd" if figures.repeated else ""),
     ]
     yield '<div class="tiles">'
-    yield "".join(f'<div class="tile {css}"><b>{number:,}</b>{name}</div>' for name, number, css in tiles)
+    yield "".join(f'<div class="tile {css}"><b>{_html(number)}</b>{name}</div>' for name, number, css in tiles)
     yield "</div>"
-    read = f"{counts.all:,} items were read" + (f" of {status.total:,}" if status.total is not None else "")
-    yield f'<p class="dim">{read}; all up to position {status.low_water_mark:,} are settled. '
-    yield "“Sent again”: by a run after one that ended before it learned what became of the item.</p>"
+    yield f'<p class="dim">{_html(_or_unknown(lambda: counts.all))} items were read'
+    yield "" if status.total is None else f" of {_html(status.total)}"
+    yield f"; complete through position {_html(status.low_water_mark)}. "
+    yield "“Sent again”: a request was sent in an earlier run and its outcome was never recorded.</p>"
     yield "<h2>Requests a minute against the quota</h2>"
     yield _chart(figures.minutes)
-    yield "<h2>How long an item takes, from its departure on</h2>"
+    yield "<h2>How long an item takes, from its first send on</h2>"
     yield _latency(figures)
     yield "<h2>Why items failed or are unknown</h2>"
     yield _reasons(figures.reasons, figures.more_reasons)
     if counts.unknown:
-        yield "<h2>Items of which nobody knows whether they were done</h2>"
+        yield "<h2>Items with an unknown outcome</h2>"
         yield _unknowns(journal, counts.unknown)
     if figures.duplicates:
         yield "<h2>Duplicates</h2>"
-        rows = ((escape(key), f"{number:,}") for key, number in figures.duplicates.items())
-        yield _table(("item", "further times in the input"), rows, numbers={1})
+        yield _table(("item", "further times in the input"), figures.duplicates.items(), numbers={1})
     yield "<h2>Runs</h2>"
     yield _runs(status)
 
@@ -127,19 +184,25 @@ def _state(status: JournalStatus) -> tuple[str, str]:
         return "running", "odd"
     if not status.runs or status.runs[-1].how != "finished":
         return "stopped early", "bad"
-    return ("finished", "good") if not counts.failed + counts.unknown else ("finished, not all succeeded", "odd")
+    return ("finished", "good") if not (counts.failed or counts.unknown) else ("finished, not all succeeded", "odd")
 
 
-def _time(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def _time(seconds: object) -> object:
+    """Return a Unix time as text; what is none, as it is."""
+    try:
+        return datetime.fromtimestamp(cast("float", seconds), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return seconds
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = (), words: int = -1) -> str:
-    """Make a table of cells that are HTML already."""
+def _table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Iterable[int] = (), words: int = -1
+) -> str:
+    """Return a table; its cells are values, or HTML already."""
     css = {**dict.fromkeys(numbers, ' class="n"'), words: ' class="words"'}
     head = "".join(f"<th{css.get(place, '')}>{text}</th>" for place, text in enumerate(heads))
     body = "".join(
-        "<tr>" + "".join(f"<td{css.get(place, '')}>{text}</td>" for place, text in enumerate(row)) + "</tr>"
+        "<tr>" + "".join(f"<td{css.get(place, '')}>{_html(cell)}</td>" for place, cell in enumerate(row)) + "</tr>"
         for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -147,10 +210,11 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iter
 
 def _latency(figures: JournalFigures) -> str:
     if not figures.seconds:
-        return '<p class="dim">Nothing has left.</p>'
+        return '<p class="dim">No requests were sent.</p>'
     names = {50: "median", 100: "longest"}
     heads = [names.get(percent, f"{percent} %") for percent in figures.seconds]
-    return _table(heads, [[f"{seconds:.3f} s" for seconds in figures.seconds.values()]], numbers=range(len(heads)))
+    cells = [_Html(f"{_html(seconds, '.3f')} s") for seconds in figures.seconds.values()]
+    return _table(heads, [cells], numbers=range(len(heads)))
 
 
 def _reasons(reasons: Sequence[Reason], more: int) -> str:
@@ -158,13 +222,13 @@ def _reasons(reasons: Sequence[Reason], more: int) -> str:
         return '<p class="dim">None did.</p>'
     rows = (
         (
-            f"{reason.items:,}",
-            f'<span class="{"bad" if reason.status == "failed" else "odd"}">{reason.status}</span>',
-            escape(reason.error),
-            "" if reason.http_status is None else str(reason.http_status),
-            "" if reason.code is None else str(reason.code),
-            escape(reason.message),
-            escape(", ".join(reason.examples)) + (" …" if reason.items > len(reason.examples) else ""),
+            reason.items,
+            _Html(f'<span class="{"bad" if reason.status == "failed" else "odd"}">{_html(reason.status)}</span>'),
+            reason.error,
+            _html(reason.http_status, ""),
+            _html(reason.code, ""),
+            reason.message,
+            ", ".join(map(str, reason.examples)) + (" …" if reason.items > len(reason.examples) else ""),
         )
         for reason in reasons
     )
@@ -173,30 +237,26 @@ def _reasons(reasons: Sequence[Reason], more: int) -> str:
 
 
 def _unknowns(journal: Path | str, number: int) -> str:
+    outcomes = read_outcomes(journal, "unknown")
     rows = (
-        (
-            escape(outcome.key),
-            f"{outcome.position:,}",
-            _time(outcome.sent),
-            escape(outcome.failure.text if outcome.failure else ""),
-        )
-        for outcome in itertools.islice(read_outcomes(journal, "unknown"), _MOST_UNKNOWNS)
+        (outcome.key, outcome.position, _time(outcome.sent), outcome.failure and outcome.failure.text)
+        for outcome in itertools.islice(outcomes, _MOST_UNKNOWNS)
     )
-    more = ""
-    if number > _MOST_UNKNOWNS:
-        command = f"b2b-async export {journal} --only unknown"
-        more = f'<p class="dim">And {number - _MOST_UNKNOWNS:,} more: {escape(command)}</p>'
-    return _table(("item", "position", "sent", "what is known"), rows, numbers={1}, words=3) + more
+    table = _table(("item", "position", "sent", "what is known"), rows, numbers={1}, words=3)
+    if next(outcomes, None) is None:
+        return table
+    command = f"b2b-async export {journal} --only unknown"
+    return f'{table}<p class="dim">The first {_MOST_UNKNOWNS:,} of {_html(number)}; for all: {_html(command)}</p>'
 
 
 def _runs(status: JournalStatus) -> str:
     rows = (
         (
-            str(run.run),
+            _html(run.run, ""),
             _time(run.started),
             _time(run.finished),
-            escape(run.how or ("running" if status.running and run is status.runs[-1] else "ended without a word")),
-            escape(run.process),
+            run.how or ("running" if status.running and run is status.runs[-1] else "interrupted"),
+            run.process,
         )
         for run in status.runs
     )
@@ -208,12 +268,14 @@ def _runs(status: JournalStatus) -> str:
 
 def _chart(minutes: Sequence[Minute]) -> str:
     """Draw bars of requests a minute, run after run, and the quota as a line."""
+    if not minutes:
+        return '<p class="dim">No requests were sent.</p>'
+    if not _is_drawable(minutes):
+        return '<p class="dim">There is no chart: the minutes in the journal are damaged.</p>'
     bars = list(_bars(minutes))
-    if not bars:
-        return '<p class="dim">Nothing has left.</p>'
     size = -(-len(bars) // _COLUMNS)
     bins = [bars[start : start + size] for start in range(0, len(bars), size)]
-    highest = max(max(requests, quota) for _, _, requests, quota in bars) * 1.08
+    highest = max(max(requests, quota) for _, _, requests, quota in bars) * 1.08 or 1.0
     width = (_WIDTH - _LEFT) / len(bins)
 
     def x(place: float) -> str:
@@ -251,7 +313,7 @@ def _chart(minutes: Sequence[Minute]) -> str:
             f'<text x="{x(place if place == 0 else place + 1)}" y="{_HEIGHT - 6}" text-anchor="{anchor}">'
             f"run {run}, minute {minute}</text>"
         )
-    note = "Bars: requests that left in each minute of a run, look-ups included. Line: what the quota allows a minute."
+    note = "Bars: requests sent in each minute of a run, verifications included. Line: what the quota allows a minute."
     if size > 1:
         note += f" A bar is the mean of {size} minutes."
     if any(one[0][0] != bins[0][0][0] for one in bins):
@@ -263,8 +325,22 @@ def _chart(minutes: Sequence[Minute]) -> str:
     )
 
 
+def _is_drawable(minutes: Sequence[Minute]) -> bool:
+    """Return whether all values of the chart are numbers that there can be."""
+    lengths = {minute.run: minute.minute for minute in minutes}  # the last of each run
+    return (
+        all(_is_number(value, int) for minute in minutes for value in (minute.run, minute.minute, minute.requests))
+        and all(_is_number(minute.quota, int, float) for minute in minutes)
+        and sum(lengths.values()) + len(lengths) <= _MOST_MINUTES
+    )
+
+
+def _is_number(value: object, *kinds: type) -> bool:
+    return isinstance(value, kinds) and 0 <= cast("float", value) < math.inf
+
+
 def _bars(minutes: Sequence[Minute]) -> Iterator[tuple[int, int, int, float]]:
-    """Give run, minute, requests and quota of every minute; nothing was written of those in which nothing left."""
+    """Yield run, minute, requests and quota of every minute; the journal has no row for one without requests."""
     for run, some in itertools.groupby(minutes, key=lambda minute: minute.run):
         place = 0
         for minute in some:

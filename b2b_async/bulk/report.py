@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import attrs
 
 from b2b_async.bulk.kinds import KINDS
+from b2b_async.bulk.tables import neutralize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,21 +51,55 @@ def flat(outcome: ItemOutcome, job: str = "assign") -> dict[str, Any]:
         "attempts": outcome.attempts,
         "repeated": outcome.repeated,
         "sent": _time(outcome.sent),
-        "seconds": outcome.seconds if outcome.seconds is None else round(outcome.seconds, 3),
+        "seconds": round(outcome.seconds, 3) if isinstance(outcome.seconds, float) else outcome.seconds,
         "finished": _time(outcome.finished),
     }
     return {name: row.get(name, known.get(name)) for name in columns(job)}
 
 
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+def _time(seconds: object) -> object:
+    """Return a Unix time in ISO 8601; what is none, as it is."""
+    try:
+        return datetime.fromtimestamp(cast("float", seconds), UTC).isoformat(timespec="milliseconds")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return seconds
 
 
-def write_csv(outcomes: Iterable[ItemOutcome], file: IO[str], job: str = "assign") -> None:
-    """Write outcomes of the job of that name as CSV with a header line."""
-    writer = csv.DictWriter(file, columns(job), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat(outcome, job) for outcome in outcomes)
+class _Rows:
+    """A file for csv, with "\\n" after each row.
+
+    Before Python 3.13, csv puts quotes around a carriage return only if its line terminator has one. Without them a
+    carriage return in a value would begin a new row.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, row: str) -> None:
+        """Write a row that ends with "\\r\\n"."""
+        self._file.write(row.removesuffix("\r\n") + "\n")
+
+
+def write_csv(
+    outcomes: Iterable[ItemOutcome], file: IO[str], job: str = "assign", *, for_spreadsheet: bool = False
+) -> None:
+    """Write outcomes as CSV with a header line.
+
+    Args:
+        outcomes: The outcomes.
+        file: The file, opened with ``newline=""`` or ``newline="\\n"``.
+        job: The name of their job.
+        for_spreadsheet: Write each cell that a spreadsheet may run as a formula with an apostrophe before it, as
+            ``b2b_async.bulk.tables.neutralize`` does. ``read_customer_ids`` and ``read_order_rows`` remove it. Without
+            it, cells are exact.
+    """
+    writer = csv.writer(_Rows(file), lineterminator="\r\n")
+    names = columns(job)
+    writer.writerow(names)
+    for outcome in outcomes:
+        row = flat(outcome, job)
+        cells = [row[name] for name in names]
+        writer.writerow([neutralize(str(cell)) for cell in cells] if for_spreadsheet else cells)
 
 
 def write_jsonl(outcomes: Iterable[ItemOutcome], file: IO[str], job: str = "assign") -> None:

@@ -56,6 +56,7 @@ class Runner:
         report: Told of each outcome once it is written.
         concurrency: Workers at most.
         max_failures: Stop once so many items have failed or are unknown; None for any number.
+        max_throttled: Stop once every request for so many seconds was refused for the rate of requests; None for never.
         resend_if_absent: Whether an item is sent again that an earlier run may have done, if look-ups find nothing.
     """
 
@@ -69,6 +70,7 @@ class Runner:
         report: Callable[[ItemOutcome], None],
         concurrency: int,
         max_failures: int | None,
+        max_throttled: float | None,
         resend_if_absent: bool,
     ) -> None:
         """Start nothing yet."""
@@ -86,6 +88,8 @@ class Runner:
         self._report = report
         self._concurrency = concurrency
         self._max_failures = max_failures
+        self._max_throttled = math.inf if max_throttled is None else max_throttled
+        self._throttled_since: float | None = None  # every response since then was a refusal for the rate of requests
         self._resend_if_absent = resend_if_absent
         self._ready: deque[Task] = deque()
         self._later: deque[tuple[float, Task]] = deque()
@@ -211,6 +215,7 @@ class Runner:
                 self._kind,
                 self._journal,
                 count=self._count,
+                observe_throttling=self._observe_throttling,
                 resend_if_absent=self._resend_if_absent,
             )
             self._workers.add(worker)
@@ -301,6 +306,21 @@ class Runner:
             text = f"{which} {self._denied} items were all answered 403, the last one so: {failure.text}"
             self.fatal = self.fatal or PermissionDeniedError(text, outcome="rejected")
             self.stop(text)
+
+    def _observe_throttling(self, throttled: bool) -> None:  # noqa: FBT001 -- a callback
+        """Stop if the server has refused every request for the rate of requests for too long."""
+        if not throttled:
+            self._throttled_since = None
+            return
+        now = self._loop.time()
+        if self._throttled_since is None:
+            self._throttled_since = now
+        seconds = now - self._throttled_since
+        if seconds >= self._max_throttled:
+            self.stop(
+                f"the server has refused every request for {seconds / 60:.0f} minutes for the rate of requests (429). "
+                "Another integration may use up the store's quota"
+            )
 
     def _count(self) -> None:
         minute = int((self._loop.time() - self._started) // 60)

@@ -57,6 +57,9 @@ def read_customer_ids(
     tab. JSON Lines has an object with *column*, or an id, on each line; a JSON array has them as its items. Columns are
     found without regard to case, blanks, hyphens and underscores. Blank lines are passed over.
 
+    A CSV cell that begins with an apostrophe and then one of ``= + - @``, a tab or a line break is read without that
+    apostrophe, as ``export --for-spreadsheet`` writes it; of several apostrophes before such a character, one is removed.
+
     Args:
         path: The file.
         column: The column or key that holds the customer id.
@@ -85,8 +88,8 @@ def read_order_rows(
     """Read orders to register lazily from a CSV, JSON Lines or JSON file.
 
     CSV has a header line, JSON an object for each order, with company_id, customer_id, order_id, total_inc_tax and, if
-    there is one, po_number. Amounts have digits and a point only. Separators, column names and blank lines are as in
-    ``read_customer_ids``.
+    there is one, po_number. Amounts have digits and a point only. Separators, column names, blank lines and
+    apostrophes are as in ``read_customer_ids``.
 
     Args:
         path: The file.

@@ -46,6 +46,9 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
 """The line by which Excel states the separator. It is no row."""
 _SEPARATORS = (",", ";", "\t")
+_FORMULA = r"['\s]*[=+\-@\t\r\n\0\uff1d\uff0b\uff0d\uff20]"
+_RUNNABLE = re.compile(_FORMULA)
+_NEUTRAL = re.compile(f"'{_FORMULA}")
 _LONGEST_LINE = 1_000_000
 _NOWHERE = _LONGEST_LINE
 _SHOWN = 500
@@ -77,7 +80,8 @@ def read_records(
 ) -> Iterator[Record]:
     """Read the values of *columns* of each record.
 
-    Columns are found without regard to case, blanks, hyphens and underscores, unless one has the very name.
+    Columns are found without regard to case, blanks, hyphens and underscores, unless one has the very name. In CSV,
+    the apostrophe before a cell that ``neutralize`` would have changed is removed; any other apostrophe stays.
 
     Args:
         path: The file.
@@ -184,6 +188,23 @@ class _Lines:
 # -- CSV ---------------------------------------------------------------------------------------------------------------
 
 
+def neutralize(cell: str) -> str:
+    """Return a cell of CSV with an apostrophe before it if a spreadsheet may run it as a formula.
+
+    Those are the cells whose first character is one of ``= + - @``, a tab, a line break or a null character, or one
+    of the full-width ``＝ ＋ － ＠``; numbers such as -5 are among them. Blanks and apostrophes before that character
+    do not count, so that ``restore`` tells an apostrophe added here from one that was there.
+
+    Source: OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection, and ASVS 5.0, 1.2.10.
+    """
+    return f"'{cell}" if _RUNNABLE.match(cell) else cell
+
+
+def restore(cell: str) -> str:
+    """Return the cell that ``neutralize`` was called with. A cell without such an apostrophe is returned unchanged."""
+    return cell[1:] if _NEUTRAL.match(cell) else cell
+
+
 def _csv(lines: _Lines, first: str, columns: Sequence[str], required: Sequence[str], after: int) -> Iterator[Record]:
     separator = None
     if (match := _SEPARATOR_LINE.fullmatch(first)) is not None:
@@ -273,7 +294,8 @@ def _cells(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[tuple[int, li
             raise SourceError(message) from None
         if record is None:
             return
-        yield lines.number, [cell.strip() for cell in record]
+        # An apostrophe may protect blanks, so it is removed before they are.
+        yield lines.number, [(restore(cell) if cell.startswith("'") else cell).strip() for cell in record]
         begun = lines.number + 1
 
 

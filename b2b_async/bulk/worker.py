@@ -45,17 +45,27 @@ class Worker:
         kind: What is done with each item.
         journal: Told of an item before its first request leaves.
         count: Called for each request that leaves, look-ups included.
+        observe_throttling: Called with each response: whether it refused its request for the rate of requests.
         resend_if_absent: Whether an item is sent again that an earlier run may have done, if look-ups find nothing.
     """
 
     def __init__(
-        self, client: Client, kind: JobKind, journal: Journal, *, count: Callable[[], None], resend_if_absent: bool
+        self,
+        client: Client,
+        kind: JobKind,
+        journal: Journal,
+        *,
+        count: Callable[[], None],
+        observe_throttling: Callable[[bool], None],
+        resend_if_absent: bool,
     ) -> None:
         """Make a view of the client whose requests pass by here."""
-        self._client = client.with_options(lane="bulk", per_attempt=[self._leave])
+        # A refusal costs a job time, and never an item.
+        self._client = client.with_options(lane="bulk", outwaits_throttling=True, per_attempt=[self._leave])
         self._kind = kind
         self._journal = journal
         self._count = count
+        self._observe_throttling = observe_throttling
         self._resend_if_absent = resend_if_absent
         self.sent = False
         """The item is under way, or its outcome is being written."""
@@ -148,7 +158,9 @@ class Worker:
         """Note, as the last middleware before the wire, that a request leaves."""
         self._count()
         if request.operation.safe:
-            return await handler(request)
+            response = await handler(request)
+            self._observe_throttling(is_throttled(response))
+            return response
         self.sent = True
         if self._left is None and self._task is not None:
             self._left = time.time(), asyncio.get_running_loop().time()
@@ -164,7 +176,9 @@ class Worker:
         if response.status in _TURNED_AWAY:
             self._may_be_done = before
         # A request that was refused for its rate is not under way any more; it waits like one that was never sent.
-        self.sent = not is_throttled(response)
+        throttled = is_throttled(response)
+        self.sent = not throttled
+        self._observe_throttling(throttled)
         return response
 
     def _outcome(

@@ -60,6 +60,7 @@ class Options:
     journal: Path | None
     concurrency: int | None
     max_failures: int | None
+    max_throttled: float
     dry_run: bool
     base_url: str | None
     proxy: str | None
@@ -72,6 +73,8 @@ class Options:
 def job_options(function: F) -> F:
     """Add the options of every command that runs a job."""
     path, number = click.Path(path_type=Path), click.IntRange(1)
+    minutes = click.FloatRange(0, min_open=True)
+    throttled = "Stop once the server has refused every request for so long for the rate of requests (429)."
     at_once = "Calls at once, at most; else as many as the quota needs."
     limit = "Only the first N items; goes with the journal, so keep it when you run again."
     kept = "Where outcomes are kept; else FILE.journal, or one named by the job and the time."
@@ -84,6 +87,7 @@ def job_options(function: F) -> F:
         quota_option,
         server_options,
         click.option("--dry-run", is_flag=True, help="Check all of the input and change nothing."),
+        click.option("--max-throttled", type=minutes, default=30.0, show_default=True, metavar="MINUTES", help=throttled),
         click.option("--max-failures", type=number, metavar="N", help="Stop once N items failed or are unknown."),
         click.option("--limit", type=number, metavar="N", help=limit),
         click.option("--concurrency", type=click.IntRange(1, 1000), metavar="N", help=at_once),
@@ -160,6 +164,7 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
             about=source.about,
             concurrency=options.concurrency,
             max_failures=options.max_failures,
+            max_throttled=options.max_throttled * 60,
             resend_if_absent=resend_if_absent,
         )
     _outlive_terminal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from b2b_async.bulk import JournalStatus
 
 _JOURNAL = click.argument("journal", type=click.Path(path_type=Path))
+_FOR_SPREADSHEET = (
+    "Put an apostrophe before each CSV cell that a spreadsheet may run as a formula: one that begins with = + - @, a "
+    "tab or a line break. assign and create-orders remove it when they read the file. Open the file with a comma as "
+    "the only separator. Without this option the cells are exact, and a spreadsheet may run formulas in them."
+)
 
 
 @click.command()
@@ -73,14 +79,23 @@ def _time(seconds: float) -> str:
     help="CSV with a header line, or one JSON object a line.",
 )
 @click.option("--only", type=click.Choice(["succeeded", "failed", "unknown"]), help="Only items that ended so.")
-def export(*, journal: Path, form: str, only: str | None) -> None:
-    """Print the items of JOURNAL that have an outcome to stdout."""
+@click.option("--for-spreadsheet", is_flag=True, help=_FOR_SPREADSHEET)
+def export(*, journal: Path, form: str, only: str | None, for_spreadsheet: bool) -> None:
+    """Print the items of JOURNAL that have an outcome to stdout.
+
+    Every cell is exactly the value, whoever chose it. A spreadsheet may run cells as formulas: open only a file
+    written with --for-spreadsheet in one.
+    """
+    if for_spreadsheet and form != "csv":
+        message = "--for-spreadsheet changes cells of CSV: leave it out, or leave --format out"
+        raise click.UsageError(message)
     try:
         job = read_status(journal).about.get("job", "")  # refused, if it must be, before the first line is printed
         # Not in the terminal's own encoding, which may not have all that a server says.
         output = cast("io.TextIOWrapper", sys.stdout)
-        output.reconfigure(encoding="utf-8", newline="\n")
-        write = write_csv if form == "csv" else write_jsonl
+        # JSON may hold half of a surrogate pair, which UTF-8 cannot; it is written as JSON escapes it.
+        output.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+        write = functools.partial(write_csv, for_spreadsheet=True) if for_spreadsheet else _WRITERS[form]
         write(read_outcomes(journal, only), output, job)
         output.flush()
     except JournalError as error:

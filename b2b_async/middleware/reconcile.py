@@ -172,6 +172,7 @@ class _Search:
             headers=self._request.headers,
             lane=self._request.lane,
             once=True,
+            outwaits_throttling=self._request.outwaits_throttling,
         )
 
     def _write_down(

@@ -137,7 +137,11 @@ class _Retries:
         self._request.call.tell(error)
         self._tally = self._tally.after(error)
         self._verdict = decide(
-            error, idempotent=self._request.operation.idempotent, tally=self._tally, policy=self._policy
+            error,
+            idempotent=self._request.operation.idempotent,
+            tally=self._tally,
+            policy=self._policy,
+            outwaits_throttling=self._request.outwaits_throttling,
         )
         self._stopped = self._verdict.stopped
         self._record(error)
@@ -204,7 +208,8 @@ class _Retries:
 
     def _cost(self) -> int:
         # What the limiter holds back is no load on anybody; a burst of refusals must not fail the calls of a job.
-        return 0 if self._is_held() else _COST[self._verdict.kind]
+        is_free = self._is_held() or (self._verdict.kind == "throttled" and self._request.outwaits_throttling)
+        return 0 if is_free else _COST[self._verdict.kind]
 
     def _record(self, error: B2BError) -> None:
         call = self._request.call

@@ -8,7 +8,7 @@
 --
 -- KEYS: the processes, then for each quota (the store's; perhaps the endpoint's) its fields, leases and flights.
 -- ARGV: verb, time or "" for the server's clock, process, lane, id, seconds after which a flight counts as given up,
---       random number in [0, 1), number of quotas, number of processes that the caller knows of, then 9 values for each
+--       random number in [0, 1), number of quotas, number of processes that the caller knows of, then TERMS values for each
 --       quota, then what the verb needs.
 -- Returns numbers as strings: see `answer`.
 
@@ -16,7 +16,9 @@ local INF = math.huge
 local MARGIN, UNDER_WAY, COLD, CALM = 1 / 600, 1 / 12, 5, 5.0
 local ROOM_PART, ROOM_HALF_LIFE, BURST_MEMORY = 0.15, 10.0, 1 / 6
 local PROBE, JITTER = 1 / 12, 1 / 120
-local SHRINK, GROW, LEAST = 0.7, 0.01, 0.05
+local SHRINK, GROW, LEAST, LEARNED_GROW = 0.7, 0.01, 0.05, 0.002
+local DOUBTS, WARY, APPROACH = 2, 2, 10
+local TERMS = 11
 local OVERLOAD_MOST, OVERLOAD_SPEED, ENOUGH_DOUBLINGS, LONGEST_HOLD = 60.0, 0.5, 100, 120.0
 local KEPT_WINDOWS = 65 -- a quota that is not used for longer is forgotten
 local BACKWARDS = 1.0 -- seconds by which a clock may go back before nothing that is written down can be believed
@@ -39,8 +41,9 @@ end
 -- Numbers in the fields of a quota. Infinity is written as no field at all.
 local START = {
   limit = 0, window = 0, epoch = 0, epoch_at = -INF, expected = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
-  bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF, episodes = 0,
-  overloads = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
+  bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF,
+  accepted = 0, row = 0, row_since = -INF, row_unnamed = 0, mark_at = -INF, mark = 0, accepted_before = 0, accepted_in = 0,
+  wary_until = -INF, doubts = 0, claimed_limit = 0, claimed_window = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
   room = 0, room_at = -INF, burst = 0, burst_at = -INF, cap = 1, cap_at = -INF,
 }
 
@@ -57,12 +60,13 @@ function Book:new_epoch()
 end
 
 local function open(place)
-  local key, argument = 2 + place * 3, 10 + place * 9
+  local key, argument = 2 + place * 3, 10 + place * TERMS
   local self = setmetatable({fields = KEYS[key], leases = KEYS[key + 1], flights = KEYS[key + 2]}, Book)
   self.share, self.headroom_least = tonumber(ARGV[argument + 2]), tonumber(ARGV[argument + 3])
   self.reserve, self.concurrency = tonumber(ARGV[argument + 4]), tonumber(ARGV[argument + 5])
   self.cold = ARGV[argument + 7] == '0.0'
   self.paced_part, self.overload = tonumber(ARGV[argument + 6]), tonumber(ARGV[argument + 8])
+  self.known_limit, self.known_window = tonumber(ARGV[argument + 9]), tonumber(ARGV[argument + 10])
   for name, value in pairs(START) do
     self[name] = value
   end
@@ -150,6 +154,13 @@ function Book:capacity()
   return math.max(1, math.floor(self.limit * math.min(self.share, self.cap, speed) * part + 1e-9))
 end
 
+function Book:most_in_flight()
+  if self.limit * self.known_window <= self.known_limit * self.window then
+    return self.limit
+  end
+  return now < self.wary_until and WARY or COLD + math.floor(math.max(0, self.active - self.known_limit) / APPROACH)
+end
+
 function Book:probe()
   if self.in_flight > 0 then
     return self.next_lease
@@ -163,7 +174,7 @@ function Book:probe()
 end
 
 function Book:gap(capacity, available)
-  local calm = now < self.calm_until
+  local calm = now < self.calm_until or self.claimed_limit > 0
   if not calm and available > self.paced_part * capacity then
     return 0
   end
@@ -183,6 +194,9 @@ function Book:ask(for_bulk)
     return self.held_until
   end
   if self.concurrency > 0 and self.in_flight >= self.concurrency then
+    return INF
+  end
+  if self.in_flight > 0 and (self.row > 0 or self.in_flight >= self:most_in_flight()) then
     return INF
   end
   local capacity = self:capacity()
@@ -259,9 +273,51 @@ function Book:prolong(delay)
   end
 end
 
-function Book:hold(seconds)
+function Book:hold(seconds, is_named)
+  local least = 0
+  if self.row == 0 then
+    local is_recent = now - self.mark_at < self.window
+    self.accepted_before = is_recent and self.accepted - self.mark or redis.call('ZCARD', self.leases)
+    self.accepted_in = is_recent and now - self.mark_at or 0
+    self.row_since, self.mark_at = now, now
+    self.mark, self.row_unnamed = self.accepted, 0
+    if self.claimed_limit > 0 then
+      least = self.held_until - self.held_since
+    end
+  else
+    least = 2 * (self.held_until - self.held_since)
+  end
+  self.row = self.row + 1
+  if not is_named then
+    self.row_unnamed = 1
+  end
+  self.wary_until = now + self.window * CALM
   self.held_since = now
+  seconds = math.max(seconds, math.min(least, self.claimed_limit > 0 and self.claimed_window or self.window))
   self.held_until = math.max(self.held_until, now + math.min(seconds, LONGEST_HOLD))
+end
+
+function Book:let_through(said, contradicts)
+  if self.row == 0 or said.granted_at < self.held_since then
+    return
+  end
+  local row = self.row
+  self.row = 0
+  if self.claimed_limit > 0 then
+    return
+  end
+  self.doubts = contradicts and (row > 1 or self.row_unnamed == 1) and self.doubts + row or 0
+  if self.doubts < DOUBTS then
+    return
+  end
+  local limit = math.max(1, self.accepted_before)
+  local window = math.min(self.window, math.max(self.accepted_in, said.granted_at - self.row_since))
+  if limit * self.window >= self.limit * window then
+    return
+  end
+  self.claimed_limit, self.claimed_window, self.doubts = self.limit, self.window, 0
+  self:set_size(limit, window)
+  self.bare, self.cap, self.cap_at, self.slow_until, self.foreign = 1, 1, now, now, 0
 end
 
 function Book:calm()
@@ -269,9 +325,19 @@ function Book:calm()
 end
 
 function Book:recover()
-  self.overloads = 0
-  if self.bare == 1 and now - self.cap_at >= self.window / 10 then
-    self.cap, self.cap_at = math.min(1, self.cap + GROW), now
+  if self.bare == 0 or now - self.cap_at < self.window / 10 then
+    return
+  end
+  self.cap_at = now
+  if self.claimed_limit == 0 then
+    self.cap = math.min(1, self.cap + GROW)
+    return
+  end
+  self.cap = self.cap + LEARNED_GROW
+  local limit, window = self.claimed_limit, self.claimed_window
+  if self.limit * self.cap * window >= limit * self.window then
+    self.claimed_limit, self.claimed_window, self.cap = 0, 0, 1
+    self:set_size(limit, window)
   end
 end
 
@@ -280,6 +346,15 @@ function Book:is_fresh()
 end
 
 function Book:resize(limit, window)
+  if self.claimed_limit > 0 and limit * self.window >= self.limit * window then
+    self.claimed_limit, self.claimed_window = limit, window
+    return
+  end
+  self.claimed_limit, self.claimed_window = 0, 0
+  self:set_size(limit, window)
+end
+
+function Book:set_size(limit, window)
   if window < self.window then
     local bound, calm = now + window * (1 + MARGIN + UNDER_WAY), now + window * CALM
     for _, holder in ipairs(redis.call('ZRANGEBYSCORE', self.leases, '(' .. number(bound), '+inf')) do
@@ -308,11 +383,10 @@ function Book:report_bare(said)
   end
   self:calm()
   if delay >= 0 then
-    self:hold(delay + self.window * MARGIN)
+    self:hold(delay + self.window * MARGIN, true)
   else
-    local seconds = math.min(OVERLOAD_MOST, self.overload * 2 ^ math.min(ENOUGH_DOUBLINGS, self.overloads))
-    self.overloads = self.overloads + 1
-    self:hold(seconds)
+    local seconds = math.min(OVERLOAD_MOST, self.overload * 2 ^ math.min(ENOUGH_DOUBLINGS, self.row))
+    self:hold(seconds, false)
     self.slow_until = self.held_until + self.window
   end
   if self.bare == 1 then
@@ -327,16 +401,15 @@ function Book:refusal(said)
     self:prolong(math.max(said.resets_after, said.retry_after))
     return
   end
-  self.episodes = self.episodes + 1
   local jitter = 0
-  if self.episodes > 1 then
-    jitter = uniform * math.min(self.window / 4, self.window * JITTER * 2 ^ math.min(ENOUGH_DOUBLINGS, self.episodes))
+  if self.row > 0 then
+    jitter = uniform * math.min(self.window / 4, self.window * JITTER * 2 ^ math.min(ENOUGH_DOUBLINGS, self.row + 1))
   end
-  self:hold(math.max(0, said.resets_after, said.retry_after) + self.window * MARGIN + jitter)
+  local delay = math.max(said.resets_after, said.retry_after)
+  self:hold(math.max(0, delay) + self.window * MARGIN + jitter, delay >= 0)
 end
 
 function Book:look(said)
-  self.episodes = 0
   local remaining = said.remaining
   if remaining >= self.limit then
     self.counts_before = 1
@@ -386,7 +459,10 @@ function Book:report(said)
     self:lease(said.status == 0)
   end
   self:count()
-  if said.settled and said.status > 0 and said.status < 500 and not refused and self.bare == 1 then
+  local passed = said.status > 0 and said.status < 500 and not refused
+  if said.settled and passed then
+    self.accepted = self.accepted + 1
+    self:let_through(said, false)
     self:recover()
   end
   if said.seen then
@@ -403,6 +479,15 @@ function Book:report(said)
     said.released = self.released
   end
   local delay = math.max(said.resets_after, said.retry_after)
+  if not refused then
+    self.accepted = self.accepted + 1
+  end
+  if self.claimed_limit > 0 then
+    said.remaining = -1
+  end
+  if passed then
+    self:let_through(said, 2 * said.remaining > self.limit)
+  end
   if said.remaining < 0 or (refused and delay < 0) then
     if refused and delay >= 0 and self.bare == 0 then
       self:refusal(said)
@@ -411,7 +496,10 @@ function Book:report(said)
     end
     return
   end
-  self.bare, self.cap, self.heard_at, self.overloads = 0, 1, now, 0
+  if self.claimed_limit > 0 then
+    return
+  end
+  self.bare, self.cap, self.heard_at = 0, 1, now
   if refused then
     self:refusal(said)
   else
@@ -422,7 +510,7 @@ end
 -- What the caller needs: whether it was granted; if not, the seconds to wait (-1 for "until an answer"), whose quota
 -- says so, and the seconds before which there can be no slot; the processes that take part; the time; then for each
 -- quota its epoch, version, limit, window, slots that we and others hold, slots left, seconds on hold, seconds until an
--- interactive call may go (-1: unknown), and what a ticket must remember.
+-- interactive call may go (-1: unknown), what a ticket must remember, and limit and window as the headers state them.
 local function answer(books, granted, wait, of_endpoint, earliest)
   redis.call('ZADD', KEYS[1], number(now + books[1].window), process)
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', number(now))
@@ -430,7 +518,7 @@ local function answer(books, granted, wait, of_endpoint, earliest)
   local values = {granted, wait == INF and -1 or wait, of_endpoint, earliest or 0, redis.call('ZCARD', KEYS[1]), now}
   for _, book in ipairs(books) do
     book:count()
-    local free = book:capacity() - book.active
+    local free = math.min(book:capacity() - book.active, book:most_in_flight() - book.in_flight)
     if book.concurrency > 0 then
       free = math.min(free, book.concurrency - book.in_flight)
     end
@@ -443,6 +531,7 @@ local function answer(books, granted, wait, of_endpoint, earliest)
     for _, value in ipairs({
       book.epoch, book.version + 1, book.limit, book.window, book.active, book.foreign, now < book.held_until and 0 or math.max(0, free),
       math.max(0, book.held_until - now), at == INF and -1 or at - now, book.completed, book.released,
+      book.claimed_limit > 0 and book.claimed_limit or book.limit, book.claimed_limit > 0 and book.claimed_window or book.window,
     }) do
       values[#values + 1] = value
     end
@@ -458,7 +547,7 @@ local books = {}
 for place = 0, tonumber(ARGV[8]) - 1 do
   books[place + 1] = open(place)
 end
-local rest = 10 + #books * 9 -- the first argument of the verb's own
+local rest = 10 + #books * TERMS -- the first argument of the verb's own
 local verb = ARGV[1]
 
 if verb == 'acquire' then

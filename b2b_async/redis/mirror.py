@@ -26,7 +26,7 @@ Verb = Literal["acquire", "report", "unsent", "tell"]
 
 _TOO_MANY_REQUESTS = 429
 _NOTHING = 0.0
-_HEAD_VALUES, _BOOK_VALUES = 6, 11
+_HEAD_VALUES, _BOOK_VALUES = 6, 13
 _TOLD_AT_ONCE = 500
 
 
@@ -50,6 +50,8 @@ class SharedBook:
     next_in: float
     completed: float
     released: float
+    claimed_limit: float
+    claimed_window: float
 
     @property
     def next_seconds(self) -> float | None:
@@ -268,7 +270,7 @@ class Mirror:
         for route, seen in zip(call.held.routes, answer.books, strict=True):
             book = self._book(route)
             self.seen[route] = seen
-            book.resize(now, int(seen.limit), seen.window)
+            book.resize(now, int(seen.claimed_limit), seen.claimed_window)
             book.held_until = max(book.held_until, now + seen.held_for)
 
     def granted(self, call: Call, answer: Answer, now: float) -> Ticket:
