@@ -364,16 +364,13 @@ class LeaseWindow:
         self._expire(now)
         if now < self.held_until:
             return 0
-        free = self._capacity(now) - self.active
-        if self._at_once is not None:
-            free = min(free, self._at_once - self.in_flight)
-        free = min(free, self._most_in_flight(now) - self.in_flight)
+        free = min(self._capacity(now) - self.active, self._most_in_flight(now) - self.in_flight)
         if not self._bare:
             if self._is_fresh(now):
                 free = min(free, self.limit - self.active - self.foreign)
             elif self._cold:
                 free = min(free, _COLD - self.in_flight)
-        return max(0, free)
+        return max(0, int(free))
 
     def others(self, now: float) -> int:
         """Slots that others hold, if the server has said so lately."""
@@ -392,13 +389,7 @@ class LeaseWindow:
         self._probing = False
         if now < self.held_until:
             return self.held_until
-        if self._at_once is not None and self.in_flight >= self._at_once:
-            return INF
-        if self._row and self.in_flight:  # one request tests whether requests are let through again
-            return INF
-        if self.limit * self._quota.window > self._quota.limit * self.window and (
-            self.in_flight >= self._most_in_flight(now)
-        ):
+        if self.in_flight and self.in_flight >= self._most_in_flight(now):
             return INF
         bulk = lane == "bulk"
         capacity = self._capacity(now)
@@ -458,15 +449,13 @@ class LeaseWindow:
             self._lease(now, given_up=status is None)
         if status is None:
             return
+        if self._claimed is not None:
+            headers = attrs.evolve(headers, remaining=None)
         if refused:
             self.refused += 1
         else:
-            self._accepted += 1
-        if self._claimed is not None:
-            headers = attrs.evolve(headers, remaining=None)
-        if status < 500 and not refused:
             is_half_free = headers.remaining is not None and 2 * headers.remaining > self.limit
-            self._let_through(ticket, now, contradicts=is_half_free)
+            self._let_through(ticket, now, status, contradicts=is_half_free)
         if headers.remaining is None or (refused and headers.delay is None):
             if refused and headers.delay is not None and not self._bare:
                 self._refusal(ticket, now, headers)
@@ -487,10 +476,9 @@ class LeaseWindow:
         if self._close(ticket):
             self._expire(now)
             self._lease(now, given_up=status is None)
-            if status is not None and status < 500 and status != 429:
-                self._accepted += 1
-                self._let_through(ticket, now, contradicts=False)
-                if self._bare:
+            if status is not None and status != 429:
+                self._let_through(ticket, now, status, contradicts=False)
+                if status < 500:
                     self._recover(now)
 
     def resize(self, now: float, limit: int, window: float) -> None:
@@ -623,15 +611,17 @@ class LeaseWindow:
         seconds = max(seconds, min(least, self.size[1]))
         self.held_until = max(self.held_until, now + min(seconds, LONGEST_HOLD))
 
-    def _let_through(self, ticket: Ticket, now: float, *, contradicts: bool) -> None:
-        """End a row of refusals, since a request that was sent after the hold was not refused.
+    def _let_through(self, ticket: Ticket, now: float, status: int, *, contradicts: bool) -> None:
+        """End a row of refusals if a request that was sent after the hold was not refused.
 
         Args:
             ticket: The request's slot.
             now: The time.
+            status: The HTTP status; a 5xx may come from the gateway that refuses.
             contradicts: Its headers claim that more than half of the quota is free.
         """
-        if not self._row or ticket.granted_at < self._held_since:
+        self._accepted += 1
+        if not self._row or ticket.granted_at < self._held_since or status >= 500:
             return
         row, self._row = self._row, 0
         if self._claimed is not None:
@@ -648,12 +638,15 @@ class LeaseWindow:
         self._set_size(now, limit, window)
         self._bare, self._cap, self._cap_at, self._slow_until, self.foreign = True, 1.0, now, now, 0
 
-    def _most_in_flight(self, now: float) -> int:
-        """Return how many requests may be in flight, since headers that name a larger limit may be wrong."""
-        known = self._quota.limit
+    def _most_in_flight(self, now: float) -> float:
+        """Return how many requests may be in flight."""
+        if self._row:  # one request tests whether requests are let through again
+            return 1
+        known, most = self._quota.limit, INF if self._at_once is None else self._at_once
         if self.limit * self._quota.window <= known * self.window:
-            return self.limit
-        return _WARY if now < self._wary_until else _COLD + max(0, self.active - known) // _APPROACH
+            return most
+        # Headers that name a larger limit than the user may be wrong.
+        return min(most, _WARY if now < self._wary_until else _COLD + max(0, self.active - known) // _APPROACH)
 
     def _calm(self, now: float) -> None:
         self._calm_until = now + self.window * _CALM_WINDOWS

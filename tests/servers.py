@@ -141,6 +141,58 @@ class TwoBuckets(_Model):
         return self._answer(accepted, left, self.window / self.limit if left < 1 else self.window - into)
 
 
+class Gateway(Protocol):
+    """A limit in front of the server."""
+
+    refused: int
+
+    def passes(self, now: float) -> bool:
+        """Count a request; return whether it is let through."""
+        ...
+
+
+class BurstGateway:
+    """Counts as nginx does (``limit_req`` with ``burst`` and ``nodelay``)."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        """Start with an empty bucket; *rate* is in requests a second."""
+        self._gap, self._burst = 1 / rate, burst
+        self._full_at = -math.inf
+        self.refused = 0
+
+    def passes(self, now: float) -> bool:
+        """Count a request; return whether it is let through."""
+        after = max(self._full_at, now) + self._gap
+        passes = after - now <= (self._burst + 1) * self._gap + 1e-9
+        if passes:
+            self._full_at = after
+        self.refused += not passes
+        return passes
+
+
+class CountingGateway:
+    """Counts as HAProxy does (``http_req_rate``): refused requests, too, and the last period by its weight."""
+
+    def __init__(self, limit: int, period: float) -> None:
+        """Start with empty counts; *period* is in seconds."""
+        self._limit, self._period = limit, period
+        self._began, self._last, self._this = math.nan, 0, 0
+        self.refused = 0
+
+    def passes(self, now: float) -> bool:
+        """Count a request; return whether it is let through."""
+        if math.isnan(self._began):
+            self._began = now
+        periods = int((now - self._began) // self._period)
+        if periods:
+            self._last, self._this = self._this if periods == 1 else 0, 0
+            self._began += periods * self._period
+        self._this += 1
+        passes = self._this + self._last * (1 - (now - self._began) / self._period) <= self._limit
+        self.refused += not passes
+        return passes
+
+
 MODELS: dict[str, Callable[[int, float, float], Server]] = {
     "fixed window, from the first request": lambda limit, window, _: FixedWindow(limit, window),
     "fixed window, by the clock": FixedWindow,

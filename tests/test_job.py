@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,7 @@ from b2b_async.sandbox import Faults, Order, Sandbox, Store
 from b2b_async.testing import mocked_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from jumping import AutojumpLoop
@@ -1423,3 +1425,87 @@ async def test_the_total_is_what_is_done_and_what_is_not(journal: SQLiteJournal)
     assert (summary.done, summary.pending, summary.total) == (16, 984, 1000)
     status = read_status(journal.path)
     assert (status.all, status.not_reached, status.counts.succeeded) == (1000, 984, 16)
+
+
+# -- refusals for the rate of requests -----------------------------------------------------------------------------
+
+
+class Flood:
+    """A server that refuses for the rate of requests; it counts by itself what it did."""
+
+    def __init__(self, refuse: Callable[[int], bool]) -> None:
+        """Refuse the requests whose numbers *refuse* selects."""
+        self.refuse = refuse
+        self.requests = 0
+        self.done = Counter[str]()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer requests on one connection."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.requests += 1
+        if self.refuse(self.requests):
+            writer.write(http(429, "slow down", content_type="text/plain"))
+        else:
+            self.done[head.split(" ")[1]] += 1
+            writer.write(GOOD)
+        await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def flooded(flood: Flood) -> AsyncGenerator[Client]:
+    """Run a server and yield a client of it."""
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    async with server, Client(CREDENTIALS, base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        yield client
+
+
+async def test_a_refusal_costs_a_job_time_and_no_item() -> None:
+    """Far more than six in a row, which end a single call."""
+    flood = Flood(lambda number: number % 20 > 5)
+    async with flooded(flood) as client:
+        summary = await BulkJob(client, range(1, 9), journal=None).run()
+    assert (summary.succeeded, summary.failed, summary.unknown) == (8, 0, 0)
+    assert summary.refused > 10
+    assert set(flood.done.values()) == {1}
+
+
+async def test_a_job_stops_after_half_an_hour_of_refusals_alone(journal: SQLiteJournal) -> None:
+    """It can be resumed."""
+    flood = Flood(lambda number: number > 3)
+    loop = asyncio.get_running_loop()
+    async with flooded(flood) as client:
+        summary = await BulkJob(client, range(1, 9), journal=journal).run()
+        took = loop.time()
+        flood.refuse = lambda _: False
+        resumed = await BulkJob(client, range(1, 9), journal=journal).run()
+    assert 1800 <= took < 2000
+    assert (summary.succeeded, summary.failed, summary.pending) == (3, 0, 5)
+    assert summary.stopped
+    assert summary.fatal is None
+    assert summary.reason is not None
+    assert summary.reason.startswith("the server has refused every request for 30 minutes for the rate of requests")
+    assert (resumed.succeeded, resumed.skipped) == (5, 3)
+
+
+async def test_refusals_of_verifications_are_waited_for_as_well(journal: SQLiteJournal) -> None:
+    """The limit may be another one; None is for none."""
+
+    async def look(client: Client, _item: int) -> Mapping[str, Any] | None:
+        await v3.companies.list_companies(client)
+        return None
+
+    async with Sandbox(faults=Faults(script=["429"] * 9)) as sandbox, fast(sandbox) as client:
+        kind = JobKind(name="look", run=look, find=look)  # type: ignore[arg-type]
+        job = BulkJob(client, [Item(1, 1, in_doubt=True)], journal=journal, kind=kind, max_throttled=None)
+        summary = await job.run()
+    assert summary.refused == 9
+    assert summary.unknown == 1
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, True])
+async def test_max_throttled_must_be_seconds(seconds: float) -> None:
+    """It is checked before anything is sent."""
+    async with Client(CREDENTIALS) as client:
+        with pytest.raises(InvalidArgumentError, match="max_throttled must be seconds above 0"):
+            BulkJob(client, [1], journal=None, max_throttled=seconds)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_server import BINARY, MISSING, PatientConnection, RedisServer, on_loop_time, patient
-from servers import MODELS, DRFLog, simulate
+from servers import MODELS, DRFLog, simulate, told
 from test_quota import LANES, LATE, QUOTAS, TRIPS
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError
@@ -141,7 +141,7 @@ def test_a_later_refusal_prolongs_the_hold_in_redis_as_here(
     model=st.sampled_from(sorted(MODELS)),
     neighbour=st.lists(st.floats(0, 60), max_size=6),
     odd=st.lists(st.sampled_from([None, None, None, {"X-Requests-Remaining": "3"}, {}, *TOLD]), max_size=6),
-    silent=st.booleans(),
+    headers=st.sampled_from(["as counted", "none", "too much"]),
 )
 def test_redis_and_python_decide_the_same(
     blocking: redis.Redis,
@@ -154,9 +154,9 @@ def test_redis_and_python_decide_the_same(
     neighbour: list[float],
     odd: list[dict[str, str] | None],
     *,
-    silent: bool,
+    headers: str,
 ) -> None:
-    """For the same questions and answers: with neighbours, refusals, and without headers."""
+    """The decisions are the same with neighbours, with refusals, without headers and with wrong ones."""
     endpoints = {} if own is None else {"PUT /x": own}
     server = MODELS[model](quota.limit, quota.window, 0.0)
     foreign = sorted(neighbour)
@@ -169,8 +169,9 @@ def test_redis_and_python_decide_the_same(
         refusal = [*odd, None][next(turn) % (len(odd) + 1)]
         if refusal is not None:
             return False, refusal, 0.0
-        accepted, headers, wait = server.admit(now)
-        return accepted, {} if silent else headers, wait
+        accepted, counted, wait = server.admit(now)
+        wrong = told(1000, 10.0, 999, 0.01) if accepted else {}
+        return accepted, {"as counted": counted, "none": {}, "too much": wrong}[headers], wait
 
     books = BothBooks(blocking, quota, endpoints)
     simulate(books, admit, trips, workers=workers, total=8, lane=lane, route="PUT /x", late=LATE)

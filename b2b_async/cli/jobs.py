@@ -74,7 +74,7 @@ def job_options(function: F) -> F:
     """Add the options of every command that runs a job."""
     path, number = click.Path(path_type=Path), click.IntRange(1)
     minutes = click.FloatRange(0, min_open=True)
-    throttled = "Stop once the server has refused every request for so long for the rate of requests (429)."
+    throttled = "Stop once every request was refused for the rate of requests (429) for so long; 30 minutes by default."
     at_once = "Calls at once, at most; else as many as the quota needs."
     limit = "Only the first N items; goes with the journal, so keep it when you run again."
     kept = "Where outcomes are kept; else FILE.journal, or one named by the job and the time."
@@ -87,7 +87,7 @@ def job_options(function: F) -> F:
         quota_option,
         server_options,
         click.option("--dry-run", is_flag=True, help="Check all of the input and change nothing."),
-        click.option("--max-throttled", type=minutes, default=30.0, show_default=True, metavar="MINUTES", help=throttled),
+        click.option("--max-throttled", type=minutes, default=30.0, metavar="MINUTES", help=throttled),
         click.option("--max-failures", type=number, metavar="N", help="Stop once N items failed or are unknown."),
         click.option("--limit", type=number, metavar="N", help=limit),
         click.option("--concurrency", type=click.IntRange(1, 1000), metavar="N", help=at_once),

@@ -155,10 +155,15 @@ function Book:capacity()
 end
 
 function Book:most_in_flight()
-  if self.limit * self.known_window <= self.known_limit * self.window then
-    return self.limit
+  if self.row > 0 then
+    return 1
   end
-  return now < self.wary_until and WARY or COLD + math.floor(math.max(0, self.active - self.known_limit) / APPROACH)
+  local most = self.concurrency > 0 and self.concurrency or INF
+  if self.limit * self.known_window <= self.known_limit * self.window then
+    return most
+  end
+  local beyond = math.floor(math.max(0, self.active - self.known_limit) / APPROACH)
+  return math.min(most, now < self.wary_until and WARY or COLD + beyond)
 end
 
 function Book:probe()
@@ -193,10 +198,7 @@ function Book:ask(for_bulk)
   if now < self.held_until then
     return self.held_until
   end
-  if self.concurrency > 0 and self.in_flight >= self.concurrency then
-    return INF
-  end
-  if self.in_flight > 0 and (self.row > 0 or self.in_flight >= self:most_in_flight()) then
+  if self.in_flight > 0 and self.in_flight >= self:most_in_flight() then
     return INF
   end
   local capacity = self:capacity()
@@ -298,7 +300,8 @@ function Book:hold(seconds, is_named)
 end
 
 function Book:let_through(said, contradicts)
-  if self.row == 0 or said.granted_at < self.held_since then
+  self.accepted = self.accepted + 1
+  if self.row == 0 or said.granted_at < self.held_since or said.status >= 500 then
     return
   end
   local row = self.row
@@ -459,11 +462,11 @@ function Book:report(said)
     self:lease(said.status == 0)
   end
   self:count()
-  local passed = said.status > 0 and said.status < 500 and not refused
-  if said.settled and passed then
-    self.accepted = self.accepted + 1
+  if said.settled and said.status > 0 and not refused then
     self:let_through(said, false)
-    self:recover()
+    if said.status < 500 then
+      self:recover()
+    end
   end
   if said.seen then
     self.heard_at = now
@@ -479,13 +482,10 @@ function Book:report(said)
     said.released = self.released
   end
   local delay = math.max(said.resets_after, said.retry_after)
-  if not refused then
-    self.accepted = self.accepted + 1
-  end
   if self.claimed_limit > 0 then
     said.remaining = -1
   end
-  if passed then
+  if not refused then
     self:let_through(said, 2 * said.remaining > self.limit)
   end
   if said.remaining < 0 or (refused and delay < 0) then
@@ -519,9 +519,6 @@ local function answer(books, granted, wait, of_endpoint, earliest)
   for _, book in ipairs(books) do
     book:count()
     local free = math.min(book:capacity() - book.active, book:most_in_flight() - book.in_flight)
-    if book.concurrency > 0 then
-      free = math.min(free, book.concurrency - book.in_flight)
-    end
     if book.bare == 0 and book:is_fresh() then
       free = math.min(free, book.limit - book.active - book.foreign)
     elseif book.bare == 0 and book.cold then
