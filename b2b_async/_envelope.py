@@ -60,6 +60,25 @@ class UndecodableBodyError(ValueError):
     """The body is not JSON; the text says where it stops being so, and never quotes it."""
 
 
+def is_same_id(one: object, other: object) -> bool:
+    """Return whether two ids are the same: 7, "7" and "07" are."""
+    first, second = str(one).strip(), str(other)
+    numbers = all(text.isascii() and text.isdigit() for text in (first, second))
+    return first == second or (numbers and first.lstrip("0") == second.lstrip("0"))
+
+
+def names(field: str, identifier: object) -> Callable[[Envelope], str | None]:
+    """Return a check that a response, where it has an id in *field*, is about the object with that *identifier*."""
+
+    def check(envelope: Envelope) -> str | None:
+        found: object = envelope.only_object.get(field)
+        if isinstance(found, bool) or not str(found).strip().isdigit() or is_same_id(found, identifier):
+            return None
+        return f"its {field} is not the one that was asked for"
+
+    return check
+
+
 @attrs.frozen
 class Envelope:
     """One answer, opened. What is in it is looked up when asked for: a success needs its data only."""

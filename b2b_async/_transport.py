@@ -2,7 +2,12 @@
 
 What may have reached the server is observed, not guessed from an error's name: the body of a request notes on its call
 when its first byte is handed to the connection, and the head of the answer notes what the status says.
-aiohttp holds the head of a request back to send it together with the first bytes of the body.
+aiohttp holds the head of a request back to send it with the first bytes of the body. For that a GET has a body,
+too: an empty one, which adds nothing to what is sent.
+
+**An answer belongs to its request.** HTTP/1.1 matches the two by their order alone, so a proxy that answers one request
+twice puts all later answers of the connection out of order. Therefore nothing may have arrived on a connection before
+its next request is sent; nothing may follow an answer; and no answer may have the request id of the one before it.
 """
 
 from __future__ import annotations
@@ -11,8 +16,10 @@ import asyncio
 import http.client
 import platform
 import re
+import select
+import weakref
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.request import getproxies
 
 import aiohttp
@@ -64,13 +71,15 @@ _LEAST = 1e-3
 _ONE_WRITE = 0x10000
 """Bytes of a body up to which aiohttp does not wait for the connection to drain."""
 
-_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _PROXY_AUTHENTICATION_REQUIRED = 407
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 _UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
-_STALE = "the server sent an answer that nobody had asked for"
+_STALE = "the server sent an answer that nobody had asked for, or closed the connection"
+_MOST_STALE = 16
+"""Connections on which nothing could be sent, until an attempt is given up."""
+_NOT_ITS_OWN = "the connection carried more answers than requests, so that this one may belong to another request"
 _UNDECODABLE = "Can not decode content-encoding"
 """The start of aiohttp's text for an unknown encoding. It quotes nothing of the response but the encoding's name."""
 _LONGEST_CAUSE = 200
@@ -83,20 +92,27 @@ class _BrokenConnectionError(aiohttp.ClientError):
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Stop aiohttp's hidden resend: GET, PUT and DELETE would leave twice without anybody knowing.
+    """Stop aiohttp's hidden resend: GET, PUT and DELETE would be sent twice without anybody knowing.
 
-    And an answer that is there before its request has left is that of another.
+    A connection that has an answer before its request is sent is closed, and another one is used.
     """
-    try:
-        answer = await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _BrokenConnectionError(_reason(error) or "") from None
-    if isinstance(request.body, _Body) and not request.body.has_left:
+    body = request.body
+    if isinstance(body, _Body) and request.method == "GET":
+        request.headers.popall("Content-Length", None)
+    for _ in range(_MOST_STALE):
+        try:
+            answer = await handler(request)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if isinstance(body, _Body) and body.is_stale:
+                continue
+            raise _BrokenConnectionError(_reason(error) or "") from None
+        if not isinstance(body, _Body) or body.has_left:
+            return answer
         answer.close()
-        raise _BrokenConnectionError(_STALE)
-    return answer
+        await asyncio.sleep(0)  # what would have sent the body is cancelled now
+    raise _BrokenConnectionError(_STALE)
 
 
 async def _drop_authorization(
@@ -119,12 +135,16 @@ def _middlewares(
 
 
 class _Body(aiohttp.BytesPayload):
-    """The body of one attempt, which knows when it leaves."""
+    """The body of one attempt, which observes when it is sent and on which connection; that of a GET is empty."""
 
     def __init__(self, octets: bytes, call: CallState) -> None:
         super().__init__(octets, content_type="application/json")
-        self._octets = octets
+        self.octets = octets
         self._call = call
+        self.is_stale = False
+        """True if the last connection had something to read, or was closed, before anything was sent."""
+        self.protocol: Any = None
+        """aiohttp's protocol of the connection that it was sent on."""
 
     @property
     def has_left(self) -> bool:
@@ -138,17 +158,35 @@ class _Body(aiohttp.BytesPayload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the body, and the head before it, as aiohttp asks for once it has a connection."""
         del content_length  # that of the octets, which nobody changes on the way
-        if getattr(getattr(writer, "protocol", None), "should_close", False):
-            # Something has come in while the connection idled. It would be taken for the answer to this request.
+        protocol = getattr(writer, "protocol", None)
+        if _is_readable(getattr(writer, "transport", None)):
+            # The event loop was busy since the last answer: in its next two turns it reads what has arrived.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        self.is_stale = bool(getattr(protocol, "should_close", False))
+        if self.is_stale:  # what has arrived would be taken for the answer to this request
             raise aiohttp.ClientConnectionResetError(_STALE)
+        self.protocol = protocol
         self._call.in_flight = "unknown"
         try:
-            await writer.write(self._octets)
+            await writer.write(self.octets)
         except aiohttp.ClientConnectionResetError:
             # The connection was closed before it took the first byte; a longer body may have met that half-way.
-            if len(self._octets) <= _ONE_WRITE:
+            if len(self.octets) <= _ONE_WRITE:
                 self._call.in_flight = "not_sent"
             raise
+
+
+def _is_readable(transport: asyncio.Transport | None) -> bool:
+    """Return whether something has arrived, or the other side has closed the connection."""
+    connection = None if transport is None else transport.get_extra_info("socket")
+    if connection is None or connection.fileno() < 0:
+        return False
+    if not hasattr(select, "poll"):  # pragma: no cover -- Windows
+        return bool(select.select([connection], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Transport:
@@ -183,6 +221,9 @@ class Transport:
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = _client_timeout(timeouts, timeouts.attempt)
+        self._request_ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._last_request_id: str | None = None
+        self._request_ids_differ = False
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* and read the whole answer.
@@ -200,18 +241,16 @@ class Transport:
         raise result
 
     async def _exchange(self, request: Request) -> Response | B2BError:
-        sessions, call, body = self._sessions, request.call, request.body
-        session = sessions.session
-        status, headers, content = 0, _NO_HEADERS, list[bytes]()
+        sessions, call = self._sessions, request.call
+        session, body = sessions.session, _Body(request.body or b"", call)
+        status, headers, content, is_its_own = 0, _NO_HEADERS, list[bytes](), True
         try:
             async with sessions.slots:
-                if body is None:
-                    call.in_flight = "unknown"  # there is nothing that could tell when it is sent
                 async with session.request(
                     request.operation.method,
                     self._origin.with_path(self._prefix + request.path, encoded=True),
                     params=request.query,
-                    data=None if body is None else _Body(body, call),
+                    data=body,
                     headers={**(_JSON if sessions.sets_user_agent else _JSON_AND_AGENT), **request.headers},
                     # aiohttp would carry X-Auth-Token to another host.
                     allow_redirects=False,
@@ -230,6 +269,7 @@ class Transport:
                     if status not in _SUCCESS:
                         call.in_flight = outcome_of_status(status, retry_after(headers))
                     whole = await self._read(answer, content)
+                is_its_own = self._belongs(headers, body.protocol, whole=whole)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             answered = status and isinstance(cast("object", status), int)  # that of a mock is something else
             received = Response(status, headers, b"".join(content)) if answered else None
@@ -242,8 +282,36 @@ class Transport:
             raise
         if status == _PROXY_AUTHENTICATION_REQUIRED and self._origin.scheme == "http" and self._is_proxied(session):
             return _refused_by_proxy(request, status)  # of https, only the answer to CONNECT can be a proxy's
+        if not is_its_own:
+            call.in_flight = "unknown"
+            text = f"{request.operation.name}: {_NOT_ITS_OWN}"
+            return APIConnectionError(text, outcome="unknown", operation=request.operation.name)
         response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
         return response if whole or status not in _SUCCESS else self._too_large(request, response)
+
+    def _belongs(self, headers: Mapping[str, str], protocol: Any, *, whole: bool) -> bool:  # noqa: ANN401 -- aiohttp's own
+        """Return whether an answer can belong to the request that was sent last on its connection.
+
+        Args:
+            headers: Those of the answer.
+            protocol: aiohttp's protocol of the connection; None for a mock.
+            whole: The answer was read to its end.
+        """
+        if protocol is None:
+            return True
+        # A connection that is to be closed may have received more than one answer; aiohttp has no public name for that.
+        unread = (getattr(protocol, name, None) for name in ("_buffer", "_tail")) if protocol.should_close else ()
+        belongs = not (whole and any(unread))
+        request_id = headers.get("X-Request-Id")
+        if request_id is not None:
+            last, self._last_request_id = self._last_request_id, request_id
+            self._request_ids_differ = self._request_ids_differ or last not in {None, request_id}
+            if self._request_ids_differ and self._request_ids.get(protocol) == request_id:  # a copy of the last answer
+                belongs = False
+            self._request_ids[protocol] = request_id
+        if not belongs and protocol.transport is not None:
+            protocol.transport.close()
+        return belongs
 
     def _shorter_timeout(self, request: Request) -> aiohttp.ClientTimeout:
         """Leave time to look for an answer that this attempt may lose."""
@@ -297,8 +365,6 @@ class Transport:
             return _refused_by_proxy(request, error.status)
         if received is not None:
             call.in_flight = outcome_of_body(received)
-        elif request.body is None and isinstance(error, _NOT_CONNECTED):
-            call.in_flight = "not_sent"
         outcome, reason = call.in_flight, _reason(error)
         if isinstance(error, _UNUSABLE_URL):
             call.in_flight = "not_sent"
@@ -309,8 +375,7 @@ class Transport:
                 )
             return ConfigurationError(f"{name}: {what}; nothing was sent", operation=name)
         known = isinstance(error, aiohttp.ClientError | OSError)
-        if not known and received is None and (outcome == "not_sent" or request.body is None):
-            call.in_flight = "not_sent"
+        if not known and received is None and outcome == "not_sent":
             return ConfigurationError(f"{name}: {self._foreign_fault(error, request)}", operation=name)
         if received is not None:
             where = f"the answer broke off after status {received.status}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import os
 import pickle
 import socket
 import ssl
@@ -24,8 +25,11 @@ from b2b_async import (
     APITimeoutError,
     B2BError,
     BadRequestError,
+    BCOrderId,
     Client,
+    CompanyId,
     ConfigurationError,
+    CustomerId,
     DeadlineExceededError,
     NotFoundError,
     Operation,
@@ -35,14 +39,16 @@ from b2b_async import (
     ServerError,
     Timeouts,
     UnexpectedRedirectError,
+    UserId,
     v2,
     v3,
 )
 from b2b_async._config import DEFAULT_MAX_BODY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
+    from typing import Self
 
     from b2b_async import Handler, Response
 
@@ -607,3 +613,182 @@ async def test_a_byte_order_mark_is_no_json() -> None:
         assert (await failing_put(url)).message == "None."
     async with raw_server(http(200, mark + b'{"code": 200, "da')) as (url, _):
         assert (await failing_put(url)).outcome == "applied"
+
+
+# -- an answer belongs to its request ------------------------------------------------------------------------------
+
+
+def kept(body: str, request_id: str | None = None) -> bytes:
+    """Write an answer after which the connection stays open."""
+    ids = "" if request_id is None else f"X-Request-Id: {request_id}\r\n"
+    return f"HTTP/1.1 200 OK\r\n{ids}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def company(number: int, request_id: str | None = None) -> bytes:
+    """Write an answer about a company."""
+    return kept(f'{{"code": 200, "data": {{"companyId": {number}, "companyName": "{number}"}}}}', request_id)
+
+
+class KeptServer:
+    """A server whose connections stay open; it counts the requests that arrive."""
+
+    def __init__(self, answer: Callable[[str, asyncio.StreamWriter], None]) -> None:
+        """Have *answer* write what it wants for each path."""
+        self._answer = answer
+        self.paths: list[str] = []
+        self.writers: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = [line for line in head.lower().split("\r\n") if line.startswith("content-length:")]
+                assert not (head.startswith("GET") and length), "a GET has no body"
+                await reader.readexactly(int(length[0].split(":")[1]) if length else 0)
+                self.paths.append(head.split(" ")[1])
+                self._answer(self.paths[-1], writer)
+        writer.close()
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        """Close everything."""
+        self._server.close()
+        for writer in self.writers:
+            writer.close()
+
+
+def number_in(path: str) -> int:
+    """Return the id at the end of *path*."""
+    return int(path.rsplit("/", 1)[1])
+
+
+async def test_a_copy_that_arrives_while_the_connection_idles_answers_nothing() -> None:
+    """The next request takes another connection; not even an attempt is lost."""
+
+    def twice(path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(company(number_in(path)))
+        asyncio.get_running_loop().call_later(0.01, writer.write, company(number_in(path)))
+
+    async with KeptServer(twice) as server, client_at(server.url) as client:
+        for number in range(1, 5):
+            found = await v3.companies.get_company(client, CompanyId(number))
+            assert found.company_id == number
+            await asyncio.sleep(0.02)
+    assert len(server.writers) == 4
+
+
+async def test_a_copy_that_arrives_while_the_event_loop_is_busy_answers_nothing() -> None:
+    """It is in the socket's buffer when the next request is about to be sent."""
+
+    def once(path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(company(number_in(path)))
+
+    async with KeptServer(once) as server, client_at(server.url) as client:
+        await v3.companies.get_company(client, CompanyId(1))
+        copy = server.writers[0].get_extra_info("socket")
+        os.write(copy.fileno(), company(1))
+        assert (await v3.companies.get_company(client, CompanyId(2))).company_id == 2
+        os.write(server.writers[1].get_extra_info("socket").fileno(), company(2))
+        found = await v3.companies.get_company(client, CompanyId(3))
+    assert found.company_id == 3
+    assert len(server.writers) == 3
+
+
+async def test_a_connection_that_the_server_has_closed_is_not_used() -> None:
+    """Even if the event loop has not seen it yet: nothing is sent on it, so nothing is lost."""
+
+    def once(path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(company(number_in(path)))
+
+    async with KeptServer(once) as server, client_at(server.url) as client:
+        await v3.companies.get_company(client, CompanyId(1))
+        server.writers[0].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        assert (await v3.companies.get_company(client, CompanyId(2))).company_id == 2
+    assert server.paths == ["/api/v3/io/companies/1", "/api/v3/io/companies/2"]
+
+
+async def test_two_answers_in_one_piece_make_the_outcome_unknown() -> None:
+    """Either may be the answer to the request."""
+    requests = 0
+
+    def twice(_path: str, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        requests += 1
+        writer.write(kept('{"code": 200, "data": {"orderId": "3"}}') * (2 if requests == 1 else 1))
+
+    async with KeptServer(twice) as server:
+        error = await failing_post(server.url)
+    assert isinstance(error, AmbiguousOutcomeError)
+    assert error.outcome == "unknown"
+    assert "may belong to another request" in str(error)
+
+
+async def test_an_answer_with_the_request_id_of_the_one_before_is_a_copy_of_it() -> None:
+    """Unless all answers have the same."""
+    copied = [company(1, "a"), company(2, "b"), company(3, "b"), company(3, "c")]
+    same = [company(number, "x") for number in (1, 2, 3)]
+
+    def next_of(answers: list[bytes]) -> Callable[[str, asyncio.StreamWriter], None]:
+        return lambda _path, writer: writer.write(answers.pop(0))
+
+    async with KeptServer(next_of(copied)) as server, client_at(server.url) as client:
+        await v3.companies.get_company(client, CompanyId(1))
+        await v3.companies.get_company(client, CompanyId(2))
+        with pytest.raises(APIConnectionError, match="more answers than requests") as caught:
+            await v3.companies.get_company(client, CompanyId(3))
+        assert caught.value.outcome == "unknown"
+        await v3.companies.get_company(client, CompanyId(3))
+    assert len(server.writers) == 2, "the connection is closed"
+    async with KeptServer(next_of(same)) as server, client_at(server.url) as client:
+        for number in (1, 2, 3):
+            await v3.companies.get_company(client, CompanyId(number))
+
+
+async def test_an_attempt_ends_where_no_connection_can_be_sent_on() -> None:
+    """Every new one has an answer before any request."""
+
+    async def eager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(company(1))
+        await reader.read()
+
+    async def early(server: asyncio.Server) -> B2BError:
+        return await failing_post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    connections = 0
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await eager(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(count, "127.0.0.1", 0) as server:
+        error = await early(server)
+    assert error.outcome == "not_sent"
+    assert connections == 16
+
+
+@pytest.mark.parametrize(
+    ("call", "data"),
+    [
+        (lambda client: v3.companies.get_company(client, CompanyId(12)), '{"companyId": 11}'),
+        (lambda client: v3.orders.get_order(client, BCOrderId(12)), '[{"bcOrderId": "11"}]'),
+        (lambda client: v3.orders.update_order(client, BCOrderId(12), po_number="1"), '{"bcOrderId": 11}'),
+        (lambda client: v3.users.get_user(client, UserId(12)), '{"id": 11}'),
+        (lambda client: v3.users.get_user_by_customer_id(client, CustomerId(12)), '{"id": 1, "customerId": 11}'),
+        (lambda client: v2.orders.get_order_detail.__wrapped__(client, "12"), '{"id": "11"}'),
+    ],
+)
+async def test_an_answer_about_another_object_is_none(call: Callable[[Client], Awaitable[object]], data: str) -> None:
+    """Its id is compared with the one that was asked for."""
+    async with raw_server(http(200, f'{{"code": 200, "data": {data}}}')) as (url, _), client_at(url) as client:
+        with pytest.raises(ResponseValidationError, match="is not the one that was asked for") as caught:
+            await call(client)
+    assert caught.value.outcome == "unknown"

@@ -47,6 +47,8 @@ async def inflict(
         return await _truncated(request, response, chunked=fault == "truncated-chunks")
     if fault == "trickle":
         return await _trickle(request, response, faults.slow_seconds)
+    if fault in {"answered-twice", "answered-twice-late"}:
+        return _Repeated(response, 0.01 if fault == "answered-twice-late" else 0.0)
     return _CHANGES[fault](response) if fault in _CHANGES else response
 
 
@@ -164,6 +166,27 @@ async def _trickle(request: web.Request, response: web.Response, seconds: float)
             break  # the client has gone
         await slow.write(body[place : place + 1])
     return slow
+
+
+class _Repeated(web.Response):
+    """A response that is sent a second time on its connection, *delay* seconds later."""
+
+    def __init__(self, response: web.Response, delay: float) -> None:
+        super().__init__(status=response.status, headers=_kept(response), body=_octets(response))
+        self._delay = delay
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the response, and its copy."""
+        transport = None if self._req is None else self._req.transport
+        await super().write_eof(data)
+        if transport is None:
+            return
+        head = [f"HTTP/1.1 {self.status} {self.reason}", *(f"{name}: {value}" for name, value in self.headers.items())]
+        copy = "\r\n".join(head).encode() + b"\r\n\r\n" + _octets(self)
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, transport.write, copy)
+        else:
+            transport.write(copy)
 
 
 def _cut_gzip(response: web.Response) -> web.Response:

@@ -42,6 +42,8 @@ Fault = Literal[
     "redirect",
     "slow",
     "trickle",
+    "answered-twice",
+    "answered-twice-late",
 ]
 """What can go wrong. *-after* and what concerns only the answer happen when the server has acted, the rest before.
 
@@ -52,7 +54,7 @@ back. ``reset`` and ``close`` end the connection without an answer, ``hang`` nev
 data too early in a whole answer, ``malformed`` is JSON gone wrong. ``html`` is a proxy's page under 200,
 ``content-type`` good JSON by another name. ``envelope-…`` says no under HTTP 200, ``envelope-cut`` in half a body.
 ``redirect`` points to another host (``Faults.redirect_to``). ``slow`` acts and answers late, ``trickle`` answers byte
-by byte.
+by byte. ``answered-twice`` sends the answer twice in one piece, ``answered-twice-late`` the second time 10 ms later.
 """
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from b2b_async import _arguments as arguments
-from b2b_async._envelope import Envelope
+from b2b_async._envelope import Envelope, is_same_id
 from b2b_async._messages import LookUp, Operation, Reconciliation
 from b2b_async.errors import Answer, ConflictError, InvalidArgumentError, ResponseValidationError
 
@@ -55,7 +55,7 @@ class RegistrationLookUp:
         if order_id is None:
             # The response to "Create Order Without CompanyID" need not name the order.
             return None if self._company_id is None else "it names no order"
-        if _same(order_id, self._order_id):
+        if is_same_id(order_id, self._order_id):
             return None
         return f"it is not about order {self._order_id}, which was sent, but about another one, or none"
 
@@ -74,7 +74,7 @@ class RegistrationLookUp:
         company = self._company(response)
         if company is None:
             return None
-        if self._company_id is not None and not _same(company, self._company_id):
+        if self._company_id is not None and not is_same_id(company, self._company_id):
             message = (
                 f"{self._operation.name}: a look-up shows order {self._order_id} registered "
                 f"with company {self._credentials.redact(company)}, not with company {self._company_id}"
@@ -93,7 +93,7 @@ class RegistrationLookUp:
             return None
         for record in cast("list[object]", data) if isinstance(data, list) else [data]:
             known = cast("dict[str, object]", record) if isinstance(record, dict) else {}
-            if _same(known.get("bcOrderId", self._order_id), self._order_id) and "companyId" in known:
+            if is_same_id(known.get("bcOrderId", self._order_id), self._order_id) and "companyId" in known:
                 company = known["companyId"]
                 if company is None or str(company).strip() in {"", "0"}:
                     return None
@@ -106,9 +106,3 @@ class RegistrationLookUp:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
-
-
-def _same(one: object, other: object) -> bool:
-    """Whether two ids are the same: 7, "7" and "07" are."""
-    first, second = str(one).strip(), str(other)
-    return first == second or (_is_number(first) and _is_number(second) and first.lstrip("0") == second.lstrip("0"))

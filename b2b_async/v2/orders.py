@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import attrs
 
 from b2b_async import _arguments as arguments
+from b2b_async._envelope import names
 from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record, also
@@ -570,7 +571,8 @@ async def get_order_detail(client: Client, order_id: BCOrderId | str) -> OrderDe
         NotFoundError: the order does not exist.
         B2BError: any other of ``b2b_async.errors``.
     """
-    return await client.call(GET_ORDER_DETAIL, arguments.path_id(order_id, "order_id"), into=OrderDetail)
+    segment = arguments.path_id(order_id, "order_id")
+    return await client.call(GET_ORDER_DETAIL, segment, into=OrderDetail, check=names("id", unquote(segment)))
 
 
 @deprecated("v3.orders.list_order_products")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 import attrs
 
 from b2b_async import _arguments as arguments
+from b2b_async._envelope import names
 from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
@@ -279,7 +280,8 @@ async def get_company(client: Client, company_id: CompanyId) -> Company:
         NotFoundError: there is no such company.
         B2BError: any other of ``b2b_async.errors``.
     """
-    return await client.call(GET_COMPANY, arguments.number_id(company_id, "company_id"), into=Company)
+    number = arguments.number_id(company_id, "company_id")
+    return await client.call(GET_COMPANY, number, into=Company, check=names("companyId", number))
 
 
 async def _company_page(client: Client, query: Query, limit: int, offset: int) -> Page[Company]:

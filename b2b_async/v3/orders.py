@@ -15,6 +15,7 @@ import attrs
 
 from b2b_async import _arguments as arguments
 from b2b_async._arguments import OMITTED, Omitted
+from b2b_async._envelope import names
 from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
@@ -443,7 +444,8 @@ async def get_order(client: Client, bc_order_id: BCOrderId) -> Order:
         ResponseValidationError: the server says yes, and shows no order, or several.
         B2BError: any other of ``b2b_async.errors``.
     """
-    return await client.call(GET_ORDER, arguments.number_id(bc_order_id, "bc_order_id"), into=Order)
+    number = arguments.number_id(bc_order_id, "bc_order_id")
+    return await client.call(GET_ORDER, number, into=Order, check=names("bcOrderId", number))
 
 
 async def update_order(
@@ -483,7 +485,8 @@ async def update_order(
     if not body:
         message = "update_order needs po_number or extra_fields: there is nothing to change"
         raise InvalidArgumentError(message)
-    return await client.call(UPDATE_ORDER, number, body=arguments.encode_json(body), into=Order)
+    check = names("bcOrderId", number)
+    return await client.call(UPDATE_ORDER, number, body=arguments.encode_json(body), into=Order, check=check)
 
 
 async def reassign_orders(client: Client, customer_id: CustomerId, *, bc_group_id: BCGroupId) -> AssignedOrders:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from b2b_async import _arguments as arguments
+from b2b_async._envelope import names
 from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
@@ -219,7 +220,8 @@ async def get_user(client: Client, user_id: UserId) -> User:
         NotFoundError: there is no such user.
         B2BError: any other of ``b2b_async.errors``.
     """
-    return await client.call(GET_USER, arguments.number_id(user_id, "user_id"), into=User)
+    number = arguments.number_id(user_id, "user_id")
+    return await client.call(GET_USER, number, into=User, check=names("id", number))
 
 
 async def get_user_by_customer_id(client: Client, customer_id: CustomerId) -> User:
@@ -239,7 +241,8 @@ async def get_user_by_customer_id(client: Client, customer_id: CustomerId) -> Us
         NotFoundError: no user of a company is this customer.
         B2BError: any other of ``b2b_async.errors``.
     """
-    return await client.call(GET_USER_BY_CUSTOMER_ID, arguments.number_id(customer_id, "customer_id"), into=User)
+    number = arguments.number_id(customer_id, "customer_id")
+    return await client.call(GET_USER_BY_CUSTOMER_ID, number, into=User, check=names("customerId", number))
 
 
 async def _user_page(client: Client, query: Query, limit: int, offset: int) -> Page[User]:
