@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import json
+import os
 import re
+import shutil
+import sqlite3
+import stat
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import unescape
-from typing import TYPE_CHECKING
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from helpers import client_of
 from test_journal import add, begin, outcome_of
 
 from b2b_async import Quota, RateLimiter, RetryPolicy
 from b2b_async.bulk import BulkJob, Item, JournalError, SQLiteJournal, read_outcomes, read_status, write_page
+from b2b_async.bulk.results import read_figures
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 EVIL = "<script>alert('1')</script>"
+HOSTILE = "\x1b[2J</title></style><script>document.title='x'</script><img src=x onerror=\"alert(1)\">' onload='x"
+"""What ends each place of a page that a value can be in, and then begins an element or an attribute."""
 
 
 def figures(page: str) -> dict[str, int]:
@@ -86,7 +100,7 @@ async def test_a_page_of_nothing(tmp_path: Path) -> None:
     async with SQLiteJournal(path):
         pass
     write_page(path, page)
-    assert "Nothing has left." in page.read_text()
+    assert "No requests were sent." in page.read_text()
     assert "stopped early" in page.read_text()
     async with Sandbox() as sandbox, client_of(sandbox) as client, SQLiteJournal(path) as journal:
         await BulkJob(client, [1001], journal=journal).run()
@@ -116,7 +130,7 @@ async def test_a_page_of_very_much(tmp_path: Path) -> None:
 
     assert text.count('<rect class="bar"') == 500
     assert "A bar is the mean of 3 minutes." in text
-    assert "And 100 more: b2b-async export" in text
+    assert "The first 1,000 of 1,100; for all: b2b-async export" in text
     assert "further reasons" in text
     assert len(text) < 500_000
 
@@ -144,3 +158,224 @@ async def test_a_page_takes_no_journals_place(tmp_path: Path) -> None:
 
     assert page.read_text().startswith("<!doctype html>")
     assert read_status(path).counts.succeeded == 1
+
+
+# -- pages of journals that somebody has changed -----------------------------------------------------------------------
+
+
+class Parsed(HTMLParser):
+    """A page as a browser sees it: its elements with the names of their attributes, and its text."""
+
+    def __init__(self, page: Path) -> None:
+        """Read it."""
+        super().__init__()
+        self.elements: set[tuple[str, ...]] = set()
+        self.policies: list[str | None] = []
+        self.styles: list[str] = []
+        self.text = ""
+        self.feed(page.read_bytes().decode())
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.elements.add((tag, *sorted(name for name, _ in attrs)))
+        if ("http-equiv", "Content-Security-Policy") in attrs:
+            self.policies.append(dict(attrs)["content"])
+
+    def handle_data(self, data: str) -> None:
+        """Note text."""
+        if self.lasttag == "style" and data.startswith("\n:root"):
+            self.styles.append(data)
+        else:
+            self.text += data
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> Path:
+    """Return a journal with all that a page shows: outcomes of each kind, a duplicate, and two runs."""
+    path = tmp_path / "job.journal"
+    for run in (1, 2):
+        async with SQLiteJournal(path) as journal:
+            await begin(journal, server="https://api.example.com")
+            if run == 1:
+                await add(journal, (1, "1001"), (2, "1002"), (3, "1003"), (4, "1001"), read=4)
+            for minute in (0, 3):
+                journal.count(minute, 150.0)
+            for task in await journal.take(3):
+                status = {1: "succeeded", 2: "failed"}.get(task.position, "unknown")
+                await journal.leave(task, 7.5)
+                await journal.record(task, outcome_of(task, status))  # type: ignore[arg-type]
+            await journal.end("finished")
+    return path
+
+
+def test_the_policy_allows_the_style_of_the_page_and_nothing_else(journal: Path) -> None:
+    """No script, no image, no style attribute; the hash is that of the style element."""
+    page = journal.with_suffix(".html")
+    write_page(journal, page)
+    parsed = Parsed(page)
+    (style,), (policy,) = parsed.styles, parsed.policies
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert {
+        name for _, *names in parsed.elements for name in names if name == "style" or name.startswith("on")
+    } == set()
+    assert {element for element, *_ in parsed.elements} & {"script", "link", "img", "base", "form", "iframe"} == set()
+    head = page.read_text().partition("<title>")[0]
+    assert "Content-Security-Policy" in head  # before anything that it has to stop
+
+
+def columns(journal: Path) -> Iterator[tuple[str, str]]:
+    """Yield all tables and columns of a journal."""
+    database = sqlite3.connect(journal)
+    for (table,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+        for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
+            yield table, column
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "value", [HOSTILE, HOSTILE.encode(), 2**62, 9e300, -1.5], ids=lambda value: type(value).__name__
+)
+def test_no_column_of_a_journal_changes_the_elements_of_a_page(journal: Path, value: object) -> None:
+    """SQLite keeps text in columns of numbers; the reader may refuse it, and the page never takes it for HTML."""
+    page, tampered = journal.with_suffix(".html"), journal.with_suffix(".tampered")
+    write_page(journal, page)
+    elements = Parsed(page).elements
+    written = 0
+    for table, column in columns(journal):
+        shutil.copy(journal, tampered)
+        unique = column in {"position", "key", "run", "minute", "name"}
+        row = f"WHERE {column} = (SELECT max({column}) FROM {table})" if unique else ""  # noqa: S608 -- as below
+        database = sqlite3.connect(tampered)
+        try:
+            database.execute(f"UPDATE {table} SET {column} = ? {row}", (value,))  # noqa: S608 -- names of the schema
+            database.commit()
+            write_page(tampered, page)
+        except (sqlite3.Error, JournalError):  # the column takes no such value, or the reader does not
+            continue
+        finally:
+            database.close()
+        written += 1
+        assert Parsed(page).elements <= elements, (table, column)
+        assert "\x1b" not in page.read_text(), (table, column)
+
+    assert written
+
+
+@pytest.mark.parametrize("field", ["error", "text", "outcome", "status", "code", "message", "request_id"])
+def test_no_field_of_a_failure_changes_the_elements_of_a_page(journal: Path, field: str) -> None:
+    """It is shown as text."""
+    page = journal.with_suffix(".html")
+    write_page(journal, page)
+    elements = Parsed(page).elements
+    with sqlite3.connect(journal) as database:
+        change = "UPDATE items SET failure = json_set(failure, ?, ?) WHERE failure IS NOT NULL"
+        database.execute(change, (f"$.{field}", HOSTILE))
+    database.close()
+    write_page(journal, page)
+    parsed = Parsed(page)
+
+    assert parsed.elements == elements
+    assert (shown(HOSTILE) in parsed.text) == (field not in {"outcome", "request_id"})
+
+
+def shown(value: str) -> str:
+    """Return the text that a page shows for a value."""
+    return value.replace("\x1b", "\N{REPLACEMENT CHARACTER}")
+
+
+def changed(value: Any, hostile: Any) -> Iterator[Any]:
+    """Yield a value with each of the values in it replaced, one at a time."""
+    if attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            for one in changed(getattr(value, field.name), hostile):
+                yield attrs.evolve(value, **{field.name: one})
+    elif isinstance(value, Mapping):
+        for key in value:
+            for one in changed(value[key], hostile):
+                yield {**value, key: one}
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for place, old in enumerate(value):
+            for one in changed(old, hostile):
+                yield [*value[:place], one, *value[place + 1 :]]
+    else:
+        yield hostile
+
+
+@pytest.mark.parametrize(
+    "value",
+    [HOSTILE, HOSTILE.encode(), [HOSTILE], 2**62, 9e300, float("nan"), -1, None],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_figure_changes_the_elements_of_a_page(
+    journal: Path, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reader lets through: the page shows it as text, or leaves the chart out."""
+    page = journal.with_suffix(".html")
+    write_page(journal, page)
+    elements = Parsed(page).elements
+    found = 0
+    for figures in changed(read_figures(journal), value):
+        monkeypatch.setattr("b2b_async.bulk.page.read_figures", lambda _, figures=figures: figures)
+        write_page(journal, page)
+        parsed = Parsed(page)
+        assert parsed.elements <= elements
+        assert "\x1b" not in parsed.text
+        found += shown(HOSTILE) in parsed.text
+    outcome = next(read_outcomes(journal, "unknown"))
+    for one in changed(outcome, value):
+        monkeypatch.setattr("b2b_async.bulk.page.read_outcomes", lambda *_, one=one: iter([one]))
+        write_page(journal, page)
+        assert Parsed(page).elements <= elements
+
+    assert found > 30 or value != HOSTILE
+
+
+def test_a_journal_with_minutes_of_many_years_has_no_chart(journal: Path) -> None:
+    """Its report neither takes long nor much memory."""
+    page = journal.with_suffix(".html")
+    with sqlite3.connect(journal) as database:
+        database.execute("UPDATE minutes SET minute = 4000000000000000000 WHERE minute > 0")
+    database.close()
+    write_page(journal, page)
+
+    assert "There is no chart: the minutes in the journal are damaged." in page.read_text()
+    assert "<svg" not in page.read_text()
+
+
+def test_minutes_without_requests_and_quota_are_drawn(journal: Path) -> None:
+    """Nothing is divided by their maximum of zero."""
+    page = journal.with_suffix(".html")
+    with sqlite3.connect(journal) as database:
+        database.execute("UPDATE minutes SET requests = 0, quota = 0")
+    database.close()
+    write_page(journal, page)
+
+    assert "<svg" in page.read_text()
+
+
+def test_control_characters_are_visible_in_a_page(journal: Path) -> None:
+    """Those of terminals, those that reverse text, and those that end lines; a line feed and other letters stay."""
+    page = journal.with_suffix(".html")
+    with sqlite3.connect(journal) as database:
+        message = "a\x1b[31mb\x07c\x85d\u202ee\u2028f\rg\nh\u65e5"
+        database.execute("UPDATE items SET failure = json_set(failure, '$.message', json(?))", (json.dumps(message),))
+    database.close()
+    write_page(journal, page)
+
+    assert (
+        '<td class="words">a\ufffd[31mb\ufffdc\ufffdd\ufffde\ufffdf\ufffdg\nh\u65e5</td>' in page.read_bytes().decode()
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_a_new_page_is_for_its_owner_only(journal: Path) -> None:
+    """Server messages may hold personal data. The mode of an earlier page stays."""
+    page = journal.with_suffix(".html")
+    write_page(journal, page)
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    page.chmod(0o644)
+    write_page(journal, page)
+    assert stat.S_IMODE(page.stat().st_mode) == 0o644

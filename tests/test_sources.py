@@ -273,6 +273,29 @@ def test_ids_that_a_spreadsheet_has_changed_are_refused(tmp_path: Path, text: st
         assert cause in (row.problem or "")
 
 
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("'=1", "=1"),
+        ("'-5", "-5"),
+        ("''=1", "'=1"),
+        ("' =1", "=1"),
+        ('"\'\t1"', "1"),
+        ("'90s", "'90s"),
+        ("''", "''"),
+        ("=1", "=1"),
+        ("5'=1", "5'=1"),
+    ],
+)
+def test_the_apostrophe_of_an_export_for_a_spreadsheet_is_removed(tmp_path: Path, cell: str, value: str) -> None:
+    """One before what a spreadsheet may run as a formula, in CSV only; any other is part of the value."""
+    path = tmp_path / "orders"
+    path.write_text(f"company_id,customer_id,order_id,total_inc_tax,po_number\n4,12,117,1.00,{cell}\n")
+    assert [row.item and row.item.value.po_number for row in read_order_rows(path)] == [value]
+    path.write_text('{"company_id": 4, "customer_id": 12, "order_id": 1, "total_inc_tax": 1, "po_number": "\'=1"}')
+    assert [row.item and row.item.value.po_number for row in read_order_rows(path)] == ["'=1"]
+
+
 def test_json_keys_that_could_both_be_meant_are_refused(tmp_path: Path) -> None:
     """As columns are; the very name goes before the others."""
     rows = read(tmp_path, '{"customerId": 1, "Customer ID": 2}\n{"customerId": 1, "customer_id": 2}\n')

@@ -49,7 +49,7 @@ p { margin: .3rem 0; } .dim { color: var(--dim); }
 .good { color: var(--good); } .bad { color: var(--bad); } .odd { color: var(--odd); }
 .tiles + p { margin-top: .8rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: .7rem; margin-top: 1.4rem; }
-.tile { background: var(--card); border-radius: .6rem; padding: .7rem .9rem; }
+.tile { background: var(--card); border-radius: .6rem; padding: .7rem .9rem; overflow-wrap: anywhere; }
 .tile b { display: block; font-size: 1.45rem; line-height: 1.25; }
 table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -228,12 +228,12 @@ def _reasons(reasons: Sequence[Reason], more: int) -> str:
             _html(reason.http_status, ""),
             _html(reason.code, ""),
             reason.message,
-            ", ".join(map(str, reason.examples)) + (" …" if reason.items > len(reason.examples) else ""),
+            ", ".join(map(str, reason.examples)) + (" …" if reason.items != len(reason.examples) else ""),
         )
         for reason in reasons
     )
     table = _table(("items", "", "error", "HTTP", "code", "in words", "for example"), rows, numbers={0, 3, 4}, words=5)
-    return table + (f'<p class="dim">And {more:,} further reasons.</p>' if more else "")
+    return table + (f'<p class="dim">And {_html(more)} further reasons.</p>' if more else "")
 
 
 def _unknowns(journal: Path | str, number: int) -> str:
@@ -270,9 +270,9 @@ def _chart(minutes: Sequence[Minute]) -> str:
     """Draw bars of requests a minute, run after run, and the quota as a line."""
     if not minutes:
         return '<p class="dim">No requests were sent.</p>'
-    if not _is_drawable(minutes):
+    bars = list(itertools.islice(_bars(minutes), _MOST_MINUTES + 1)) if all(map(_is_drawable, minutes)) else []
+    if not 0 < len(bars) <= _MOST_MINUTES:
         return '<p class="dim">There is no chart: the minutes in the journal are damaged.</p>'
-    bars = list(_bars(minutes))
     size = -(-len(bars) // _COLUMNS)
     bins = [bars[start : start + size] for start in range(0, len(bars), size)]
     highest = max(max(requests, quota) for _, _, requests, quota in bars) * 1.08 or 1.0
@@ -325,14 +325,10 @@ def _chart(minutes: Sequence[Minute]) -> str:
     )
 
 
-def _is_drawable(minutes: Sequence[Minute]) -> bool:
-    """Return whether all values of the chart are numbers that there can be."""
-    lengths = {minute.run: minute.minute for minute in minutes}  # the last of each run
-    return (
-        all(_is_number(value, int) for minute in minutes for value in (minute.run, minute.minute, minute.requests))
-        and all(_is_number(minute.quota, int, float) for minute in minutes)
-        and sum(lengths.values()) + len(lengths) <= _MOST_MINUTES
-    )
+def _is_drawable(minute: Minute) -> bool:
+    """Return whether all values of a minute are numbers."""
+    counts = (minute.run, minute.minute, minute.requests)
+    return all(_is_number(value, int) for value in counts) and _is_number(minute.quota, int, float)
 
 
 def _is_number(value: object, *kinds: type) -> bool:

@@ -66,7 +66,7 @@ def _time(seconds: object) -> object:
 
 
 class _Rows:
-    """A file for csv, with "\\n" after each row.
+    """A file for csv, with a line feed after each row.
 
     Before Python 3.13, csv puts quotes around a carriage return only if its line terminator has one. Without them a
     carriage return in a value would begin a new row.
@@ -76,7 +76,7 @@ class _Rows:
         self._file = file
 
     def write(self, row: str) -> None:
-        """Write a row that ends with "\\r\\n"."""
+        """Write a row that ends with a carriage return and a line feed."""
         self._file.write(row.removesuffix("\r\n") + "\n")
 
 
@@ -87,19 +87,17 @@ def write_csv(
 
     Args:
         outcomes: The outcomes.
-        file: The file, opened with ``newline=""`` or ``newline="\\n"``.
+        file: The file, opened with ``newline=""``.
         job: The name of their job.
         for_spreadsheet: Write each cell that a spreadsheet may run as a formula with an apostrophe before it, as
             ``b2b_async.bulk.tables.neutralize`` does. ``read_customer_ids`` and ``read_order_rows`` remove it. Without
             it, cells are exact.
     """
     writer = csv.writer(_Rows(file), lineterminator="\r\n")
-    names = columns(job)
-    writer.writerow(names)
+    writer.writerow(columns(job))
     for outcome in outcomes:
-        row = flat(outcome, job)
-        cells = [row[name] for name in names]
-        writer.writerow([neutralize(str(cell)) for cell in cells] if for_spreadsheet else cells)
+        cells = flat(outcome, job).values()
+        writer.writerow(["" if cell is None else neutralize(str(cell)) for cell in cells] if for_spreadsheet else cells)
 
 
 def write_jsonl(outcomes: Iterable[ItemOutcome], file: IO[str], job: str = "assign") -> None:

@@ -58,7 +58,8 @@ def read_customer_ids(
     found without regard to case, blanks, hyphens and underscores. Blank lines are passed over.
 
     A CSV cell that begins with an apostrophe and then one of ``= + - @``, a tab or a line break is read without that
-    apostrophe, as ``export --for-spreadsheet`` writes it; of several apostrophes before such a character, one is removed.
+    apostrophe, which ``export --for-spreadsheet`` puts there. Of several apostrophes before such a character, one is
+    removed. All other apostrophes stay.
 
     Args:
         path: The file.

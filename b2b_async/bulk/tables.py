@@ -191,9 +191,9 @@ class _Lines:
 def neutralize(cell: str) -> str:
     """Return a cell of CSV with an apostrophe before it if a spreadsheet may run it as a formula.
 
-    Those are the cells whose first character is one of ``= + - @``, a tab, a line break or a null character, or one
-    of the full-width ``＝ ＋ － ＠``; numbers such as -5 are among them. Blanks and apostrophes before that character
-    do not count, so that ``restore`` tells an apostrophe added here from one that was there.
+    Those are the cells that begin with one of ``= + - @``, also in full width, a tab, a line break or a null
+    character; numbers such as -5 are among them. Blanks and apostrophes before that character do not count, so that
+    ``restore`` can tell an apostrophe added here from one that was there.
 
     Source: OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection, and ASVS 5.0, 1.2.10.
     """

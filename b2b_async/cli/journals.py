@@ -18,7 +18,7 @@ from b2b_async.cli.common import Exit, finish, json_option, refuse, say, visible
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from b2b_async.bulk import JournalStatus
 
@@ -95,7 +95,9 @@ def export(*, journal: Path, form: str, only: str | None, for_spreadsheet: bool)
         output = cast("io.TextIOWrapper", sys.stdout)
         # JSON may hold half of a surrogate pair, which UTF-8 cannot; it is written as JSON escapes it.
         output.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-        write = functools.partial(write_csv, for_spreadsheet=True) if for_spreadsheet else _WRITERS[form]
+        write: Callable[..., None] = write_csv if form == "csv" else write_jsonl
+        if for_spreadsheet:
+            write = functools.partial(write, for_spreadsheet=True)
         write(read_outcomes(journal, only), output, job)
         output.flush()
     except JournalError as error:
