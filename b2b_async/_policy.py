@@ -10,14 +10,17 @@ an untrusted certificate               raise                    raise
 no answer after sending                again, after a pause     ambiguous, unknown
 429, a web page under 403              again, once the limiter lets it; costs no attempt
 408, 500, 502-504, 509, 520-524, 527   again, after a pause     ambiguous, unknown
+101, 304 (to no request of this API)   again, after a pause     ambiguous, unknown
 529                                    again, after a pause     ambiguous, unknown
 525, 526, 530 (never at the origin)    again, after a pause     again, after a pause
 503 with a delay                       again, after that delay  again, after that delay
 2xx with a broken JSON body            again, after a pause     ambiguous, applied if its code is there
 2xx with another body (HTML)           again, after a pause     ambiguous, unknown
 2xx with a body that does not fit      raise                    raise
-any other 5xx                          raise                    ambiguous, unknown
-501, 505, 4xx, 3xx                     raise                    raise
+2xx with JSON that does not say yes    again, without data      ambiguous, unknown
+any other 5xx, 1xx                     raise                    ambiguous, unknown
+302, 303                               raise                    raise, unknown
+501, 505, 4xx, other 3xx               raise                    raise
 an error in the envelope of a 200      as its status            as its status, but never sent again
 =====================================  =======================  =================================
 
@@ -54,6 +57,8 @@ _ENOUGH_DOUBLINGS = 100
 _BEFORE_ORIGIN = frozenset({525, 526, 530})
 """An edge's statuses for a connection to the origin that it could not make: TLS handshake, certificate, name."""
 _TRANSIENT = _BEFORE_ORIGIN | {
+    101,
+    304,
     408,
     _INTERNAL_SERVER_ERROR,
     502,
@@ -64,9 +69,9 @@ _TRANSIENT = _BEFORE_ORIGIN | {
     527,
     529,
 }
-_NOT_ACTED = frozenset({501, 505})
-_DONE_ELSEWHERE = frozenset({302, 303})
-"""Redirects by which some servers answer what they have carried out."""
+_NOT_ACTED = frozenset({301, 307, 308, 501, 505})
+"""Statuses by which a server has not acted. With 302 and 303 some answer what they have carried out."""
+_CLIENT_ERROR = range(400, 500)
 
 
 def _check_count(_instance: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -196,14 +201,20 @@ def is_throttled(response: Response) -> bool:
     return response.status == _TOO_MANY_REQUESTS or (response.status == _FORBIDDEN and response.is_page)
 
 
-def outcome_of_status(status: int, retry_after: float | None) -> Literal["rejected", "unknown"]:
-    """Say what an error status tells of the server's deeds; *retry_after* is the delay it asked for, if any."""
-    if status in _BEFORE_ORIGIN or (status == _SERVICE_UNAVAILABLE and retry_after is not None):
+def outcome_of_status(
+    status: int, retry_after: float | None, *, under_success: bool = False
+) -> Literal["rejected", "unknown"]:
+    """Return whether a server that answers with an error status may have acted.
+
+    Args:
+        status: The HTTP status, or the one that an envelope's code stands for.
+        retry_after: The delay in seconds that the server asks for, if any.
+        under_success: The HTTP status was a good one, so that nothing in front of the API has refused the request.
+    """
+    if not under_success and (status in _BEFORE_ORIGIN or (status == _SERVICE_UNAVAILABLE and retry_after is not None)):
         return "rejected"  # a server that says when to come back has turned the request away at the door
-    may_have_acted = status in _TRANSIENT | _DONE_ELSEWHERE or (
-        status >= _INTERNAL_SERVER_ERROR and status not in _NOT_ACTED
-    )
-    return "unknown" if may_have_acted else "rejected"
+    refused = status in _NOT_ACTED or (status in _CLIENT_ERROR and status not in _TRANSIENT)
+    return "rejected" if refused else "unknown"
 
 
 def outcome_of_body(answer: Response) -> Outcome:

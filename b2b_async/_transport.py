@@ -221,8 +221,9 @@ class Transport:
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = _client_timeout(timeouts, timeouts.attempt)
-        self._request_ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
-        self._last_request_id: str | None = None
+        # Of request ids only the hashes are kept, since a server may echo a token in them.
+        self._request_ids: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._last_request_id: int | None = None
         self._request_ids_differ = False
 
     async def __call__(self, request: Request) -> Response:
@@ -302,8 +303,8 @@ class Transport:
         # A connection that is to be closed may have received more than one answer; aiohttp has no public name for that.
         unread = (getattr(protocol, name, None) for name in ("_buffer", "_tail")) if protocol.should_close else ()
         belongs = not (whole and any(unread))
-        request_id = headers.get("X-Request-Id")
-        if request_id is not None:
+        if "X-Request-Id" in headers:
+            request_id = hash(headers["X-Request-Id"])
             last, self._last_request_id = self._last_request_id, request_id
             self._request_ids_differ = self._request_ids_differ or last not in {None, request_id}
             if self._request_ids_differ and self._request_ids.get(protocol) == request_id:  # a copy of the last answer

@@ -36,8 +36,9 @@ and not half a minute.
 **Refusals.** A 429 holds the whole store until the server's time, the longest that any refusal of an
 episode names, with jitter that doubles with each episode in a row. A 429 without any time is overload:
 hold 5 s, doubling to 60 s, then go on at half speed for a window. The hold is a time stamp, raised with ``max()``.
-After a hold, one request at a time tests whether requests are let through again. If it is refused, the time was named
-too early, and the next hold is at least twice as long, up to a window.
+After a hold, one request tests whether requests are let through again; another one follows when it is answered, or is
+not answered for a twelfth of the window. If it is refused, the time was named too early, and the next hold is at least
+twice as long, up to a window.
 
 **Headers that refusals contradict.** A gateway in front of the API may allow less than the API's headers say. A limit
 above the user's own is therefore approached with five requests in flight (two after a refusal). If requests are refused
@@ -306,6 +307,7 @@ class LeaseWindow:
         self._row = 0  # episodes of refusals since a request was let through
         self._row_since = self._mark_at = -INF  # the start of this row, and of the last one
         self._mark = 0  # requests accepted when the last row started
+        self._tested_at = -INF  # when the last request was sent to test whether requests are let through again
         self._row_unnamed = False  # a refusal of this row named no time
         self._accepted_before, self._accepted_in = 0, 0.0  # requests before this row, and the seconds they took
         self._wary_until = -INF
@@ -365,6 +367,8 @@ class LeaseWindow:
         if now < self.held_until:
             return 0
         free = min(self._capacity(now) - self.active, self._most_in_flight(now) - self.in_flight)
+        if self._row:
+            free = min(free, 1)
         if not self._bare:
             if self._is_fresh(now):
                 free = min(free, self.limit - self.active - self.foreign)
@@ -391,6 +395,8 @@ class LeaseWindow:
             return self.held_until
         if self.in_flight and self.in_flight >= self._most_in_flight(now):
             return INF
+        if self._row and self.in_flight and now < self._tested_at + self.window * _PROBE:
+            return self._tested_at + self.window * _PROBE
         bulk = lane == "bulk"
         capacity = self._capacity(now)
         active = len(leases) + self.in_flight
@@ -422,6 +428,8 @@ class LeaseWindow:
         else:
             self._interactive_until = now + self.window * _CALM_WINDOWS
             self._calm_until = self._interactive_until
+        if self._row:
+            self._tested_at = now
         if self._probing:
             self._probe_gap = min(self.window, 2 * self._probe_gap) * (0.8 + 0.4 * self._uniform())
         return Ticket(now, self._completed, self._released)
@@ -640,8 +648,6 @@ class LeaseWindow:
 
     def _most_in_flight(self, now: float) -> float:
         """Return how many requests may be in flight."""
-        if self._row:  # one request tests whether requests are let through again
-            return 1
         known, most = self._quota.limit, INF if self._at_once is None else self._at_once
         if self.limit * self._quota.window <= known * self.window:
             return most

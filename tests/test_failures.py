@@ -641,4 +641,4 @@ async def test_no_fault_of_the_sandbox_brings_an_error_that_is_not_ours(fault: s
             except B2BError as error:
                 everything_shown(error)
             else:
-                assert fault in {"content-type", "slow", "trickle"}
+                assert fault in {"content-type", "slow", "trickle", "answered-twice-late"}

@@ -664,7 +664,7 @@ async def test_a_call_that_is_cancelled_when_it_was_answered_was_applied() -> No
 
 async def test_the_servers_json_does_not_say_how_we_know() -> None:
     """A field of that name is the vendor's business."""
-    answer = http(200, '{"data": {"orderId": "9001", "reconciled": "x"}}')
+    answer = http(200, '{"code": 200, "data": {"orderId": "9001", "reconciled": "x"}}')
     async with raw_server(answer) as (url, _), Client(CREDENTIALS, base_url=url) as client:
         assert await create(client) == v2.orders.CreatedOrder(ORDER, reconciled=False)
 

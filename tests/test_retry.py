@@ -169,7 +169,7 @@ async def test_the_outcome_is_that_of_all_attempts() -> None:
 async def test_a_post_is_tried_again_only_when_it_did_nothing() -> None:
     """A 503 with a delay turned it away at the door; one without may have let it in."""
     loop = asyncio.get_running_loop()
-    good = http(200, '{"data": {"orderId": "3"}}')
+    good = http(200, '{"code": 200, "data": {"orderId": "3"}}')
     async with raw_server(http(503, "{}", "Retry-After: 3"), good) as (url, arrived):
         async with Client(CREDENTIALS, base_url=url) as client:
             await v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal(1))
@@ -337,7 +337,7 @@ async def test_an_error_of_a_middleware_that_does_not_say_has_the_outcome_of_the
         await handler(request)
         raise error
 
-    async with raw_server(http(200, '{"data": {"orderId": "3"}}')) as (url, arrived):
+    async with raw_server(http(200, '{"code": 200, "data": {"orderId": "3"}}')) as (url, arrived):
         async with Client(CREDENTIALS, base_url=url, per_attempt=[convert]) as client:
             with pytest.raises(B2BError) as caught:
                 await v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal(1), reconcile=False)
@@ -391,7 +391,7 @@ async def test_a_deadline_after_the_answer_knows_the_answer(place: str, outcome:
         return response
 
     options: dict[str, Any] = {place: [dawdle], "timeout": Timeouts(call=0.5)}
-    async with raw_server(http(200, '{"data": {"orderId": "3"}}')) as (url, _):
+    async with raw_server(http(200, '{"code": 200, "data": {"orderId": "3"}}')) as (url, _):
         async with Client(CREDENTIALS, base_url=url, **options) as client:
             with pytest.raises(DeadlineExceededError) as caught:
                 await v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal(1))

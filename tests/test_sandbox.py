@@ -225,6 +225,7 @@ ACTS = {
     "cut-gzip",
 }
 ACTS |= {"malformed", "html-after", "content-type", "slow", "trickle", "answered-twice", "answered-twice-late"}
+ACTS |= {"304-after", "unenveloped-after"}
 LOST = {"reset-before", "reset-after", "close-before", "close-after", "hang-before", "hang-after"}
 STATUSES = {"redirect": 307, "content-type": 400, "slow": 400, "trickle": 400, "cut-gzip": 400, "malformed": 400}
 STATUSES |= {"truncated": 400, "truncated-chunks": 400, "answered-twice": 400, "answered-twice-late": 400}

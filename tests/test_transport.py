@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from b2b_async import Handler, Response
+    from b2b_async import Handler, Response, UnknownOutcome
 
 ONCE = RetryPolicy(attempts=1, throttled=0)
 
@@ -292,7 +292,7 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_an_answer() -> N
 
     async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append("first")
-        good = b'{"data": {"orderId": "117"}}'
+        good = b'{"code": 200, "data": {"orderId": "117"}}'
         answer = http(200, good).replace(b"Connection: close\r\n", b"")
         writer.write(answer)
         await writer.drain()
@@ -792,3 +792,93 @@ async def test_an_answer_about_another_object_is_none(call: Callable[[Client], A
         with pytest.raises(ResponseValidationError, match="is not the one that was asked for") as caught:
             await call(client)
     assert caught.value.outcome == "unknown"
+
+
+# -- answers that say neither yes nor no ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(200, '{"status": "ok"}'),
+        http(201, '{"data": {"orderId": "3"}}'),
+        http(200, "{}"),
+        http(200, '{"code": 503, "data": {}}', "Retry-After: 3"),
+        http(200, '{"code": 525, "data": {}}'),
+        b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        http(302, "", "Location: http://localhost:9/"),
+    ],
+)
+async def test_what_does_not_say_that_a_creation_was_refused_leaves_it_unknown(answer: bytes) -> None:
+    """The hook observes it, too."""
+    unknown: list[UnknownOutcome] = []
+    async with raw_server(answer) as (url, arrived):
+        error = await failing_post(url, on_unknown=unknown.append)
+    assert error.outcome == "unknown"
+    assert [one.outcome for one in unknown] == ["unknown"]
+    assert len(arrived) == 1
+
+
+async def test_json_that_is_no_envelope_makes_a_creation_be_verified() -> None:
+    """As any answer that is lost."""
+    found = http(200, '{"code": 200, "data": {"companyId": "1"}}')
+    async with raw_server(http(200, '{"status": "ok"}'), found) as (url, arrived), client_at(url) as client:
+        created = await v2.orders.create_order(client, "1", "2", order_id="x3", total_inc_tax=Decimal(1))
+    assert created.reconciled
+    assert [request.split(b" ")[0] for request in arrived] == [b"POST", b"GET"]
+
+
+async def test_json_that_is_no_envelope_makes_an_assignment_be_repeated() -> None:
+    """It is safe to repeat."""
+    async with raw_server(http(200, '{"status": "ok"}'), GOOD) as (url, arrived):
+        async with client_at(url, retry=RetryPolicy()) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == 3
+    assert len(arrived) == 2
+
+
+async def test_a_cancellation_after_json_that_is_no_envelope_does_not_say_applied() -> None:
+    """It says unknown."""
+    unknown: list[UnknownOutcome] = []
+
+    async def linger(request: Request, handler: Handler) -> Response:
+        response = await handler(request)
+        await asyncio.sleep(60)
+        return response
+
+    operation = Operation("Change", "v3", "PUT", "/things")
+    options: dict[str, Any] = {"per_call": [linger], "on_unknown": unknown.append}
+    async with raw_server(http(200, '{"data": [1]}')) as (url, _), client_at(url, **options) as client:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.send(operation, body=b"{}"), 5)
+    assert [one.outcome for one in unknown] == ["unknown"]
+
+
+@pytest.mark.parametrize("call", ["put", "post", "get"])
+async def test_closing_the_client_during_a_call_says_what_was_sent(call: str) -> None:
+    """What waits for a connection was not sent; what was sent may have been carried out."""
+    arrived = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+
+    def make(client: Client) -> Awaitable[object]:
+        if call == "put":
+            return v3.orders.assign_customer_orders(client, 1)
+        if call == "get":
+            return v3.companies.get_company(client, CompanyId(1))
+        return v2.orders.create_order(client, "1", "2", order_id="3", total_inc_tax=Decimal(1))
+
+    async with raw_server(hold) as (url, _), client_at(url, retry=RetryPolicy(), connections=1) as client:
+        sent = asyncio.ensure_future(make(client))
+        await arrived.wait()
+        waiting = asyncio.ensure_future(make(client))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(B2BError) as caught:
+            await sent
+        assert caught.value.outcome == "unknown"
+        with pytest.raises(B2BError) as caught:
+            await waiting
+        assert caught.value.outcome == "not_sent"

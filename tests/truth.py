@@ -68,6 +68,7 @@ class Told:
     outcome: str
     error: BaseException | None
     seconds: float
+    closed: bool = False
 
 
 @attrs.define
@@ -153,14 +154,18 @@ def filled_store(calls: int) -> Store:
     return store
 
 
-async def ask(client: Client, store: Store, number: int, *, turns: int | None = None) -> Told:
+async def ask(
+    client: Client, store: Store, number: int, *, turns: int | None = None, closed: Client | None = None
+) -> Told:
     """Make call *number*: a PUT or a POST, by turns; cancel it after so many turns of the loop, if any.
+
+    With *closed*, that client makes the call and is closed then, instead.
 
     A cancelled call has no error, but ``on_unknown`` has heard of it, or it was not carried out.
     """
     clock = asyncio.get_running_loop().time
     heard: list[UnknownOutcome] = []
-    client = client.with_options(on_unknown=heard.append)
+    client = (closed or client).with_options(on_unknown=heard.append)
     customer = Store.FIRST_CUSTOMER + number
     company = store.users[customer].company_id or ""
     call: Awaitable[Any]
@@ -175,6 +180,8 @@ async def ask(client: Client, store: Store, number: int, *, turns: int | None = 
     try:
         if turns is None:
             await call
+        elif closed is not None:
+            await closed_after(closed, call, turns)
         else:
             await cancelled_after(call, turns)
     except B2BError as caught:
@@ -185,7 +192,8 @@ async def ask(client: Client, store: Store, number: int, *, turns: int | None = 
         outcome = heard[0].outcome if heard else "cancelled"
     except Exception as caught:  # noqa: BLE001 -- to be counted, whatever it is
         error, outcome = caught, "foreign"
-    return Told(method=method, path=path, outcome=outcome, error=error, seconds=clock() - started)
+    seconds = clock() - started
+    return Told(method=method, path=path, outcome=outcome, error=error, seconds=seconds, closed=closed is not None)
 
 
 async def cancelled_after(call: Awaitable[Any], turns: int) -> None:
@@ -196,6 +204,17 @@ async def cancelled_after(call: Awaitable[Any], turns: int) -> None:
             break
         await asyncio.sleep(0)
     task.cancel()
+    await task
+
+
+async def closed_after(client: Client, call: Awaitable[Any], turns: int) -> None:
+    """Close *client* after so many turns of the loop, whatever *call* has come to by then."""
+    task = asyncio.ensure_future(call)
+    for _ in range(turns):
+        if task.done():
+            break
+        await asyncio.sleep(0)
+    await client.close()
     await task
 
 
@@ -241,7 +260,10 @@ def judge(
         faults = _faults_of(one, entries, call)
         under_way = one.error is None and one.outcome in {"unknown", "applied"}  # and cancelled
         if one.outcome == "unknown" and not under_way:
-            if not ((hidden or _hidden)(one, entries) and _justified(one, persistent=persistent)):
+            over = one.closed or one.seconds >= call
+            if not (
+                (one.closed or (hidden or _hidden)(one, entries)) and (over or _justified(one, persistent=persistent))
+            ):
                 faults.append("unjustified")
             report.refused_later += _refused_later(one)
             report.unknown_but_done += any(entry.applied for entry in entries)
@@ -297,16 +319,18 @@ async def measure(
     part: float = 0.25,
     concurrency: int = 32,
     cancelled: float = 0.05,
+    closed: float = 0.02,
     retry: RetryPolicy = PERSISTENT,
 ) -> Report:
     """Make *calls* against a sandbox in which *part* of all requests meet a fault, each kind as often as the others.
 
-    A part of the calls, *cancelled*, is cancelled at a random moment.
+    A part of the calls, *cancelled*, is cancelled at a random moment; the clients of another part are *closed*.
     """
     random.seed(seed)  # the client's jitter comes from there
     dice = random.Random(seed)
     # A call that meets no fault takes about twelve turns of the loop.
-    turns = [dice.choice((*range(12), 20, 40)) if dice.random() < cancelled else None for _ in range(calls)]
+    turns = [dice.choice((*range(12), 20, 40)) if dice.random() < cancelled + closed else None for _ in range(calls)]
+    closing = [dice.random() < closed / (cancelled + closed) for _ in range(calls)]
     mixed = dict.fromkeys(FAULTS, part / len(FAULTS))
     store = filled_store(calls)
     # What is slow is carried out after its sender has given up, and an order shows up in look-ups after a while.
@@ -314,17 +338,23 @@ async def measure(
     async with Sandbox(store, quota="50000/1s", faults=faults, lag=0.7) as sandbox:
         resolver = FlakyResolver(part / 5, seed)
         connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=concurrency)
-        credentials = Credentials(sandbox.access_token, sandbox.store_hash, sandbox.legacy_token)
+        options: dict[str, Any] = {
+            "credentials": Credentials(sandbox.access_token, sandbox.store_hash, sandbox.legacy_token),
+            "limiter": RateLimiter(Quota(50_000, 1.0)),
+            "retry": retry,
+            "timeout": Timeouts(call=CALL, attempt=5, connect=2),
+        }
+        url = sandbox.url.replace("127.0.0.1", "localhost")
+
+        async def one(number: int) -> Told:
+            if turns[number] is None or not closing[number]:
+                return await ask(client, store, number, turns=turns[number])
+            async with Client(base_url=sandbox.url, **options) as other:
+                return await ask(other, store, number, turns=turns[number], closed=other)
+
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            Client(
-                credentials,
-                base_url=sandbox.url.replace("127.0.0.1", "localhost"),
-                limiter=RateLimiter(Quota(50_000, 1.0)),
-                retry=retry,
-                timeout=Timeouts(call=CALL, attempt=5, connect=2),
-                session=session,
-            ) as client,
+            Client(base_url=url, session=session, **options) as client,
         ):
-            told = await run(calls, concurrency, lambda number: ask(client, store, number, turns=turns[number]))
+            told = await run(calls, concurrency, one)
         return judge(told, sandbox.ledger, persistent=retry is PERSISTENT)

@@ -76,7 +76,12 @@ class RaiseForStatus:
         fault = None if request.check is None else request.check(envelope)
         if fault is not None:
             raise self._undecodable(request, response, f"the answer is not believed: {fault}", outcome="unknown")
-        request.call.in_flight = "applied"
+        operation = request.operation
+        is_yes = envelope.acknowledges and (operation.idempotent or envelope.code is not None)
+        if not (is_yes or operation.safe or (operation.idempotent and envelope.has_data)):
+            fault = "the body does not say that the request was carried out"
+            raise self._undecodable(request, response, fault, outcome="unknown")
+        request.call.in_flight = "applied" if is_yes else "unknown"
         return Response(response.status, response.headers, response.body, envelope)
 
     def _is_acknowledged(self, request: Request, response: Response) -> bool:
@@ -106,7 +111,7 @@ class RaiseForStatus:
             text += _INTERNAL_ERROR_HINT
         if throttled and status != _TOO_MANY_REQUESTS:
             text += _EDGE_HINT
-        outcome = outcome_of_status(status, answer.retry_after)
+        outcome = outcome_of_status(status, answer.retry_after, under_success=under_success)
         kind = RateLimitError if throttled else class_for_status(status)
         return kind(text, answer=answer, outcome=outcome, operation=name)
 

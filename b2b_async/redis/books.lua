@@ -42,7 +42,7 @@ end
 local START = {
   limit = 0, window = 0, epoch = 0, epoch_at = -INF, expected = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
   bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF,
-  accepted = 0, row = 0, row_since = -INF, row_unnamed = 0, mark_at = -INF, mark = 0, accepted_before = 0, accepted_in = 0,
+  accepted = 0, row = 0, row_since = -INF, tested_at = -INF, row_unnamed = 0, mark_at = -INF, mark = 0, accepted_before = 0, accepted_in = 0,
   wary_until = -INF, doubts = 0, claimed_limit = 0, claimed_window = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
   room = 0, room_at = -INF, burst = 0, burst_at = -INF, cap = 1, cap_at = -INF,
 }
@@ -155,9 +155,6 @@ function Book:capacity()
 end
 
 function Book:most_in_flight()
-  if self.row > 0 then
-    return 1
-  end
   local most = self.concurrency > 0 and self.concurrency or INF
   if self.limit * self.known_window <= self.known_limit * self.window then
     return most
@@ -200,6 +197,9 @@ function Book:ask(for_bulk)
   end
   if self.in_flight > 0 and self.in_flight >= self:most_in_flight() then
     return INF
+  end
+  if self.row > 0 and self.in_flight > 0 and now < self.tested_at + self.window * PROBE then
+    return self.tested_at + self.window * PROBE
   end
   local capacity = self:capacity()
   local keep = 0
@@ -258,6 +258,9 @@ function Book:grant()
   else
     self.interactive_until = now + self.window * CALM
     self.calm_until = self.interactive_until
+  end
+  if self.row > 0 then
+    self.tested_at = now
   end
   if self.probing then
     self.probe_gap = math.min(self.window, 2 * self.probe_gap) * (0.8 + 0.4 * uniform)
@@ -519,6 +522,9 @@ local function answer(books, granted, wait, of_endpoint, earliest)
   for _, book in ipairs(books) do
     book:count()
     local free = math.min(book:capacity() - book.active, book:most_in_flight() - book.in_flight)
+    if book.row > 0 then
+      free = math.min(free, 1)
+    end
     if book.bare == 0 and book:is_fresh() then
       free = math.min(free, book.limit - book.active - book.foreign)
     elseif book.bare == 0 and book.cold then

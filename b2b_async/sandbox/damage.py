@@ -104,6 +104,8 @@ _REFUSALS: dict[Fault, Callable[[Faults, float], web.Response]] = {
     "envelope-429": _enveloped(429),
     "envelope-500": _enveloped(500),
     "redirect": _redirect,
+    "304-before": lambda _faults, _window: web.Response(status=304),
+    "unenveloped-before": lambda _faults, _window: answers.with_json(200, {"status": "ok"}),
 }
 
 
@@ -209,6 +211,8 @@ def _renamed(response: web.Response) -> web.Response:
 _CHANGES: dict[Fault, Callable[[web.Response], web.Response]] = {
     "500-after": lambda _response: answers.envelope(500, {}, "Internal Server Error"),
     "504-after": lambda _response: answers.page(504, "504 Gateway Time-out"),
+    "304-after": lambda _response: web.Response(status=304),
+    "unenveloped-after": lambda _response: answers.with_json(200, {"status": "ok"}),
     "html-after": lambda _response: answers.page(200, "Please stand by"),
     "cut-gzip": _cut_gzip,
     "malformed": _malformed,

@@ -78,7 +78,7 @@ async def test_the_contracts_samples_fit_the_models(call: Call) -> None:
     version, method, path = call.route
     async with Client(CREDENTIALS) as client:
         with mocked_api() as mock:
-            payload = about_the_sent_order(path, openapi.sample(version, method, path))
+            payload = {**about_what_was_sent(path, openapi.sample(version, method, path)), "code": 200}
             mock.add(re.compile(re.escape(BASE_URL)), method, payload=payload)
             value = await call.make(client)
 
@@ -86,14 +86,25 @@ async def test_the_contracts_samples_fit_the_models(call: Call) -> None:
     assert [record.extra for record in records] == [{}] * len(records)
 
 
-def about_the_sent_order(path: str, payload: Any) -> Any:
-    """Put the order id that the call sends into the example of a creation, which shows one of no request."""
-    order_id = {
-        "/companies/users/{customerId}/orders": "9001",
-        "/companies/{companyId}/user/{customerId}/orders": "9002",
-    }.get(path)
-    shows_one = order_id is not None and "orderId" in payload["data"]
-    return {**payload, "data": {**payload["data"], "orderId": order_id}} if shows_one else payload
+SENT: dict[str, tuple[str, object]] = {
+    "/companies/users/{customerId}/orders": ("orderId", "9001"),
+    "/companies/{companyId}/user/{customerId}/orders": ("orderId", "9002"),
+    "/companies/{companyId}": ("companyId", 1),
+    "/orders/{bcOrderId}": ("bcOrderId", 9000),
+    "/users/{userId}": ("id", 50_000),
+    "/users/customer/{customerId}": ("customerId", 1001),
+    "/orders/{orderId}/details": ("id", "9000"),
+}
+"""The id that a call sends, and the field of the answer that has it."""
+
+
+def about_what_was_sent(path: str, payload: Any) -> Any:
+    """Put the id that the call sends into the vendor's example, which shows that of no request."""
+    name, sent = SENT.get(path, ("", None))
+    record = payload["data"][0] if isinstance(payload["data"], list) and payload["data"] else payload["data"]
+    if name in record:
+        record[name] = sent
+    return payload
 
 
 def records_in(value: Any) -> Iterator[Record]:
@@ -115,7 +126,7 @@ async def test_the_contracts_examples_are_understood(example: openapi.Answer) ->
     (call,) = [call for call in CALLS if call.route == (example.version, example.method, example.path)]
     async with Client(CREDENTIALS, retry=RetryPolicy(attempts=1)) as client:
         with mocked_api() as mock:
-            payload = about_the_sent_order(example.path, example.payload)
+            payload = about_what_was_sent(example.path, example.payload)
             mock.add(re.compile(re.escape(BASE_URL)), example.method, status=example.status, payload=payload)
             if example.status == 200:
                 assert [record.extra for record in records_in(await call.make(client)) if record.extra] == []
