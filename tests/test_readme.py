@@ -177,7 +177,7 @@ def test_the_bulk_commands(sandbox: Sandbox, tmp_path: Path) -> None:
         done = subprocess.run(line.split(), capture_output=True, text=True, check=False)
         outputs.append((done.returncode, done.stdout + done.stderr))
 
-    assert [status for status, _ in outputs] == [0, 0, 1, 0, 0, 0, 1, 0, 0]
+    assert [status for status, _ in outputs] == [0, 0, 1, 0, 0, 0, 0, 1, 0, 0]
     assert "is accepted" in outputs[0][1]
     assert "rows 3; duplicates 0; sent 0" in outputs[1][1]
     assert "failed: 1" in outputs[3][1]
