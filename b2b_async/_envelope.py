@@ -34,6 +34,7 @@ _LARGEST = 256 * 1024
 _NESTED = 64
 """Levels of a payload that an error keeps; pickle cannot follow hundreds."""
 _OPENING = re.compile(rb'(?:\xef\xbb\xbf|\s)*\{\s*"code"\s*:\s*"?(\d{3,5})\b')
+_ID = re.compile(r"-?[0-9]+")
 _DEEPEST = 8
 """Levels below a field that are searched for the server's messages."""
 _MOST_FIELDS = 100
@@ -72,7 +73,7 @@ def names(field: str, identifier: object) -> Callable[[Envelope], str | None]:
 
     def check(envelope: Envelope) -> str | None:
         found: object = envelope.only_object.get(field)
-        if isinstance(found, bool) or not str(found).strip().isdigit() or is_same_id(found, identifier):
+        if isinstance(found, bool) or not _ID.fullmatch(str(found).strip()) or is_same_id(found, identifier):
             return None
         return f"its {field} is not the one that was asked for"
 
@@ -113,6 +114,8 @@ class Envelope:
         """
         whole, data = _object(self.payload), _object(self.data)
         if any(whole.get(name) not in _EMPTY for name in ("error", "errors")) or data.get("errMsg") not in _EMPTY:
+            return False
+        if whole.get("success") is False:
             return False
         if "code" in whole:
             return self.code in _SUCCESS

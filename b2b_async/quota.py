@@ -344,6 +344,11 @@ class LeaseWindow:
         return self._claimed or (self.limit, self.window)
 
     @property
+    def knows_from_headers(self) -> bool:
+        """Whether the server's headers say what others hold."""
+        return not self._bare and self.heard_at > -INF
+
+    @property
     def terms(self) -> tuple[float, ...]:
         """The parameters that the same state in another place needs: eleven numbers."""
         quota = self._quota

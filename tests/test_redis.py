@@ -48,7 +48,14 @@ def server(module_server: RedisServer) -> RedisServer:
     """Give the server, empty."""
     with module_server.client() as client:
         client.flushall()
+        remember(client, "store", "other-store")
     return module_server
+
+
+def remember(client: redis.Redis, *stores: str) -> None:
+    """Make Redis look like one that has not lost the data of *stores*, which were not used for long."""
+    for store in stores:
+        client.set(f"b2b-async:{{{store}}}:run", "")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,7 @@ class BothBooks:
     def __init__(self, client: redis.Redis, quota: Quota, endpoints: dict[str, Quota]) -> None:
         """Start with empty books."""
         client.flushdb()
+        client.set("{test}:run", "")
         self._script = client.register_script(script())
         self._python = Buckets(quota, endpoints, lambda: 0.5)
         own = Buckets(quota, endpoints, lambda: 0.5)
@@ -76,7 +84,7 @@ class BothBooks:
             self._run(call, 0.0)
 
     def _run(self, call: Call, now: float) -> Answer:
-        answer = self._mirror.read(call, self._script(*self._mirror.write(call, now)), now)  # type: ignore[arg-type]
+        answer = self._mirror.read(call, self._script(*self._mirror.write(call, now)), now, now)  # type: ignore[arg-type]
         self._mirror.take_over(call, answer, now)
         return answer
 
@@ -224,6 +232,7 @@ async def test_several_processes_use_the_whole_quota_and_never_more(server: Redi
 
     doomed = [asyncio.ensure_future(limiters[3].acquire("bulk")) for _ in range(2)]
     await asyncio.gather(*doomed)
+    limiters[3]._closed = True  # it does nothing any more
     await limiters[3]._connect().aclose()
     async with asyncio.TaskGroup() as group:
         for limiter in limiters[:3]:
@@ -270,6 +279,7 @@ async def test_what_nobody_gives_back_comes_back_by_itself(server: RedisServer) 
     """After the longest attempt, a window, the margin and the time for which a request may be under way."""
     killed, other = limiter_of(server), limiter_of(server)
     await asyncio.gather(*(killed.acquire() for _ in range(4)))
+    killed._closed = True  # it does nothing any more
     await killed._connect().aclose()
     await other.acquire()
 
@@ -505,7 +515,7 @@ async def test_a_clock_that_goes_back_stops_nobody(server: RedisServer) -> None:
     started = loop.time()
     await limiter.acquire()
 
-    assert loop.time() - started == pytest.approx(60.1, abs=1.1)
+    assert loop.time() - started == pytest.approx(59, abs=1.6), "up to 2 s of it until others had time to report"
     await close(limiter)
 
 
@@ -622,7 +632,7 @@ async def test_a_hold_outlives_the_books_that_it_was_written_in(own_server: Redi
     with own_server.client() as client:
         client.flushall()
     two.unsent(await two.acquire())
-    assert loop.time() == pytest.approx(30.1, abs=1.2)
+    assert loop.time() == pytest.approx(31.2, abs=1.2)
     held = await one.acquire()
     own_server.stop()
     one.report(held, 429, said(0, retry_after=40.0))
@@ -638,7 +648,7 @@ async def test_a_hold_outlives_the_books_that_it_was_written_in(own_server: Redi
 
 
 async def test_without_redis_what_others_held_is_theirs(own_server: RedisServer) -> None:
-    """For a window: half of the quota is ours, but not more than was left."""
+    """For a window: nobody knows what they have used since. Then half of the quota is ours."""
     one, two = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
     two.unsent(await two.acquire())
     for _ in range(8):
@@ -647,8 +657,12 @@ async def test_without_redis_what_others_held_is_theirs(own_server: RedisServer)
     two.unsent(await two.acquire())
     await asyncio.sleep(0.1)
     own_server.stop()
-    for _ in range(2):
+    stopped = asyncio.get_running_loop().time()
+    with pytest.raises(QuotaWaitTooLongError):
+        await asyncio.wait_for(two.acquire(until=stopped + 1), 2)
+    for _ in range(5):
         await two.acquire()
+    assert asyncio.get_running_loop().time() - stopped == pytest.approx(61, abs=1.6)
     with pytest.raises(QuotaWaitTooLongError):
         await asyncio.wait_for(two.acquire(until=asyncio.get_running_loop().time() + 1), 2)
     await close(one, two)
@@ -736,14 +750,14 @@ async def test_a_frozen_redis_does_not_hold_up_the_end(
 ) -> None:
     """Closing takes no longer than the limiter's patience, and nothing comes back to life."""
     loop = asyncio.get_running_loop()
-    one, two = (limiter_of(own_server, timeout=5.0) for _ in range(2))
+    one, two = (limiter_of(own_server, timeout=seconds) for seconds in (9.0, 5.0))
     one.unsent(await one.acquire())
     ticket = await one.acquire()
-    two.unsent(await two.acquire())
+    two.report(await two.acquire(), 200, said(3))
     await asyncio.sleep(0.1)
     monkeypatch.setattr(PatientConnection, "patient", False)
     own_server.freeze()
-    waiters = [asyncio.ensure_future(two.acquire()) for _ in range(2)]
+    waiters = [asyncio.ensure_future(two.acquire()) for _ in range(1)]
     await asyncio.sleep(5.5)
     assert two.snapshot().degraded
     one.report(ticket, 200, said(3))
@@ -753,7 +767,7 @@ async def test_a_frozen_redis_does_not_hold_up_the_end(
     gone.cancel()
     started = loop.time()
     await asyncio.gather(one.close(), two.close())
-    assert loop.time() - started <= 5.1
+    assert loop.time() - started <= 9.1
     own_server.thaw()
     await asyncio.sleep(20)
     with pytest.raises(ConfigurationError, match="was closed"):
@@ -778,7 +792,7 @@ async def test_an_endpoints_own_quota_counts_without_redis_too(own_server: Redis
     await asyncio.sleep(15)
     assert not limiter.snapshot().degraded
     limiter.unsent(await limiter.acquire(route="GET /y"))
-    assert 50 < asyncio.get_running_loop().time() < 52
+    assert 90 < asyncio.get_running_loop().time() < 92, "the other of two processes never came"
     limiter.unsent(await waiter)
     await close(limiter)
 
@@ -820,11 +834,12 @@ async def test_nothing_is_granted_for_those_who_have_not_told_yet(own_server: Re
     for limiter in (one, two):
         limiter.unsent(await limiter.acquire())
     await asyncio.sleep(0.1)
-    if loss == "connection":
-        own_server.stop()
     for limiter in (one, two):
         for _ in range(9):
             limiter.report(await limiter.acquire(), 200, SILENCE)
+    if loss == "connection":
+        await asyncio.sleep(0.1)
+        own_server.stop()
 
     async def call(limiter: RedisRateLimiter) -> None:
         limiter.report(await limiter.acquire(), 200, SILENCE)
@@ -923,3 +938,94 @@ async def test_a_server_that_tells_nothing_of_itself_will_do(own_server: RedisSe
     limiter.unsent(await limiter.acquire())
     assert not limiter.snapshot().degraded
     await close(limiter)
+
+
+# -- what a process does not know -----------------------------------------------------------------------------------
+
+
+async def test_an_empty_redis_grants_nothing_until_others_had_time_to_report(own_server: RedisServer) -> None:
+    """A process without calls reports what it holds; one that has just started does not use it."""
+    loop = asyncio.get_running_loop()
+    idle, new = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
+    for _ in range(8):
+        idle.report(await idle.acquire(), 200, SILENCE)
+    await asyncio.sleep(5)
+    with own_server.client() as client:
+        client.flushall()
+    lost = loop.time()
+    for _ in range(2):
+        new.report(await new.acquire(), 200, SILENCE)
+    assert 2 <= loop.time() - lost < 3.1
+    waiter = asyncio.ensure_future(new.acquire())
+    await asyncio.sleep(50)
+    assert not waiter.done(), "eight and two are ten"
+    new.unsent(await waiter)
+    await close(idle, new)
+
+
+async def test_a_clock_that_jumps_frees_nothing(own_server: RedisServer) -> None:
+    """Each process compares it with its own."""
+    loop = asyncio.get_running_loop()
+    one, two = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
+    ahead = 0.0
+    for limiter in (one, two):
+        limiter._clock = lambda: 5000 + loop.time() + ahead
+        for _ in range(5):
+            limiter.report(await limiter.acquire(), 200, SILENCE)
+    await asyncio.sleep(0.1)
+    for jump in (3.0, 64.0, 86_400.0):
+        ahead = jump
+        waiter = asyncio.ensure_future(one.acquire())
+        await asyncio.sleep(10)
+        assert not waiter.done()
+        waiter.cancel()
+        assert one.snapshot().used == 10
+    one.unsent(await one.acquire())
+    assert loop.time() == pytest.approx(62, abs=2.5)
+    await close(one, two)
+
+
+async def test_restarts_do_not_hide_how_many_share_the_quota(own_server: RedisServer) -> None:
+    """The largest number of the last window stands, also when a process comes back first and alone."""
+    one, two = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
+    for limiter in (one, two):
+        for _ in range(5):
+            limiter.report(await limiter.acquire(), 200, SILENCE)
+    one.report(ticket := await asyncio.wait_for(one.acquire(), 70), 200, SILENCE)
+    del ticket
+    two._closed = True  # it is frozen, and holds what it holds
+    for _ in range(3):
+        own_server.stop()
+        await asyncio.to_thread(own_server.start)
+        await asyncio.sleep(3)
+    assert one._mirror.processes == 2
+    two._closed = False
+    await close(one, two)
+
+
+async def test_a_process_that_never_reached_redis_waits_for_it(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call with a deadline is told so; one without goes on when Redis is there."""
+    loop = asyncio.get_running_loop()
+    own_server.stop()
+    limiter = limiter_of(own_server, Quota(9, 60.0, "burst", reserve=0))
+    patient_call = asyncio.ensure_future(limiter.acquire("bulk"))
+    with pytest.raises(QuotaWaitTooLongError, match="Redis was not reached since the limiter was made"):
+        await limiter.acquire(until=loop.time() + 3)
+    assert loop.time() == pytest.approx(2.95, abs=0.1)
+    assert "calls wait until it can be reached" in warnings_of(caplog)[0]
+    await asyncio.to_thread(own_server.start)
+    limiter.unsent(await patient_call)
+    assert loop.time() < 7
+    await close(limiter)
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["protocol=9", "retry=x", "encoding=nope", "ssl_cert_reqs=bad", "max_connections=-1", "foo=1", "db=x"],
+)
+def test_options_of_the_url_that_make_no_connection_are_refused(options: str) -> None:
+    """When the limiter is made."""
+    with pytest.raises(ConfigurationError, match="is no URL that can be used"):
+        RedisRateLimiter(f"rediss://localhost/0?{options}", "store")

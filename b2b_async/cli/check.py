@@ -60,7 +60,14 @@ _GET_COMPANY_BY_BC_ORDER_ID = Operation("Get Company By BC OrderId", "v2", "GET"
 @json_option
 @verbose_option
 def check(
-    *, base_url: str | None, proxy: str | None, quota: Quota, redis_url: str | None, as_json: bool, verbose: bool
+    *,
+    base_url: str | None,
+    proxy: str | None,
+    quota: Quota,
+    redis_url: str | None,
+    processes: int | None,
+    as_json: bool,
+    verbose: bool,
 ) -> None:
     """Make one call that only reads for each credential, and say whether it is accepted."""
     start_logging(verbose=verbose)
@@ -68,7 +75,7 @@ def check(
         client = client_of(
             base_url,
             proxy,
-            limiter_of(quota, redis_url),
+            limiter_of(quota, redis_url, processes),
             retry=RetryPolicy(attempts=2, throttled=0),
             timeout=Timeouts(call=15, attempt=10, connect=5),
         )

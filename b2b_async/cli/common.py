@@ -117,12 +117,14 @@ def quota_option(function: F) -> F:
 
 
 def redis_option(function: F) -> F:
-    """Add --redis."""
+    """Add --redis and --processes."""
     text = "Share the quota with other processes over this Redis or Valkey server; else B2B_REDIS_URL."
+    many = "With --redis: how many processes share the quota, for the time that Redis cannot be reached."
+    function = click.option("--processes", type=click.IntRange(1), metavar="N", help=many)(function)
     return click.option("--redis", "redis_url", metavar="URL", envvar="B2B_REDIS_URL", help=text)(function)
 
 
-def limiter_of(quota: Quota, redis_url: str | None) -> RateLimiter:
+def limiter_of(quota: Quota, redis_url: str | None, processes: int | None = None) -> RateLimiter:
     """Give the limiter that the options ask for, for the store of the environment.
 
     Raises:
@@ -140,7 +142,7 @@ def limiter_of(quota: Quota, redis_url: str | None) -> RateLimiter:
     if not store:  # a legacy token alone; its store has no other name
         store = Credentials(legacy_token=os.environ.get("B2B_LEGACY_TOKEN") or None).fingerprint()
     try:
-        return RedisRateLimiter(redis_url, store, quota)
+        return RedisRateLimiter(redis_url, store, quota, processes=processes)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
 

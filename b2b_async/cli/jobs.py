@@ -66,6 +66,7 @@ class Options:
     proxy: str | None
     quota: Quota
     redis_url: str | None
+    processes: int | None
     as_json: bool
     verbose: bool
 
@@ -144,7 +145,7 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
     if options.dry_run and checked is not None:
         _tell_dry_run(command, checked.rows, checked.duplicates, as_json=as_json)
     with bad_input_refused(command, as_json=as_json):
-        limiter = limiter_of(options.quota, options.redis_url)
+        limiter = limiter_of(options.quota, options.redis_url, options.processes)
         client = client_of(options.base_url, options.proxy, limiter, connections=options.concurrency)
         source.compare(identity(client))
     if options.dry_run:

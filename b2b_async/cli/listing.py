@@ -74,6 +74,7 @@ class Options:
     proxy: str | None
     quota: Quota
     redis_url: str | None
+    processes: int | None
     as_json: bool
     verbose: bool
 
@@ -143,7 +144,7 @@ def look(command: str, options: Options, ask: Callable[[Client], Awaitable[T]]) 
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
 
     async def asked() -> T:
-        limiter = limiter_of(options.quota, options.redis_url)
+        limiter = limiter_of(options.quota, options.redis_url, options.processes)
         timeout = Timeouts(call=300)
         async with limiter, client_of(options.base_url, options.proxy, limiter, timeout=timeout) as client:
             return await ask(client)

@@ -4,9 +4,12 @@
 -- decision of the two. What is different: slots are known by ids, so that a request may be sent twice and still count
 -- once; a slot that nobody gives back in time counts as given up, so that a process that was killed blocks nobody; and
 -- the books know when something of them is missing: then their epoch changes, and each process tells again what it holds.
--- Until all have told, for a window at most, only the part of those who have is granted.
+-- Until all that were known have told, for a window at most, those who have may only use again what they held; for what
+-- the others may hold nobody knows. Where Redis has lost everything, nobody knows either how many the others are: a
+-- process that holds something asks four times in GRACE windows, and until these are over nothing more is granted.
 --
--- KEYS: the processes, then for each quota (the store's; perhaps the endpoint's) its fields, leases and flights.
+-- KEYS: the processes, a marker that stays as long as Redis loses nothing, then for each quota (the store's; perhaps the
+--       endpoint's) its fields, leases and flights.
 -- ARGV: verb, time or "" for the server's clock, process, lane, id, seconds after which a flight counts as given up,
 --       random number in [0, 1), number of quotas, number of processes that the caller knows of, then TERMS values for each
 --       quota, then what the verb needs.
@@ -21,6 +24,7 @@ local DOUBTS, WARY, APPROACH = 2, 2, 10
 local TERMS = 11
 local OVERLOAD_MOST, OVERLOAD_SPEED, ENOUGH_DOUBLINGS, LONGEST_HOLD = 60.0, 0.5, 100, 120.0
 local KEPT_WINDOWS = 65 -- a quota that is not used for longer is forgotten
+local GRACE = 1 / 30 -- of a window; more than it takes each process to notice that Redis has lost its data
 local BACKWARDS = 1.0 -- seconds by which a clock may go back before nothing that is written down can be believed
 
 local process, lane, id = ARGV[3], ARGV[4], ARGV[5]
@@ -40,7 +44,7 @@ end
 
 -- Numbers in the fields of a quota. Infinity is written as no field at all.
 local START = {
-  limit = 0, window = 0, epoch = 0, epoch_at = -INF, expected = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
+  limit = 0, window = 0, epoch = 0, epoch_at = -INF, grace_until = -INF, expected = 0, pool = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
   bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF,
   accepted = 0, row = 0, row_since = -INF, tested_at = -INF, row_unnamed = 0, mark_at = -INF, mark = 0, accepted_before = 0, accepted_in = 0,
   wary_until = -INF, doubts = 0, claimed_limit = 0, claimed_window = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
@@ -50,17 +54,30 @@ local START = {
 local Book = {}
 Book.__index = Book
 
-function Book:new_epoch()
+function Book:new_epoch(grace)
   self.epoch, self.epoch_at = math.floor(uniform * 2 ^ 52) + 1, now
   self.expected = self.is_store and math.max(tonumber(ARGV[9]), redis.call('ZCARD', KEYS[1])) or 0
+  self.grace_until = self.is_store and grace and now + self.window * GRACE or now
+  self.pool = self:known()
   for name in pairs(self.told) do
     redis.call('HDEL', self.fields, name)
   end
   self.told, self.told_count = {}, 0
 end
 
+-- The requests that are known to hold a slot.
+function Book:known()
+  return redis.call('ZCARD', self.leases) + redis.call('ZCARD', self.flights)
+end
+
+-- Whether other processes may hold slots that are not known here.
+function Book:is_partial()
+  return now < self.grace_until
+    or (self.told_count < self.expected and now < self.epoch_at + self.window * (1 + MARGIN + UNDER_WAY))
+end
+
 local function open(place)
-  local key, argument = 2 + place * 3, 10 + place * TERMS
+  local key, argument = 3 + place * 3, 10 + place * TERMS
   local self = setmetatable({fields = KEYS[key], leases = KEYS[key + 1], flights = KEYS[key + 2]}, Book)
   self.share, self.headroom_least = tonumber(ARGV[argument + 2]), tonumber(ARGV[argument + 3])
   self.reserve, self.concurrency = tonumber(ARGV[argument + 4]), tonumber(ARGV[argument + 5])
@@ -93,11 +110,12 @@ local function open(place)
     end
     self.limit, self.window = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
     self.bare = tonumber(ARGV[argument + 7])
-    self:new_epoch()
+    -- What was not used for long has expired; where nothing at all is left, Redis has lost it.
+    self:new_epoch(#stored > 0 or redis.call('EXISTS', KEYS[2]) == 0)
     self.granted = redis.call('ZCARD', self.flights) -- which may be left of books that were thrown away in part
     self.probe_gap = self.window * PROBE
-  elseif redis.call('ZCARD', self.leases) + redis.call('ZCARD', self.flights) < self.held then
-    self:new_epoch() -- the server was short of memory and threw a part away
+  elseif self:known() < self.held then
+    self:new_epoch(true) -- the server was short of memory and threw a part away
   end
   now = math.max(now, self.last)
   self.last = now
@@ -106,7 +124,7 @@ end
 
 function Book:save()
   self.version = self.version + 1
-  self.held = redis.call('ZCARD', self.leases) + redis.call('ZCARD', self.flights)
+  self.held = self:known()
   local fields = {}
   for name in pairs(START) do
     local value = self[name]
@@ -147,11 +165,8 @@ end
 
 function Book:capacity()
   local speed = now < self.slow_until and OVERLOAD_SPEED or 1.0
-  local part = 1
-  if self.told_count < self.expected and now < self.epoch_at + self.window * (1 + MARGIN) then
-    part = self.told_count / self.expected
-  end
-  return math.max(1, math.floor(self.limit * math.min(self.share, self.cap, speed) * part + 1e-9))
+  local capacity = math.max(1, math.floor(self.limit * math.min(self.share, self.cap, speed) + 1e-9))
+  return self:is_partial() and math.min(self.pool, capacity) or capacity
 end
 
 function Book:most_in_flight()
@@ -204,11 +219,12 @@ function Book:ask(for_bulk)
   local capacity = self:capacity()
   local keep = 0
   if for_bulk and now < self.interactive_until then
-    keep = math.min(self.reserve, math.floor((capacity - 1) / 2))
+    keep = math.min(self.reserve, math.max(0, math.floor((capacity - 1) / 2)))
   end
   local available = capacity - self.active - keep
   if available < 1 then
-    return now < self.slow_until and math.min(self.next_lease, self.slow_until) or self.next_lease
+    local at = now < self.slow_until and math.min(self.next_lease, self.slow_until) or self.next_lease
+    return now < self.grace_until and math.min(at, self.grace_until) or at
   end
   if self.bare == 0 then
     if self:is_fresh() then
@@ -515,10 +531,13 @@ end
 -- quota its epoch, version, limit, window, slots that we and others hold, slots left, seconds on hold, seconds until an
 -- interactive call may go (-1: unknown), what a ticket must remember, and limit and window as the headers state them.
 local function answer(books, granted, wait, of_endpoint, earliest)
-  redis.call('ZADD', KEYS[1], number(now + books[1].window), process)
+  -- A process counts for as long as something of it may hold a slot.
+  local ending = now + books[1].window * (1 + MARGIN + UNDER_WAY) + dead_after
+  redis.call('ZADD', KEYS[1], number(ending), process)
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', number(now))
-  redis.call('PEXPIRE', KEYS[1], math.ceil(books[1].window * KEPT_WINDOWS * 1000))
-  local values = {granted, wait == INF and -1 or wait, of_endpoint, earliest or 0, redis.call('ZCARD', KEYS[1]), now}
+  redis.call('PEXPIRE', KEYS[1], math.ceil((books[1].window * KEPT_WINDOWS + dead_after) * 1000))
+  local processes = math.max(redis.call('ZCARD', KEYS[1]), books[1]:is_partial() and books[1].expected or 0)
+  local values = {granted, wait == INF and -1 or wait, of_endpoint, earliest or 0, processes, now}
   for _, book in ipairs(books) do
     book:count()
     local free = math.min(book:capacity() - book.active, book:most_in_flight() - book.in_flight)
@@ -552,6 +571,13 @@ for place = 0, tonumber(ARGV[8]) - 1 do
 end
 local rest = 10 + #books * TERMS -- the first argument of the verb's own
 local verb = ARGV[1]
+
+if verb == 'watch' then
+  for _, book in ipairs(books) do
+    book:expire()
+  end
+  return answer(books, 0, 0, 0)
+end
 
 if verb == 'acquire' then
   if redis.call('ZSCORE', books[1].flights, id) then -- asked twice: the first answer got lost
@@ -606,12 +632,16 @@ end
 if verb == 'tell' then
   local book = books[1]
   local run = ARGV[rest + 1]
-  if tonumber(ARGV[rest]) == book.epoch or (run ~= '' and book.run and book.run ~= run) then
-    book:new_epoch()
+  local last_run = redis.call('GET', KEYS[2])
+  if tonumber(ARGV[rest]) == book.epoch then
+    book:new_epoch(true)
+  elseif book.is_store and run ~= '' and last_run and last_run ~= '' and last_run ~= run then
+    book:new_epoch(true) -- started again, perhaps with old data
   end
-  if run ~= '' then
-    redis.call('HSET', book.fields, 'run', run)
+  if book.is_store then
+    redis.call('SET', KEYS[2], run)
   end
+  local known_before = book:known()
   local hold = tonumber(ARGV[rest + 2])
   if hold > 0 and now + hold > book.held_until then
     book.held_since, book.held_until = now, now + hold
@@ -630,6 +660,7 @@ if verb == 'tell' then
       end
     end
   end
+  book.pool = book.pool + math.max(0, book:known() - known_before)
   if ARGV[rest + 3] == '1.0' and not book.told['told:' .. process] then
     book.told['told:' .. process] = true
     book.told_count = book.told_count + 1

@@ -4,11 +4,16 @@ One task, there only while there is something to do, talks to Redis: it hands in
 the first waiter, then sleeps until the books may have one. So a call never waits for Redis after its answer,
 and a cancellation needs no round trip.
 
-**When Redis is away** (down, slow, out of memory), calls go on with books of this process's own, which are kept warm
-all the time, and with an equal part of the quota: as many processes as were seen last share it. That is said once.
+**When Redis is away** (down, slow, out of memory), calls go on with a limiter state of this process's own, which is
+kept current all the time, and with an equal part of the quota: as many processes as were seen in the last window share
+it. In the first window a process uses no more slots than it holds, since the others may hold all the rest. This is
+logged once. A process that has never reached Redis does not know how many share the quota: it waits, unless it was
+told.
+
 Every process knows what it holds. When Redis is back, or has lost its data or a part of them, or has gone back to an
-old file, the first process that meets it tells what it holds before it asks, and so do the others when they come.
-A slot is known by an id that is made here: what was asked twice, or told twice, counts once.
+old file, or its clock has jumped, the first process that notices reports what it holds before it asks, and so do the
+others; a process without calls notices it as well, as long as it holds a slot. Until all have reported, those who have
+may only use again what they held. A slot is known by an id that is made here: what was reported twice counts once.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import re
 import secrets
 from collections import deque
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 import redis.asyncio
@@ -29,7 +35,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from b2b_async._limiter import LANES, RateLimiter
-from b2b_async.errors import ConfigurationError
+from b2b_async.errors import ConfigurationError, QuotaWaitTooLongError
 from b2b_async.quota import EndpointSnapshot, Ticket
 from b2b_async.redis.mirror import Mirror, script
 
@@ -49,8 +55,35 @@ _LONGEST_PAUSE = 1 / 60
 """Part of the window after which a waiter asks again at the latest: another process may have given a slot back."""
 _SPREAD = 1 / 3000
 """Part of the window over which processes that wait for the same slot spread their questions."""
-_REJOIN_FIRST, _REJOIN_MOST = 0.5, 10.0
-"""Seconds between attempts to reach Redis again; doubling."""
+_WATCH = 1 / 120
+"""Part of the window after which a process that holds slots asks whether Redis still knows of them."""
+_REJOIN = 0.5
+"""Seconds between attempts to reach Redis again, at most; a part of the window like that, if it is less."""
+_BEFORE_DEADLINE = 0.05
+"""Seconds before its deadline at which a call learns that Redis was never reached."""
+_OPTIONS = frozenset(
+    {
+        "client_name",
+        "db",
+        "health_check_interval",
+        "max_connections",
+        "password",
+        "protocol",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "socket_timeout",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_ciphers",
+        "ssl_keyfile",
+        "ssl_password",
+        "username",
+    }
+)
+"""Options of a URL; those left out need Python objects, or change what answers look like."""
 _AWAY = (RedisError, OSError, ValueError)
 """What it looks like when Redis cannot be used; a ValueError is an answer that is none."""
 _PATIENCE = 5
@@ -73,7 +106,9 @@ class RedisRateLimiter(RateLimiter):
         store: The name of the store, as part of the keys; its store hash, for example.
         quota: The quota and our part of it, which all processes share.
         endpoints: The quotas of single endpoints; None for those that the vendor documents.
-        processes: How many processes share the quota at least, for the time that Redis cannot tell.
+        processes: How many processes share the quota, at least. While Redis cannot be reached, this process uses that
+            part of the quota. None to use as many as were seen, and to wait for Redis at the start: calls end at their
+            deadline then.
         timeout: Seconds to wait for Redis before going on without it.
         attempt: Seconds after which the slot of a request counts as given up if nobody gives it back, because its
             process was killed; not less than ``Timeouts.attempt``.
@@ -90,7 +125,7 @@ class RedisRateLimiter(RateLimiter):
         quota: Quota | None = None,
         *,
         endpoints: Mapping[str, Quota] | None = None,
-        processes: int = 1,
+        processes: int | None = None,
         timeout: float = 0.5,
         attempt: float = 30.0,
         uniform: Callable[[], float] = random.random,
@@ -101,9 +136,12 @@ class RedisRateLimiter(RateLimiter):
         del server  # there may be a password in it, and tracebacks show variables
         super().__init__(quota, endpoints=endpoints, uniform=uniform)
         if connect is None:
-            message = "limiter: the address of Redis is no URL that can be used; for example redis://localhost:6379/0"
+            message = (
+                "limiter: the address of Redis is no URL that can be used; for example redis://localhost:6379/0. "
+                f"Its options may be {', '.join(sorted(_OPTIONS))}"
+            )
             raise ConfigurationError(message)
-        if not (0 < timeout < math.inf and 0 < attempt < math.inf and processes > 0):
+        if not (0 < timeout < math.inf and 0 < attempt < math.inf and (processes is None or processes > 0)):
             message = f"limiter: {timeout=}, {attempt=} and {processes=} must be numbers above 0"
             raise ConfigurationError(message)
         if not _STORE.fullmatch(store):
@@ -114,22 +152,23 @@ class RedisRateLimiter(RateLimiter):
         self._store_name = store
         self._uniform = uniform
         self._timeout = timeout
-        self._least_processes = processes
+        self._processes = processes
+        self._was_reached = False
         self._mirror = Mirror(
             self._buckets,
             prefix=f"b2b-async:{{{store}}}",
             process=secrets.token_hex(6),
             attempt=attempt,
             uniform=uniform,
+            processes=processes or 1,
         )
-        self._mirror.processes = processes
         self._server: redis.asyncio.Redis | None = None
         self._script: Any = None
         self._reports: deque[Call] = deque()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._degraded = self._rejoining = self._closed = False
-        self._pause = _REJOIN_FIRST
+        self._watch_at = math.inf
         self._rejoin_at = math.inf
         self._earliest = 0.0  # seconds before which the last one who asked can have no slot
         self._clock: Callable[[], float] | None = None  # tests put their own time here
@@ -223,7 +262,8 @@ class RedisRateLimiter(RateLimiter):
         if loop is None or loop.is_closed() or self._closed:
             return
         self._wake.set()
-        if self._worker is None and (self._reports or self._waiting or self._rejoin_at <= loop.time()):
+        is_due = min(self._rejoin_at, self._watch_at) <= loop.time()
+        if self._worker is None and (self._reports or self._waiting or is_due):
             self._worker = loop.create_task(self._work(), name="b2b-async shared limiter")
             self._worker.add_done_callback(self._worked)
 
@@ -247,12 +287,17 @@ class RedisRateLimiter(RateLimiter):
             self._wake.clear()
             if self._rejoin_at <= loop.time():
                 await self._rejoin()
+            if self._watch_at <= loop.time():
+                self._watch_at = math.inf
+                if not self._degraded:
+                    await self._call(self._mirror.watch())
             while self._reports:
                 await self._call(self._reports.popleft())
             pause = await self._serve()
             if self._reports:
                 continue
             if pause is None:
+                self._watch(loop)
                 self._worker = None
                 return
             timer = loop.call_later(pause, self._wake.set)
@@ -260,6 +305,17 @@ class RedisRateLimiter(RateLimiter):
                 await self._wake.wait()
             finally:
                 timer.cancel()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ask again soon whether Redis knows what this process holds: another process may use what it has forgotten."""
+        if self._watch_at == math.inf and not self._degraded and self._mirror.holds(loop.time()):
+            pause = self._buckets.store.window * _WATCH
+            self._watch_at = loop.time() + pause
+            loop.call_later(pause, self._pump_in, loop)
+
+    def _pump_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is loop:
+            self._pump()
 
     async def _serve(self) -> float | None:
         """Ask for those who wait, in order.
@@ -278,6 +334,8 @@ class RedisRateLimiter(RateLimiter):
                 place += 1
                 continue
             granted, of_endpoint = await self._ask(lane, waiter.route)
+            if self._waits_for_redis:
+                return self._refuse_at_deadlines()
             if isinstance(granted, Ticket):
                 self._hand_out(lane, granted)
                 place, held = 0, set[str]() if place else held
@@ -290,6 +348,29 @@ class RedisRateLimiter(RateLimiter):
         if wait == math.inf and not any(len(queue) for queue in self._queues.values()):
             return None
         return min(wait, window * _LONGEST_PAUSE) + self._uniform() * window * _SPREAD
+
+    @property
+    def _waits_for_redis(self) -> bool:
+        return self._degraded and self._processes is None and not self._was_reached
+
+    def _refuse_at_deadlines(self) -> float:
+        """Refuse those whose time is over; return the seconds until the next one's is, or Redis is tried again."""
+        now, next_at = self._now(), self._rejoin_at
+        for waiter in [waiter for queue in self._queues.values() for waiter in queue if not waiter.future.done()]:
+            if waiter.until is None:
+                continue
+            if waiter.until - _BEFORE_DEADLINE > now:
+                next_at = min(next_at, waiter.until - _BEFORE_DEADLINE)
+                continue
+            books = self._buckets.store
+            message = (
+                "Redis was not reached since the limiter was made, so that it is not known how many processes share "
+                "the quota; nothing was sent. Start Redis, or go on without it by saying how many there are "
+                "(RedisRateLimiter(processes=...), --processes)"
+            )
+            error = QuotaWaitTooLongError(message, wait=0.0, limit=books.limit, window=books.window, queued=0)
+            waiter.future.set_exception(error)
+        return max(0.0, next_at - now)
 
     def _hand_out(self, lane: Lane, ticket: Ticket) -> None:
         """Give a slot to the first who wants it; who asked may have gone, or another may have come first."""
@@ -329,6 +410,8 @@ class RedisRateLimiter(RateLimiter):
                 return answer.wait, answer.of_endpoint
         else:
             self._degrade(_UnsteadyError())
+        if self._waits_for_redis:
+            return math.inf, False
         now = self._now()
         at = self._buckets.held_back(now, lane, route)
         if at > now:
@@ -383,35 +466,32 @@ class RedisRateLimiter(RateLimiter):
 
     async def _run(self, call: Call) -> Answer:
         self._opened()
+        asked = self._now()
         keys, arguments = self._mirror.write(call, None if self._clock is None else self._clock())
         async with asyncio.timeout(self._timeout):
             values = await self._script(keys, arguments)
-        answer = self._mirror.read(call, values, self._now())
-        self._mirror.processes = max(self._least_processes, answer.processes)
+        answer = self._mirror.read(call, values, self._now(), asked)
+        self._was_reached = True
         return answer
 
     def _degrade(self, error: Exception, *, again: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self._degraded = True
         self._reports.clear()  # all that they say is told again
-        self._mirror.go_alone(loop.time())
+        self._mirror.go_alone(loop.time(), again=again)
         if not again:
             # Without its words: the server may quote a command with the password in it.
             logger.warning(
-                "the shared limiter of store %s cannot use Redis (%s): calls go on with books of this process, "
-                "and with 1/%d of the quota, until it is back",
+                "the shared limiter of store %s cannot use Redis (%s): %s",
                 self._store_name,
                 type(error).__name__,
-                self._mirror.processes,
+                "calls wait until it can be reached"
+                if self._waits_for_redis
+                else f"calls go on with 1/{self._mirror.processes} of the quota, until it is back",
             )
-        pause = self._pause * (0.75 + 0.5 * self._uniform())
-        self._pause = min(_REJOIN_MOST, 2 * self._pause)
+        pause = min(_REJOIN, self._buckets.store.window * _WATCH) * (0.75 + 0.5 * self._uniform())
         self._rejoin_at = loop.time() + pause
-        loop.call_later(pause, self._try_again, loop)
-
-    def _try_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._degraded and self._loop is loop:
-            self._pump()
+        loop.call_later(pause, self._pump_in, loop)
 
     async def _rejoin(self) -> None:
         # From here on reports are kept; and nobody is granted anything until this is over.
@@ -422,14 +502,13 @@ class RedisRateLimiter(RateLimiter):
         except _AWAY as error:
             self._degrade(error, again=True)
         else:
-            self._pause = _REJOIN_FIRST
             logger.warning("the shared limiter of store %s is back with Redis", self._store_name)
         finally:
             self._rejoining = False
 
     def _leave_degraded(self) -> None:
         self._degraded = False
-        self._pause, self._rejoin_at = _REJOIN_FIRST, math.inf
+        self._rejoin_at = self._watch_at = math.inf
         self._mirror.go_together()
 
 
@@ -444,8 +523,10 @@ def _connector(server: str | redis.asyncio.Redis, timeout: float) -> Callable[[]
         )
 
     try:
+        if not {name for name, _ in parse_qsl(urlsplit(server).query, keep_blank_values=True)} <= _OPTIONS:
+            return None
         pool: Any = connect().connection_pool
         pool.make_connection()  # which knows the options of the URL, and opens nothing yet
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, LookupError, RedisError):
         return None
     return connect

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from b2b_async._messages import Lane
     from b2b_async.quota import LeaseWindow, Ticket
 
-Verb = Literal["acquire", "report", "unsent", "tell"]
+Verb = Literal["acquire", "report", "unsent", "tell", "watch"]
 
 _TOO_MANY_REQUESTS = 429
 _NOTHING = 0.0
 _HEAD_VALUES, _BOOK_VALUES = 6, 13
 _TOLD_AT_ONCE = 500
+_JUMP = 0.05
+"""Seconds by which the clock of Redis may differ from this process's more than the answers explain."""
+_LONGEST_LEASE = 1.1
+"""Windows for which a slot is held after the answer, at most."""
 
 
 def script() -> str:
@@ -122,10 +126,18 @@ class Mirror:
         process: The name of the process.
         attempt: Seconds after which the slot of a request counts as given up.
         uniform: A source of random numbers in [0, 1).
+        processes: How many processes share the quota, at least.
     """
 
     def __init__(
-        self, buckets: Buckets, *, prefix: str, process: str, attempt: float, uniform: Callable[[], float]
+        self,
+        buckets: Buckets,
+        *,
+        prefix: str,
+        process: str,
+        attempt: float,
+        uniform: Callable[[], float],
+        processes: int = 1,
     ) -> None:
         """Start without any slot."""
         self._buckets = buckets
@@ -138,8 +150,13 @@ class Mirror:
         self._books: dict[str, LeaseWindow] = {}
         self._epochs: dict[str, float] = {}
         self._doubtful: dict[str, float] = {}  # epochs that somebody may have granted something outside of
-        self.processes = 1
-        """How many processes share the quota, as far as is known."""
+        self._least_processes = processes
+        self.processes = processes
+        """How many processes share the quota: the most that were seen in the last window."""
+        self._processes_at = -math.inf
+        self._clock: tuple[float, float] | None = None  # bounds of the clock of Redis, less that of this process
+        self._clock_at = -math.inf
+        self._clock_jumped = False
         self._ended: deque[Held] = deque()
         self.seen: dict[str, SharedBook] = {}
         """The shared books at the last word from Redis, the store's as "" and the endpoints'."""
@@ -149,6 +166,16 @@ class Mirror:
     def ask(self, lane: Lane, route: str) -> Call:
         """Ask for the slots of a request."""
         return Call("acquire", self._new(route), lane, route)
+
+    def watch(self) -> Call:
+        """Ask whether the shared state still knows what this process holds."""
+        return Call("watch", Held("", ("",)))
+
+    def holds(self, now: float) -> bool:
+        """Return whether this process holds a slot, or may hold one by what Redis knows."""
+        while self._ended and self._ended[0].forget_at <= now:
+            self._ended.popleft()
+        return bool(self._held or self._ended)
 
     def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> Call | None:
         """Give back the slots of a request that was answered with *status*, or given up (None); once."""
@@ -211,7 +238,10 @@ class Mirror:
         return calls
 
     def knows(self, call: Call, answer: Answer) -> bool:
-        """Say whether the books that answered are the ones that this process has told what it holds."""
+        """Return whether the state that answered is the one that this process has told what it holds."""
+        if self._clock_jumped:  # slots may have been freed too early
+            self._doubtful.update(self._epochs)
+            return False
         return not self.went_back(call, answer) and all(
             self._epochs.get(route) == book.epoch for route, book in zip(call.held.routes, answer.books, strict=True)
         )
@@ -228,13 +258,14 @@ class Mirror:
 
     def joined(self, call: Call, answer: Answer) -> None:
         """Note that the books of *answer* know what this process holds."""
+        self._clock_jumped = False
         for route, book in zip(call.held.routes, answer.books, strict=True):
             self._epochs[route] = book.epoch
             self._doubtful.pop(route, None)
 
     def write(self, call: Call, time: float | None) -> tuple[list[str], list[str]]:
         """Give the keys and arguments of *call*; *time* is None for the server's clock."""
-        keys = [f"{self._prefix}:processes"]
+        keys = [f"{self._prefix}:processes", f"{self._prefix}:run"]
         terms: list[object] = []
         for route in call.held.routes:
             name = f"{self._prefix}:{route or 'store'}"
@@ -247,8 +278,14 @@ class Mirror:
 
     # -- what was answered -------------------------------------------------------------------------------------
 
-    def read(self, call: Call, values: Iterable[Any], now: float) -> Answer:
+    def read(self, call: Call, values: Iterable[Any], now: float, asked: float) -> Answer:
         """Read an answer.
+
+        Args:
+            call: What was asked.
+            values: What Redis returned.
+            now: The time.
+            asked: The time when it was asked.
 
         Raises:
             ValueError: it is none.
@@ -260,6 +297,10 @@ class Mirror:
         granted, wait, of_endpoint, earliest, processes, time = numbers[:_HEAD_VALUES]
         starts = range(_HEAD_VALUES, len(numbers), _BOOK_VALUES)
         books = tuple(SharedBook(*numbers[start : start + _BOOK_VALUES]) for start in starts)
+        self._compare_clocks(time, asked, now)
+        count, is_old = int(processes), now - self._processes_at > self._buckets.store.window * _LONGEST_LEASE
+        if count >= self.processes or is_old:
+            self.processes, self._processes_at = max(self._least_processes, count), now
         if call.verb == "acquire":
             call.held.since = now
         wait = math.inf if wait < 0 else wait
@@ -289,13 +330,22 @@ class Mirror:
         held = self._held[ticket] = self._new(ticket.route)
         held.since = ticket.granted_at
 
-    def go_alone(self, now: float) -> None:
-        """Take an equal part of all quotas, and what the others were last seen to hold as theirs."""
+    def go_alone(self, now: float, *, again: bool) -> None:
+        """Use an equal part of all quotas.
+
+        The others may hold all slots that this process does not hold. Where no headers say what they hold, it uses in
+        the first window only the slots that it holds; after that the others hold their parts.
+
+        Args:
+            now: The time.
+            again: It was alone until it tried Redis just now.
+        """
         self._doubtful.update(self._epochs)
         for route in ("", *self._buckets.endpoints):
-            book = self._book(route)
-            seen = self.seen.get(route)
-            if seen is not None and seen.active > book.active:
+            book, seen = self._book(route), None if again else self.seen.get(route)
+            if seen is not None and self.processes > 1 and not book.knows_from_headers:
+                book.suppose(now, book.limit - book.active)
+            elif seen is not None and seen.active > book.active:
                 book.suppose(now, int(seen.active + seen.foreign) - book.active)
             book.take_part(1 / self.processes)
 
@@ -318,12 +368,19 @@ class Mirror:
         book = self._books[route] = self._buckets.endpoints.get(route) or self._books[route]
         return book
 
+    def _compare_clocks(self, time: float, asked: float, now: float) -> None:
+        """Note if the clock of Redis has jumped: it was *time* there at some moment between *asked* and *now*."""
+        bounds, last = (time - now, time - asked), self._clock
+        is_recent = now - self._clock_at <= self._buckets.store.window * _LONGEST_LEASE
+        if last is not None and is_recent and (bounds[0] > last[1] + _JUMP or bounds[1] < last[0] - _JUMP):
+            self._clock_jumped = True
+        self._clock, self._clock_at = bounds, now
+
     def _end(self, held: Held, now: float, until: tuple[float, ...]) -> None:
         held.until = until
         held.forget_at = max(*until, now + self._attempt)
         self._ended.append(held)
-        while self._ended[0].forget_at <= now:
-            self._ended.popleft()
+        self.holds(now)  # forgets what is over
 
     def _told(self, held: Held, route: str, now: float) -> Iterable[tuple[object, object]]:
         if route not in held.routes:

@@ -58,8 +58,8 @@ back. ``reset`` and ``close`` end the connection without an answer, ``hang`` nev
 data too early in a whole answer, ``malformed`` is JSON gone wrong. ``html`` is a proxy's page under 200,
 ``content-type`` good JSON by another name. ``envelope-…`` says no under HTTP 200, ``envelope-cut`` in half a body.
 ``redirect`` points to another host (``Faults.redirect_to``). ``slow`` acts and answers late, ``trickle`` answers byte
-by byte. ``304`` is an answer that no request of this client asks for, ``unenveloped`` good JSON under 200 that is not the
-API's. ``answered-twice`` sends the answer twice in one piece, ``answered-twice-late`` the second time 10 ms later.
+by byte. ``304`` is an answer that no request of this client asks for, ``unenveloped`` good JSON under 200 that is not
+the API's. ``answered-twice`` sends the answer twice in one piece, ``answered-twice-late`` the second time 10 ms later.
 """
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
