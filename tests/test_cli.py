@@ -669,7 +669,8 @@ def test_what_is_wrong_with_redis_is_said_before_anything_is_sent(
 def test_that_the_quota_is_not_shared_any_more_is_shown(tmp_path: Path, live_sandbox: Start) -> None:
     """Once, and the job goes on."""
     live_sandbox()
-    status, _, stderr = run("assign", write_ids(tmp_path, 1001, 1002), "--redis", "redis://127.0.0.1:9/0", *FAST)
+    options = "--redis", "redis://127.0.0.1:9/0", "--processes", "1"
+    status, _, stderr = run("assign", write_ids(tmp_path, 1001, 1002), *options, *FAST)
 
     assert status == 0
     assert stderr.count("cannot use Redis (ConnectionError)") == 1

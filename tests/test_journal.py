@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +22,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2b_async import InvalidArgumentError
+from b2b_async import Client, Credentials, InvalidArgumentError
 from b2b_async.bulk import (
+    BulkJob,
     Counts,
     Entry,
     Failure,
     ItemOutcome,
+    JobKind,
     JournalError,
     JournalMismatchError,
     Skipped,
     SQLiteJournal,
     read_outcomes,
     read_status,
+    sqlite,
     write_page,
 )
 from b2b_async.bulk.results import read_figures, read_items
@@ -294,7 +301,7 @@ async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     ("sql", "text"),
     [
         ("PRAGMA application_id = 7", "a database of another program"),
-        ("PRAGMA user_version = 99", "made by a newer b2b-async .its schema is 99, this one knows 2.; upgrade"),
+        ("PRAGMA user_version = 99", "made by a newer b2b-async .its schema is 99, this one knows 3.; upgrade"),
         ("PRAGMA user_version = 1", "made by an older b2b-async"),
     ],
 )
@@ -834,3 +841,262 @@ def test_a_journal_whose_process_died_before_its_first_word_is_new(tmp_path: Pat
     database.close()
 
     assert read_status(path).about == {"job": "assign"}
+
+
+# -- what was changed, vanished or is old -------------------------------------------------------------------------
+
+
+OLD = Path(__file__).parent / "data" / "schema-2.db"
+"""A journal that version 2 of the schema wrote: two orders created, one refused, one in doubt, one not reached."""
+
+
+def old_journal(tmp_path: Path) -> Path:
+    """Copy the old journal."""
+    path = tmp_path / "old.journal"
+    shutil.copy(OLD, path)
+    return path
+
+
+async def test_an_old_journal_is_brought_up_to_date_in_place(tmp_path: Path) -> None:
+    """Its items, outcomes and doubts are kept, and its rows get their checksums."""
+    path = old_journal(tmp_path)
+    before = read_status(path)
+    outcomes = list(read_outcomes(path))
+    async with SQLiteJournal(path) as journal:
+        await journal.begin(before.about, quota=(150, 60.0))
+        tasks = await journal.take(9)
+        await journal.end("finished")
+    assert [(task.key, task.in_doubt, task.status) for task in tasks] == [("9004", True, None), ("9005", False, None)]
+    assert tasks[0].value["po_number"] == "PO 4"
+    after = read_status(path)
+    assert (after.counts, after.about, after.runs[:-1]) == (before.counts, before.about, before.runs)
+    assert list(read_outcomes(path)) == outcomes
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (3,)
+        assert database.execute("SELECT count(*) FROM items WHERE checksum IS NULL").fetchone() == (0,)
+
+
+def test_readers_read_an_old_journal_without_writing(tmp_path: Path) -> None:
+    """Byte for byte it stays what it was."""
+    path = old_journal(tmp_path)
+    assert read_status(path).counts.succeeded == 2
+    assert len(list(read_outcomes(path))) == 3
+    assert len(list(read_items(path))) == 5
+    assert read_figures(path).reasons
+    assert path.read_bytes() == OLD.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["old.journal"]
+
+
+async def test_a_migration_that_breaks_off_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one transaction."""
+    path = old_journal(tmp_path)
+    statements = sqlite._MIGRATIONS[2].replace("PRAGMA user_version = 3", "SELECT nonsense")
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "_MIGRATIONS", {2: statements})
+        with pytest.raises(JournalError, match="nonsense"):
+            async with SQLiteJournal(path):
+                pass
+    assert read_status(path).counts.succeeded == 2
+    async with SQLiteJournal(path):
+        pass
+
+
+async def begun(path: Path, *values: object) -> None:
+    """Make a journal of some items."""
+    async with SQLiteJournal(path) as journal:
+        await journal.begin({"job": "test"}, quota=(150, 60.0))
+        entries = [Entry(position=place, key=str(place), value=value) for place, value in enumerate(values, 1)]
+        await journal.add(entries, read=len(entries), checksum=1)
+        await journal.end("stopped")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        """UPDATE items SET value = '{"total": "9000"}' WHERE position = 2""",
+        "UPDATE items SET value = x'00ff' WHERE position = 2",
+        "UPDATE items SET value = '{' WHERE position = 2",
+        "UPDATE items SET key = 'other' WHERE position = 2",
+        "UPDATE items SET checksum = 'x' WHERE position = 2",
+        "UPDATE items SET status = 'odd' WHERE position = 2",
+        "UPDATE items SET checksum = NULL, absent = x'00' WHERE position = 2",
+    ],
+)
+async def test_an_item_that_was_changed_is_not_sent(tmp_path: Path, change: str) -> None:
+    """The message names the file, the position, and what to do."""
+    path = tmp_path / "job.journal"
+    await begun(path, {"total": "1"}, {"total": "2"})
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(change)
+    async with SQLiteJournal(path) as journal:
+        await journal.begin({"job": "test"}, quota=(150, 60.0))
+        with pytest.raises(JournalError, match=r"job\.journal is damaged: the item at position 2 .* put a copy"):
+            await journal.take(9)
+        await journal.end("broken off")
+
+
+async def test_rows_that_vanished_are_missed(tmp_path: Path) -> None:
+    """Before anything is sent."""
+    path = tmp_path / "job.journal"
+    await begun(path, 1, 2, 3)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM items WHERE position = 2")
+    async with SQLiteJournal(path) as journal:
+        with pytest.raises(JournalError, match="counts 3 items and has 2"):
+            await journal.begin({"job": "test"}, quota=(150, 60.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ("UPDATE progress SET pending = 'many'", "progress"),
+        ("DELETE FROM progress", "progress"),
+        ("UPDATE progress SET total = 'x'", "the progress"),
+        ("UPDATE items SET failure = '[' WHERE position = 3", "position 3"),
+        ("UPDATE items SET failure = '[]' WHERE position = 3", "position 3"),
+        ("UPDATE items SET failure = json_set(failure, '$.code', 'x') WHERE position = 3", "position 3"),
+        ("UPDATE items SET result = '[1]' WHERE position = 1", "position 1"),
+        ("UPDATE items SET value = replace(hex(zeroblob(5000)), '00', '[') WHERE position = 1", "position 1"),
+        ("UPDATE items SET finished = 1e300 WHERE position = 1", "position 1"),
+        ("UPDATE items SET attempts = 'x' WHERE position = 1", "position 1"),
+        ("UPDATE runs SET started = 'x'", "run 1"),
+        ("UPDATE minutes SET requests = 'x'", "the minutes"),
+        ("UPDATE items SET key = x'00' WHERE position = 1", "position 1"),
+    ],
+)
+def test_readers_name_what_is_damaged(tmp_path: Path, change: str, where: str) -> None:
+    """The file, the place and what to do."""
+    path = old_journal(tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(change)
+
+    def read() -> None:
+        read_status(path)
+        list(read_outcomes(path))
+        list(read_items(path))
+
+    with pytest.raises(JournalError, match=rf"old\.journal: the journal is damaged.*{where}.*[Pp]ut a copy"):
+        read()
+
+
+async def test_an_item_that_its_kind_cannot_read_ends_the_job(tmp_path: Path) -> None:
+    """With its position."""
+    path = tmp_path / "job.journal"
+
+    def load(value: dict[str, str]) -> int:
+        return int(value["number"])
+
+    async def run(_client: Client, _item: int) -> dict[str, int]:
+        return {}
+
+    kind = JobKind(name="odd", run=run, load=load)
+    async with Client(Credentials("token", "hash")) as client, SQLiteJournal(path) as journal:
+        job = BulkJob(client, [{"number": "1"}, {"other": "2"}], journal=journal, kind=attrs.evolve(kind, key=str))
+        with pytest.raises(JournalError, match=r"item at position 2 in the journal is none for odd \(KeyError"):
+            await job.run()
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+async def test_only_its_owner_can_read_a_journal(tmp_path: Path) -> None:
+    """Order ids, amounts and purchase order numbers are in it; so it is with the files beside it."""
+    path = tmp_path / "job.journal"
+    async with SQLiteJournal(path) as journal:
+        await journal.begin({"job": "test"}, quota=(150, 60.0))
+        modes = {name: os.stat(tmp_path / name).st_mode & 0o777 for name in os.listdir(tmp_path)}  # noqa: PTH116, PTH208
+        await journal.end("finished")
+    assert len(modes) >= 3
+    assert set(modes.values()) == {0o600}
+
+
+async def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    """Else the job would write somewhere else."""
+    path = tmp_path / "link.journal"
+    path.symlink_to(tmp_path / "nothing")
+    with pytest.raises(JournalError, match=r"is a link to .*nothing, which does not exist: remove the link"):
+        async with SQLiteJournal(path):
+            pass
+    assert not (tmp_path / "nothing").exists()
+
+
+async def test_a_reader_of_the_lock_does_not_stop_the_owner(tmp_path: Path) -> None:
+    """Nor does one that asks whether a job runs."""
+    path = tmp_path / "job.journal"
+    await begun(path, 1)
+    with contextlib.closing(sqlite3.connect(f"{path}-lock", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        async with SQLiteJournal(path):
+            assert read_status(path).running
+    assert not read_status(path).running
+
+
+# -- at once -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_run_does_not_wait_for_another_program(tmp_path: Path) -> None:
+    """The next run finds out what could not be written."""
+    path = tmp_path / "job.journal"
+    async with SQLiteJournal(path) as journal:
+        await journal.begin({"job": "test"}, quota=(150, 60.0))
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            started = time.monotonic()
+            adding = asyncio.ensure_future(journal.add([Entry(position=1, key="1", value=1)], read=1, checksum=1))
+            await asyncio.sleep(0)
+            journal.interrupt()
+            with pytest.raises(JournalError, match="Another program holds the file"):
+                await adding
+            assert time.monotonic() - started < 1.5
+            other.execute("COMMIT")
+        await journal.end("finished")
+
+
+async def test_a_cancelled_close_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """Even where another program holds the file."""
+    before = threading.active_count()
+    path = tmp_path / "job.journal"
+    journal = await SQLiteJournal(path).__aenter__()
+    await journal.begin({"job": "test"}, quota=(150, 60.0))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.ensure_future(journal.add([Entry(position=1, key="1", value=1)], read=1, checksum=1))
+        closing = asyncio.ensure_future(journal.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with pytest.raises(JournalError):
+            await adding
+    for thread in threading.enumerate():
+        if thread.name.startswith("b2b-async-journal"):
+            thread.join(2)
+    assert threading.active_count() <= before
+
+
+async def test_absence_is_remembered(journal: SQLiteJournal) -> None:
+    """Until the item is sent again, or has an outcome."""
+    await journal.add([Entry(position=1, key="1", value=1, in_doubt=True)], read=1, checksum=1)
+    (task,) = await journal.take(9)
+    assert task.absent is None
+    await journal.mark_absent(task, 1000.5)
+    for absent in (1000.5, None):
+        await again(journal)
+        (task,) = await journal.take(9)
+        assert (task.in_doubt, task.absent) == (True, absent)
+        await journal.leave(task, 2000.0)
+
+
+async def test_a_further_request_asks_the_journal(tmp_path: Path) -> None:
+    """A process that was frozen, and whose job another one has gone on with, sends nothing more."""
+    path = tmp_path / "job.journal"
+    async with SQLiteJournal(path) as journal:
+        await journal.begin({"job": "test"}, quota=(150, 60.0))
+        await journal.hold()
+        os.unlink(f"{path}-lock")  # noqa: PTH108
+        async with SQLiteJournal(path) as other:
+            await other.begin({"job": "test"}, quota=(150, 60.0))
+            with pytest.raises(JournalError, match="another process has begun to run the journal"):
+                await journal.hold()
+            await other.end("finished")

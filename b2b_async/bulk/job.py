@@ -218,6 +218,8 @@ class BulkJob:
             await loader.aclose()
         except BaseException as error:
             how = "cancelled" if isinstance(error, asyncio.CancelledError) else "broken off"
+            if how == "cancelled":
+                self._journal.interrupt()
             try:
                 with contextlib.suppress(JournalError):  # what is wrong is said already, and no outcome hangs on it
                     await self._journal.end(None if isinstance(error, JournalMismatchError) else how)
@@ -234,11 +236,15 @@ class BulkJob:
         """Bring the input to where the journal is, or all of it into the journal, unless ``stop`` is called."""
         self._loading = asyncio.ensure_future(self._preload_all(loader) if self._preload else self._skip(loader))
         try:
-            await self._loading
+            await asyncio.wait([self._loading])
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
+            self._journal.interrupt()
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
+            raise
+        try:
+            self._loading.result()
+        except asyncio.CancelledError:
             if self._stopped is None:
                 message = "the input was cancelled by somebody else"
                 raise RuntimeError(message) from None

@@ -45,6 +45,8 @@ class Task(Entry):
 
     status: Status | None = None
     """How it ended when it was tried last; None if it has no outcome yet."""
+    absent: float | None = None
+    """When a verification first found it absent, though it may have been sent; Unix time in seconds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +142,22 @@ class Journal(Protocol):
         """Note that a request for *task* is about to leave, at Unix time *when*. It leaves after this returns."""
         ...
 
+    async def hold(self) -> None:
+        """Make sure that this run may still send, before a further request of an item that was sent.
+
+        Raises:
+            JournalError: another process has begun to run the journal.
+        """
+        ...
+
+    async def mark_absent(self, task: Task, when: float) -> None:
+        """Note that a verification found *task* absent, at Unix time *when*."""
+        ...
+
+    def interrupt(self) -> None:
+        """Hurry: the run is cancelled, and what is not written now is found out by the next one."""
+        ...
+
     async def release(self, task: Task) -> None:
         """Note that *task* is certainly not done though its request has left: it was refused."""
         ...
@@ -201,6 +219,15 @@ class NoJournal:
         return [self._tasks.popleft() for _ in range(min(most, len(self._tasks)))]
 
     async def leave(self, task: Task, when: float) -> None:
+        """Do nothing."""
+
+    async def hold(self) -> None:
+        """Do nothing."""
+
+    async def mark_absent(self, task: Task, when: float) -> None:
+        """Do nothing."""
+
+    def interrupt(self) -> None:
         """Do nothing."""
 
     async def release(self, task: Task) -> None:

@@ -34,6 +34,9 @@ _LOW_WATER_MARK = """
     SELECT coalesce((SELECT min(position) FROM items WHERE NOT settled) - 1, (SELECT max(position) FROM items), 0)
 """
 _PERCENTILES = (50, 90, 95, 99, 100)
+_TIME = int | float
+_FOREVER = 1e11
+"""Seconds, more than which no date can show."""
 _GROUPS = 50
 """Reasons that a report shows."""
 _EXAMPLES = 5
@@ -175,18 +178,19 @@ def read_outcomes(path: Path | str, status: str | None = None) -> Iterator[ItemO
     with _reading(path) as database:
         for row in database.execute(query, {"status": status}):
             key, position, ended, value, result, failure, attempts, repeated, sent, seconds, finished = row
+            where = f"position {position}"
             yield ItemOutcome(
-                key=key,
+                key=_checked(key, str, where),
                 position=position,
                 status=ended,
-                value=json.loads(value),
-                result=None if result is None else json.loads(result),
-                failure=None if failure is None else Failure(**json.loads(failure)),
-                attempts=attempts,
+                value=_decoded(value, where),
+                result=None if result is None else _checked(_decoded(result, where), dict, where),
+                failure=None if failure is None else _failure(failure, where),
+                attempts=_checked(attempts, int, where),
                 repeated=bool(repeated),
-                sent=sent,
-                seconds=seconds,
-                finished=finished,
+                sent=_checked(sent, _TIME | None, where),
+                seconds=_checked(seconds, _TIME | None, where),
+                finished=_checked(finished, _TIME, where),
             )
 
 
@@ -198,7 +202,7 @@ def read_items(path: Path | str) -> Iterator[tuple[int, str, Any]]:
     """
     with _reading(path) as database:
         for position, key, value in database.execute("SELECT position, key, value FROM items ORDER BY position"):
-            yield position, key, json.loads(value)
+            yield position, _checked(key, str, f"position {position}"), _decoded(value, f"position {position}")
 
 
 def read_figures(path: Path | str) -> JournalFigures:
@@ -218,7 +222,9 @@ def read_figures(path: Path | str) -> JournalFigures:
             reasons=reasons[:_GROUPS],
             more_reasons=len(reasons[_GROUPS:]),
             repeated=_one(database, "SELECT count(*) FROM items WHERE repeated"),
-            duplicates=dict(database.execute(repeats, (_GROUPS,)).fetchall()),
+            duplicates={
+                _checked(key, str, "the duplicates"): number for key, number in database.execute(repeats, (_GROUPS,))
+            },
         )
 
 
@@ -234,25 +240,46 @@ def _status(database: sqlite3.Connection, path: Path) -> JournalStatus:
         "AND minute > (SELECT max(minute) FROM minutes WHERE run = (SELECT max(run) FROM minutes)) - 10 ORDER BY minute"
     )
     names = ", ".join(field.name for field in attrs.fields(Run))
+    about = database.execute("SELECT CAST(name AS TEXT), CAST(value AS TEXT) FROM about").fetchall()
     return JournalStatus(
-        about=dict(database.execute("SELECT name, value FROM about").fetchall()),
+        about={name: value or "" for name, value in about},
         counts=Counts(**{field.name: progress[field.name] for field in attrs.fields(Counts)}),
-        total=_one(database, "SELECT total FROM progress"),
+        total=_checked(_one(database, "SELECT total FROM progress"), int | None, "the progress"),
         complete=bool(progress["complete"]),
-        fingerprint=_one(database, "SELECT fingerprint FROM progress"),
+        fingerprint=_checked(_one(database, "SELECT fingerprint FROM progress"), str, "the progress"),
         running=is_held(path),
         low_water_mark=_one(database, _LOW_WATER_MARK),
         runs=[
-            Run(**dict(zip(names.split(", "), row, strict=True)))
+            _run(dict(zip(names.split(", "), row, strict=True)))
             for row in database.execute(f"SELECT {names} FROM runs ORDER BY run")  # noqa: S608 -- the names of a class
         ],
         minutes=_minutes(database, recent),
     )
 
 
+def _run(row: dict[str, Any]) -> Run:
+    where = f"run {row['run']}"
+    kinds: dict[str, Any] = {
+        "run": int,
+        "process": str,
+        "started": _TIME,
+        "finished": _TIME | None,
+        "how": str | None,
+        "quota": int,
+        "window": _TIME,
+    }
+    return Run(**{name: _checked(row[name], kind, where) for name, kind in kinds.items()})
+
+
 def _minutes(database: sqlite3.Connection, query: str) -> list[Minute]:
+    where = "the minutes of the runs"
     return [
-        Minute(run=run, minute=minute, requests=requests, quota=quota)
+        Minute(
+            run=_checked(run, int, where),
+            minute=_checked(minute, int, where),
+            requests=_checked(requests, int, where),
+            quota=_checked(quota, _TIME, where),
+        )
         for run, minute, requests, quota in database.execute(query)
     ]
 
@@ -284,24 +311,73 @@ def _reasons(database: sqlite3.Connection) -> list[Reason]:
     return reasons
 
 
+def _failure(text: object, where: str) -> Failure:
+    fields = _checked(_decoded(text, where), dict, where)
+    kinds: dict[str, Any] = {
+        "error": str,
+        "text": str,
+        "outcome": str,
+        "status": int | None,
+        "code": int | None,
+        "message": str | None,
+        "request_id": str | None,
+        "final": bool,
+    }
+    return Failure(**{name: _checked(fields.get(name), kind, where) for name, kind in kinds.items()})
+
+
+def _decoded(text: object, where: str) -> Any:  # noqa: ANN401 -- any JSON value
+    try:
+        return json.loads(_checked(text, str, where))
+    except (ValueError, RecursionError):
+        raise JournalError(_damaged(where)) from None
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:  # noqa: ANN401 -- whatever stands in the file
+    """Return *value* if it is of *kind*.
+
+    Raises:
+        JournalError: it is not; somebody has changed the file, or the disk has.
+    """
+    if not isinstance(value, kind) or (isinstance(value, float) and not abs(value) < _FOREVER):
+        raise JournalError(_damaged(where))
+    return value
+
+
+def _damaged(where: str) -> str:
+    return (
+        f"the journal is damaged at {where}: what stands there is nothing that was written. Put a copy in its place, "
+        "or read the rest with the sqlite3 tool"
+    )
+
+
 def _one(database: sqlite3.Connection, query: str, *parameters: object) -> Any:  # noqa: ANN401 -- whatever is asked for
     return database.execute(query, parameters).fetchone()[0]
 
 
 @contextlib.contextmanager
 def _reading(path: Path | str) -> Generator[sqlite3.Connection]:
-    path = Path(path)
+    """Open a journal to read it; whatever is wrong with it is a ``JournalError`` that names it."""
     try:
-        if not path.is_file():
-            message = f"there is no journal {path}"
-            raise JournalError(message)
-        unlocked, before = reads_unlocked(path), _stamp(path)
-        with contextlib.closing(connect_to_read(path)) as database:
-            check_schema(database, path, has_wal=not unlocked)
+        with _open(Path(path)) as database:
             yield database
-            if unlocked and _stamp(path) != before:
-                message = f"{path} has changed while it was read, since its job has begun again; read it once more"
-                raise JournalError(message)
-    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two of JSON that is damaged
+    except JournalError as error:
+        text = str(error)
+        raise JournalError(text if str(path) in text else f"{path}: {text}") from None
+    except (sqlite3.Error, OSError, ValueError) as error:  # the last one of a name that cannot be one
         message = f"{path} cannot be read as a journal: {error}"
         raise JournalError(message) from None
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Generator[sqlite3.Connection]:
+    if not path.is_file():
+        message = f"there is no journal {path}"
+        raise JournalError(message)
+    unlocked, before = reads_unlocked(path), _stamp(path)
+    with contextlib.closing(connect_to_read(path)) as database:
+        check_schema(database, path, has_wal=not unlocked)
+        yield database
+        if unlocked and _stamp(path) != before:
+            message = f"{path} has changed while it was read, since its job has begun again; read it once more"
+            raise JournalError(message)

@@ -8,8 +8,10 @@ takes (Little's law), with room for some being slow, and no more.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import logging
 import math
+import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
@@ -92,7 +94,7 @@ class Runner:
         self._throttled_since: float | None = None  # every response since then was a refusal for the rate of requests
         self._resend_if_absent = resend_if_absent
         self._ready: deque[Task] = deque()
-        self._later: deque[tuple[float, Task]] = deque()
+        self._later: list[tuple[float, Task]] = []  # by time
         self._awaited = 0  # workers that wait for the second look-up of one
         self._fed, self._hungry = asyncio.Event(), asyncio.Event()
         self._ended = False  # there are no more tasks to come
@@ -147,6 +149,12 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             self._feeder = group.create_task(self._feed())
             self._hire(group)
+            try:
+                while running := {worker.job for worker in self._workers if worker.job is not None}:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                self._journal.interrupt()  # before the workers are cancelled, which may be writing
+                raise
         if self._broken is not None:
             raise self._broken
 
@@ -193,11 +201,22 @@ class Runner:
                 return await self._wait_for_later() if self._later else await self._next()
         if self._ready:
             self._hungry.set()
-            return self._ready.popleft(), False
+            task = self._ready.popleft()
+            if task.absent is None:
+                return task, False
+            # An earlier run found it absent: it is due a minute after that.
+            wait = min(LOOK_AGAIN, task.absent + LOOK_AGAIN - time.time())
+            if wait <= 0:
+                return task, True
+            self._put_off(task, wait)
+            return await self._next()
         return await self._wait_for_later() if self._later else None
 
+    def _put_off(self, task: Task, seconds: float) -> None:
+        bisect.insort(self._later, (self._loop.time() + seconds, task), key=lambda item: item[0])
+
     async def _wait_for_later(self) -> tuple[Task, bool]:
-        due, task = self._later.popleft()
+        due, task = self._later.pop(0)
         self._awaited += 1
         try:
             await asyncio.sleep(due - self._loop.time())
@@ -237,7 +256,8 @@ class Runner:
         try:
             outcome = await worker.do(task, absent=absent)
             if outcome is None:
-                self._later.append((self._loop.time() + LOOK_AGAIN, task))
+                await self._journal.mark_absent(task, time.time())
+                self._put_off(task, LOOK_AGAIN)
                 return
             # Into the journal before anybody hears of it.
             await self._journal.record(task, outcome)

@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import platform
 import sqlite3
 import time
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA = 2
+SCHEMA = 3
 """The version of the tables below, in SQLite's user_version."""
+_OLDEST = 2
+"""The oldest version that is migrated."""
 APPLICATION = 0x62326261
 """Marks the file as ours in SQLite's header: "b2ba"."""
 _TABLES = """
@@ -56,7 +60,9 @@ CREATE TABLE items (
     attempts INTEGER,
     sent REAL,
     seconds REAL,
-    finished REAL
+    finished REAL,
+    absent REAL,                  -- when a verification first found an item in doubt absent, Unix time
+    checksum INTEGER              -- of position, key and value
 );
 CREATE UNIQUE INDEX items_by_key ON items (key) WHERE duplicate_of IS NULL;
 CREATE INDEX items_open ON items (position) WHERE NOT settled;
@@ -77,16 +83,27 @@ CREATE TABLE minutes (
     PRIMARY KEY (run, minute)
 ) WITHOUT ROWID;
 """
+_MIGRATIONS = {
+    2: """
+ALTER TABLE items ADD COLUMN absent REAL;
+ALTER TABLE items ADD COLUMN checksum INTEGER;
+UPDATE items SET checksum = item_checksum(position, key, value);
+PRAGMA user_version = 3""",
+}
+"""The statements that make the tables of the next version out of those of a version."""
 # Each of these is one statement for a whole batch, because every step of a statement gives the interpreter away and
 # has to wait until it comes back.
-_ADD = "INSERT OR IGNORE INTO items (position, key, value, departed) VALUES {}"
+_ADD = "INSERT OR IGNORE INTO items (position, key, value, departed, checksum) VALUES {}"
 _FIRST = "SELECT position, value FROM items WHERE key = ? AND duplicate_of IS NULL"
 _ADD_REPEAT = """
-INSERT INTO items (position, key, value, duplicate_of, status, settled, failure, attempts, finished)
-VALUES (?, ?, ?, ?, ?, 1, ?, 0, ?)
+INSERT INTO items (position, key, value, checksum, duplicate_of, status, settled, failure, attempts, finished)
+VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0, ?)
 """
 _TAKE = """
-SELECT json_group_array(json_array(position, key, json(value), status, departed IS NOT NULL)) FROM (
+SELECT json_group_array(json_array(
+    position, CAST(key AS TEXT), CAST(value AS TEXT), CAST(status AS TEXT), departed IS NOT NULL,
+    CASE typeof(absent) WHEN 'blob' THEN 0 ELSE absent END, CAST(checksum AS INTEGER)
+)) FROM (
     SELECT * FROM items WHERE NOT settled AND position > ? ORDER BY position LIMIT ?
 )
 """
@@ -94,15 +111,16 @@ _INPUT = "SELECT coalesce((SELECT max(position) FROM items), -1), fingerprint FR
 # Whoever departs has no outcome any more: if it dies now, nobody must take the last one for true.
 _EXPECT = "UPDATE progress SET total = coalesce(?, total), fingerprint = coalesce(?, fingerprint)"
 _LEAVE = """
-UPDATE items SET departed = new.column2, status = nullif(status, 'failed'),
+UPDATE items SET departed = new.column2, absent = NULL, status = nullif(status, 'failed'),
     failure = CASE status WHEN 'failed' THEN NULL ELSE failure END
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
+_ABSENT = "UPDATE items SET absent = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
 _RELEASE = "UPDATE items SET departed = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
 _RECORD = """
-UPDATE items SET status = new.column2, settled = new.column3, departed = new.column4, repeated = new.column5,
-    result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9, seconds = new.column10,
-    finished = new.column11
+UPDATE items SET absent = NULL, status = new.column2, settled = new.column3, departed = new.column4,
+    repeated = new.column5, result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9,
+    seconds = new.column10, finished = new.column11
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
 _SAVE = """
@@ -120,6 +138,10 @@ _MOST_ROWS = 80
 """Rows in one statement: older SQLite takes 999 parameters."""
 _PATIENCE = 30.0
 """Seconds to wait for another program, such as a database browser, that holds the file."""
+_HURRY = 0.8
+"""Seconds to wait for it at most once the run is cancelled."""
+_BUSY = 0.05
+"""Seconds that SQLite waits by itself; then it is decided whether to wait on."""
 
 
 @attrs.define
@@ -132,6 +154,8 @@ class _Batch:
     """Positions, and when their requests left."""
     released: dict[int, None] = attrs.field(factory=dict[int, Any])
     """Positions whose requests were turned away."""
+    absent: dict[int, float] = attrs.field(factory=dict[int, Any])
+    """Positions, and when a verification found their items absent."""
     outcomes: list[tuple[Any, ...]] = attrs.field(factory=list[Any])
     """Rows for _RECORD."""
     changes: Counter[str] = attrs.field(factory=Counter[str])
@@ -155,6 +179,8 @@ class SQLiteJournal:
         """Do not touch the file yet."""
         # Resolved, so that a link to a journal has the journal's lock.
         self.path = Path(path).resolve()
+        self._dangles = Path(path).is_symlink() and not self.path.exists()
+        self._give_up_at = math.inf  # on the clock of time.monotonic
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
         self._lock: sqlite3.Connection | None = None
@@ -177,6 +203,7 @@ class SQLiteJournal:
             raise JournalError(message)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="b2b-async-journal")
         self._batch, self._committing, self._run, self._closing = _Batch(), None, 0, False
+        self._give_up_at = math.inf
         self._loop = asyncio.get_running_loop()
         try:
             await self._loop.run_in_executor(self._thread, self._open)
@@ -190,18 +217,34 @@ class SQLiteJournal:
         await self.close()
 
     async def close(self) -> None:
-        """Finish what was asked for and close the file; a second time does nothing."""
-        # The lock must not stay behind because somebody was in a hurry.
-        await asyncio.shield(asyncio.ensure_future(self._finish()))
+        """Finish what was asked for and close the file; a second time does nothing.
+
+        Where it is cancelled, it waits for other programs no longer.
+        """
+        finishing = asyncio.ensure_future(self._finish())
+        try:
+            await asyncio.shield(finishing)
+        except asyncio.CancelledError:
+            self.interrupt()
+            await asyncio.wait([finishing])
+            raise
+
+    def interrupt(self) -> None:
+        """Wait for other programs that hold the file no longer than a second from now on, until the next run."""
+        self._give_up_at = min(self._give_up_at, time.monotonic() + _HURRY)
 
     async def _finish(self) -> None:
         self._closing = True  # from now on nothing is taken in
-        while self._committing is not None and self._loop is asyncio.get_running_loop():
-            await asyncio.wait([self._committing])
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(thread, self._close)
-            thread.shutdown(wait=False)
+        try:
+            while self._committing is not None and self._loop is asyncio.get_running_loop():
+                await asyncio.wait([self._committing])
+        finally:
+            thread, self._thread = self._thread, None
+            closing = None if thread is None else thread.submit(self._close)
+            if thread is not None:
+                thread.shutdown(wait=False)  # it ends by itself, even if nobody can wait for it
+        if closing is not None:
+            await asyncio.wrap_future(closing)
 
     # -- the journal ---------------------------------------------------------------------------------------------
 
@@ -220,6 +263,7 @@ class SQLiteJournal:
 
         def work() -> tuple[Opened, int]:
             self._state = read_progress(self._sql)  # somebody may have got past the lock since it was opened
+            self._look_for_lost_rows()
             self._compare(known)
             self._sql.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", known.items())
             row = ("process " + _process(), time.time(), *quota)
@@ -240,11 +284,12 @@ class SQLiteJournal:
         if self._run:
             message = f"a run of the journal {self.path} is going on; wait for it, or use another journal"
             raise JournalError(message)
-        self._run = _BEGINNING
+        self._run, self._give_up_at = _BEGINNING, math.inf
         beginning = asyncio.ensure_future(self._do(work))
         try:
             opened, self._run = await asyncio.shield(beginning)
         except asyncio.CancelledError:  # it is begun all the same
+            self.interrupt()
             with contextlib.suppress(JournalError):
                 _, self._run = await beginning
                 await self.end("cancelled")
@@ -264,7 +309,17 @@ class SQLiteJournal:
             JournalError: a position is not greater than those before, or the journal cannot be written.
         """
         now = time.time()
-        rows = [(entry.position, entry.key, _json(entry), now if entry.in_doubt else None) for entry in entries]
+        texts = [_json(entry) for entry in entries]
+        rows = [
+            (
+                entry.position,
+                entry.key,
+                text,
+                now if entry.in_doubt else None,
+                _checksum(entry.position, entry.key, text),
+            )
+            for entry, text in zip(entries, texts, strict=True)
+        ]
 
         def work() -> Sequence[Skipped | ItemOutcome]:
             new = sum(self._execute_for(_ADD, rows))
@@ -304,13 +359,19 @@ class SQLiteJournal:
         """Give at most *most* items that are to be done and were not given before in this run."""
         after = self._taken
         (rows,) = await self._do(lambda: self._sql.execute(_TAKE, (after, most)).fetchone())
-        tasks = [
-            Task(position=position, key=key, value=value, status=status, in_doubt=bool(in_doubt))
-            for position, key, value, status, in_doubt in json.loads(rows)
-        ]
+        tasks = [self._task(row) for row in json.loads(rows)]
         if tasks:
             self._taken = tasks[-1].position
         return tasks
+
+    def _task(self, row: list[Any]) -> Task:
+        """Make a task of a row, unless it has changed since it was written."""
+        position, key, value, status, in_doubt, absent, checksum = row
+        if checksum != _checksum(position, key, value) or status not in {None, "failed", "unknown"}:
+            raise JournalError(_changed(self.path, position))
+        absent = float(absent) if isinstance(absent, int | float) else None
+        plain = json.loads(value)
+        return Task(position=position, key=key, value=plain, status=status, in_doubt=bool(in_doubt), absent=absent)
 
     async def leave(self, task: Task, when: float) -> None:
         """Note that a request for *task* is about to leave; returns once that is on the disk."""
@@ -318,6 +379,20 @@ class SQLiteJournal:
         batch.departed[task.position] = when
         if task.status == "failed":
             batch.changes.update(failed=-1, pending=1)
+        await self._commit()
+
+    async def hold(self) -> None:
+        """Make sure that this run still owns the journal, before a further request of an item is sent.
+
+        Raises:
+            JournalError: another process has begun to run it.
+        """
+        self._open_batch()
+        await self._commit()
+
+    async def mark_absent(self, task: Task, when: float) -> None:
+        """Note that a verification found *task* absent, at Unix time *when*."""
+        self._open_batch().absent[task.position] = when
         await self._commit()
 
     async def release(self, task: Task) -> None:
@@ -389,26 +464,51 @@ class SQLiteJournal:
         return cast("sqlite3.Connection", self._database)
 
     def _open(self) -> None:
+        if self._dangles:
+            message = f"the journal is a link to {self.path}, which does not exist: remove the link, or make its target"
+            raise JournalError(message)
         try:
-            # A lock that any platform has, and that the system frees when the process dies in any way.
-            # Whoever asks whether it is held has it for a moment, so this is worth a second.
+            # A lock that any platform has, that the system frees when the process dies in any way, and that no reader
+            # of its file hinders. A process that asks whether it is held has it for a moment, hence the second.
+            make_private(Path(f"{self.path}-lock"))
             self._lock = sqlite3.connect(f"{self.path}-lock", timeout=1, isolation_level=None, check_same_thread=False)
-            self._lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.DatabaseError as error:
-            locked = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            self._lock.execute("BEGIN IMMEDIATE")
+        except (sqlite3.DatabaseError, OSError) as error:
+            locked = isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
             message = f"the journal {self.path} is in use by {self._holder()}" if locked else self._explain(error)
             raise JournalError(message) from None
         try:
-            new = not self.path.exists() or self.path.stat().st_size == 0
-            has_wal = not reads_unlocked(self.path)  # SQLite makes one with the first look into the file
-            self._database = sqlite3.connect(
-                self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            if not new:
-                check_schema(self._database, self.path, has_wal=has_wal)
-            self._prepare(self._database)
-        except sqlite3.DatabaseError as error:
+            self._patiently(self._open_database)
+        except (sqlite3.DatabaseError, OSError) as error:
             raise JournalError(self._explain(error)) from None
+
+    def _patiently(self, work: Callable[[], object]) -> None:
+        """Do *work* again while another program holds the file, for as long as there is patience."""
+        give_up_at = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                work()
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+                if not busy or time.monotonic() >= min(give_up_at, self._give_up_at):
+                    raise
+            else:
+                return
+
+    def _open_database(self) -> None:
+        if self._database is not None:  # of an attempt before
+            self._database.close()
+            self._database = None
+        make_private(self.path)
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        has_wal = not reads_unlocked(self.path)  # SQLite makes one with the first look into the file
+        self._database = database = sqlite3.connect(
+            self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
+        )
+        database.text_factory = decode_text
+        if not new:
+            check_schema(database, self.path, has_wal=has_wal)
+        self._prepare(database)
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         # Anything less loses outcomes that were acknowledged when the power goes.
@@ -424,10 +524,28 @@ class SQLiteJournal:
             database.execute(f"PRAGMA user_version = {SCHEMA}")
             database.execute("COMMIT")
         database.execute("BEGIN IMMEDIATE")
+        self._migrate(database)
         # Written even if nothing is new: whether it can be written is better known before anything is sent.
         database.execute("UPDATE progress SET read = read")
         database.execute("COMMIT")
         self._state = read_progress(database)
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        """Bring the tables of an older version up to this one, in the transaction that is open."""
+        database.create_function("item_checksum", 3, _checksum, deterministic=True)
+        while (schema := database.execute("PRAGMA user_version").fetchone()[0]) < SCHEMA:
+            for statement in _MIGRATIONS[schema].split(";\n"):
+                database.execute(statement)
+
+    def _look_for_lost_rows(self) -> None:
+        """Refuse a journal that has not all the items that it counts: what became of those is not known."""
+        (rows,) = self._sql.execute("SELECT count(*) FROM items").fetchone()
+        if rows != self.counts.all:
+            message = (
+                f"the journal {self.path} is damaged: it counts {self.counts.all:,} items and has {rows:,}. Nothing "
+                "was sent; put a copy of it in its place, or begin another journal, which would do everything again"
+            )
+            raise JournalError(message)
 
     def _holder(self) -> str:
         """Say who has the lock; the journal of another process can be read all the time."""
@@ -461,7 +579,7 @@ class SQLiteJournal:
         self, entries: Sequence[Entry], rows: Sequence[tuple[Any, ...]]
     ) -> Iterator[Skipped | ItemOutcome]:
         """Write down those of *entries* that were not added, because their key was there."""
-        for entry, (position, key, value, _) in zip(entries, rows, strict=True):
+        for entry, (position, key, value, _, _) in zip(entries, rows, strict=True):
             added = self._sql.execute("SELECT key FROM items WHERE position = ?", (position,)).fetchone()
             if added is None:
                 yield self._add_repeat(entry, value)
@@ -474,7 +592,7 @@ class SQLiteJournal:
         now = time.time()
         if entry.in_doubt:
             self._sql.execute("UPDATE items SET departed = ? WHERE position = ? AND NOT settled", (now, first))
-        row = (entry.position, entry.key, value, first)
+        row = (entry.position, entry.key, value, _checksum(entry.position, entry.key, value), first)
         if its_value == value:
             self._sql.execute(_ADD_REPEAT, (*row, "duplicate", None, now))
             self._state["duplicate"] += 1
@@ -558,12 +676,13 @@ class SQLiteJournal:
         before = dict(self._state)
         minutes = [(*place, number, batch.quotas[place]) for place, number in batch.requests.items()]
         try:
-            self._sql.execute("BEGIN IMMEDIATE")
+            self._patiently(lambda: self._sql.execute("BEGIN IMMEDIATE"))
             self._compare_run()
             results = [self._attempt(call) for call in batch.calls]
             for sql, rows in (
                 (_LEAVE, list(batch.departed.items())),
                 (_RELEASE, list(batch.released.items())),
+                (_ABSENT, list(batch.absent.items())),
                 (_RECORD, batch.outcomes),
                 (_COUNT, minutes),
             ):
@@ -608,8 +727,8 @@ class SQLiteJournal:
         self._sql.execute("RELEASE call")
         return result
 
-    def _explain(self, error: sqlite3.Error) -> str:
-        """Say what is wrong with the file and what to do."""
+    def _explain(self, error: Exception) -> str:
+        """Return what is wrong with the file and what to do."""
         name = getattr(error, "sqlite_errorname", "")
         advice = next((text for start, text in _ADVICE.items() if name.startswith(start)), "Run the job again")
         return f"the journal {self.path} cannot be used: {error}. {advice}"
@@ -655,18 +774,50 @@ def check_schema(database: sqlite3.Connection, path: Path, *, has_wal: bool) -> 
         message = f"{path} is a database of another program; name another journal"
     elif schema > SCHEMA:
         message = f"{path} was made by a newer b2b-async (its schema is {schema}, this one knows {SCHEMA}); upgrade"
-    elif schema < SCHEMA:
+    elif schema < _OLDEST:
         message = f"{path} was made by an older b2b-async (its schema is {schema}, this one knows {SCHEMA}); use that"
     else:
         return
     raise JournalError(message)
 
 
-def read_progress(database: sqlite3.Connection) -> dict[str, Any]:
-    """Read how far a job is."""
+def read_progress(database: sqlite3.Connection) -> dict[str, int]:
+    """Read how far a job is.
+
+    Raises:
+        JournalError: its row was changed or is missing.
+    """
     names = "read, checksum, complete, succeeded, failed, unknown, duplicate, settled_failed, pending, begun"
     row = database.execute(f"SELECT {names} FROM progress").fetchone()  # noqa: S608 -- the names above
+    if row is None or not all(isinstance(value, int) and value >= 0 for value in row):
+        message = (
+            "the journal is damaged: what it says of its progress is no numbers. Put a copy in its place, or save what "
+            "can be read with 'b2b-async export'"
+        )
+        raise JournalError(message)
     return dict(zip(names.split(", "), row, strict=True))
+
+
+def make_private(path: Path) -> None:
+    """Make a file that only its owner can read, unless there is one: order ids and amounts are in it."""
+    with contextlib.suppress(OSError):  # SQLite says what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def decode_text(octets: bytes) -> str:
+    """Decode a text of a journal, also a damaged one."""
+    return octets.decode(errors="replace")
+
+
+def _checksum(position: int, key: str, value: str) -> int:
+    return zlib.crc32(f"{position} {key} {value}".encode(errors="replace"))
+
+
+def _changed(path: Path, position: int) -> str:
+    return (
+        f"the journal {path} is damaged: the item at position {position} is not what was written. Nothing was sent "
+        "for it; put a copy of the journal in its place, or begin another one, which would do everything again"
+    )
 
 
 def reads_unlocked(path: Path) -> bool:
@@ -678,15 +829,17 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open a journal to read it, also while its job runs."""
     # In WAL mode readers create files beside the journal, too, unless it is opened as one that no process writes.
     how = "immutable=1" if reads_unlocked(path) else "mode=ro"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_PATIENCE)
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_PATIENCE)
+    database.text_factory = decode_text
+    return database
 
 
 def is_held(path: Path) -> bool:
     """Whether a process has the lock of a journal."""
     lock = path.resolve().with_name(f"{path.resolve().name}-lock")
     try:
-        with contextlib.closing(sqlite3.connect(f"{lock.as_uri()}?mode=ro", uri=True, timeout=0)) as database:
-            database.execute("SELECT count(*) FROM sqlite_schema")
+        with contextlib.closing(sqlite3.connect(f"{lock.as_uri()}?mode=rw", uri=True, timeout=0)) as database:
+            database.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
     return False

@@ -10,6 +10,7 @@ import attrs
 
 from b2b_async._envelope import writable
 from b2b_async._policy import is_throttled
+from b2b_async.bulk.journal import JournalError
 from b2b_async.bulk.outcome import PASSING, Failure, ItemOutcome
 from b2b_async.errors import (
     AuthenticationError,
@@ -121,7 +122,7 @@ class Worker:
         if self._kind.find is None:
             return None
         try:
-            found = await self._kind.find(self._client, self._kind.load(task.value))
+            found = await self._kind.find(self._client, self._load(task))
         except B2BError as error:
             if ends_job(error):
                 raise
@@ -138,9 +139,19 @@ class Worker:
         )
         return self._outcome(task, "unknown", failure=Failure(error=ABSENT, text=text, outcome="unknown"))
 
+    def _load(self, task: Task) -> Any:  # noqa: ANN401 -- whatever the kind takes
+        try:
+            return self._kind.load(task.value)
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            message = (
+                f"the item at position {task.position} in the journal is none for {self._kind.name} "
+                f"({type(error).__name__}: {error}); nothing was sent for it"
+            )
+            raise JournalError(message) from None
+
     async def _send(self, task: Task) -> ItemOutcome:
         try:
-            result = await self._kind.run(self._client, self._kind.load(task.value))
+            result = await self._kind.run(self._client, self._load(task))
         except B2BError as error:
             if ends_job(error):
                 raise
@@ -165,6 +176,8 @@ class Worker:
         if self._left is None and self._task is not None:
             self._left = time.time(), asyncio.get_running_loop().time()
             await self._journal.leave(self._task, self._left[0])
+        else:
+            await self._journal.hold()
         self._attempts += 1
         before, self._may_be_done = self._may_be_done, True
         try:
