@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
-import json
+import re
 from collections.abc import Iterable
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlsplit
@@ -80,10 +81,22 @@ class Credentials:
         secrets = [secret for secret in (self.access_token, self.legacy_token) if secret is not None]
         # The longer one first, for the other may be its beginning; and as JSON and URLs write it.
         for secret in sorted(secrets, key=len, reverse=True):
-            escaped = json.dumps(secret)[1:-1]
-            for form in (secret, escaped, escaped.replace("/", "\\/"), quote(secret, safe="")):
+            for form in (secret, quote(secret, safe="")):
                 text = text.replace(form, "***")
+            if "\\" in text or "%" in text:
+                text = _escaped_forms(secret).sub("***", text)
         return text
+
+
+@functools.lru_cache(maxsize=16)
+def _escaped_forms(secret: str) -> re.Pattern[str]:
+    """Return a pattern of a token whose characters JSON or a URL may have escaped, once or several times."""
+
+    def forms(character: str) -> str:  # which is visible ASCII, as a header can have it
+        number = f"{ord(character):02x}"
+        return rf"(?:\\*{re.escape(character)}|\\+u(?i:00{number})|%(?:25)*(?i:{number}))"
+
+    return re.compile("".join(map(forms, secret)))
 
 
 def _check_seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:

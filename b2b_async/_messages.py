@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 from urllib.parse import unquote
 
@@ -12,9 +12,10 @@ import attrs
 from multidict import CIMultiDict
 
 from b2b_async._headers import leading_number, refusal_delay, retry_after
+from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from b2b_async._call import Attempt, CallState
     from b2b_async._envelope import Envelope
@@ -32,8 +33,49 @@ _IDEMPOTENT = _SAFE | {"PUT", "DELETE"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
-class Headers(dict[str, str]):
-    """Headers of a request. A token may be among them, so whatever shows variables shows their names only."""
+class Headers(Mapping[str, str]):
+    """Headers of a request, which cannot be changed.
+
+    A token may be among them, so whatever shows variables shows their names only.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        """Take the headers over."""
+        self._values = {} if headers is None else dict(headers)
+
+    def __getitem__(self, name: str) -> str:
+        """Return the value of a header."""
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._values)
+
+    def __or__(self, other: Mapping[str, str]) -> Headers:
+        """Return these headers and those of *other*, which win."""
+        return Headers({**self._values, **other})
+
+    def __ror__(self, other: Mapping[str, str]) -> Headers:
+        """Return those of *other* and these headers, which win."""
+        return Headers({**other, **self._values})
+
+    def copy(self) -> Headers:
+        """Return the headers themselves, which nobody can change."""
+        return self
+
+    def __copy__(self) -> Headers:
+        """Return the headers themselves, which nobody can change."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Headers:
+        """Return the headers themselves, which nobody can change."""
+        return self
 
     def __repr__(self) -> str:
         """Name the headers."""
@@ -45,7 +87,11 @@ class Headers(dict[str, str]):
         raise TypeError(message)
 
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_NO_HEADERS = Headers()
+
+
+def _headers_of(headers: Mapping[str, str]) -> Headers:
+    return headers if isinstance(headers, Headers) else Headers(headers)
 
 
 @attrs.frozen(slots=False)  # no slots: cached_property needs the instance's dictionary
@@ -89,7 +135,15 @@ class Operation:
         return {name[1:-1]: unquote(value) for name, value in parts if name.startswith("{")}
 
     def path(self, *segments: str | int) -> str:
-        """Fill the template with *segments*, in its order; each must be percent-encoded already."""
+        """Fill the template with *segments*, in its order; each must be percent-encoded already.
+
+        Raises:
+            InvalidArgumentError: there are too few of them, or too many.
+        """
+        if len(segments) != self._pattern.count("{}"):
+            names = ", ".join(_PARAMETER.findall(self.template)) or "none"
+            message = f"{self.name}: the path {self.template} takes {names}, but {len(segments)} segments were given"
+            raise InvalidArgumentError(message, operation=self.name)
         return self._pattern.format(*segments)
 
 
@@ -134,7 +188,7 @@ class Request:
     """Query parameters, not encoded yet."""
     body: bytes | None = attrs.field(default=None, repr=False)
     """The JSON body, encoded once per call."""
-    headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
+    headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False, converter=_headers_of)
     """Headers set so far; auth adds its own further down, so they are not in the repr."""
     lane: Lane = "interactive"
     """Its lane in the limiter."""
@@ -159,10 +213,8 @@ class Request:
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """Give the same request with *headers* added; ``attrs.evolve`` would look all fields up each time."""
-        merged = Headers(self.headers)
-        merged.update(headers)
         added = object.__new__(Request)
-        vars(added).update(vars(self), headers=merged)
+        vars(added).update(vars(self), headers=Headers({**self.headers, **headers}))
         return added
 
 

@@ -163,7 +163,7 @@ def decide(
     if verdict is None:
         # A body that does not fit is the plain truth about an answered call, not a lost answer; so is a redirect.
         fits_not = isinstance(error, ResponseValidationError) and error.outcome == "applied"
-        return RAISE if fits_not or isinstance(error, UnexpectedRedirectError) else give_up
+        return RAISE if fits_not or isinstance(error, UnexpectedRedirectError | ConfigurationError) else give_up
     under_success = error.answer is not None and error.answer.under_success
     if not idempotent and (not settled or under_success):
         return give_up

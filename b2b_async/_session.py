@@ -35,6 +35,7 @@ class SessionManager:
         self._session = session
         self._owned = session is None
         self._closed = False
+        self._entered: asyncio.AbstractEventLoop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.connections = connections if session is None else _pool_of(session) or connections
         """Requests that can be under way at the same time."""
@@ -42,6 +43,21 @@ class SessionManager:
         """A slot for each connection. aiohttp counts the wait for one as time of the attempt, so we wait before."""
         self.sets_user_agent = False
         """True if a borrowed session has a User-Agent of its own."""
+
+    def enter(self) -> None:
+        """Open the session for an ``async with``, which closes it at its end.
+
+        Raises:
+            ConfigurationError: one is open already, whose calls would fail once this one is closed.
+        """
+        if self._entered is not None and not self._entered.is_closed():
+            message = (
+                "the client is open already: the end of an inner 'async with' would close it for the outer one. Use "
+                "the client inside one 'async with', and pass it on"
+            )
+            raise ConfigurationError(message)
+        self.open()
+        self._entered = asyncio.get_running_loop()
 
     def open(self) -> None:
         """Open the session, unless it is borrowed; must be called inside a running event loop.
@@ -64,7 +80,7 @@ class SessionManager:
 
     async def close(self) -> None:
         """Close the session if it is ours, else only stop using it; a second time does nothing."""
-        self._closed = True
+        self._closed, self._entered = True, None
         if self._owned:
             session, self._session = self._session, None
             if session is not None:

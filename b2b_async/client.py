@@ -17,6 +17,7 @@ from b2b_async._config import (
     DEFAULT_BASE_URL,
     DEFAULT_MAX_BODY,
     Credentials,
+    Timeouts,
     checked_base_url,
     checked_connections,
     checked_flag,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     import aiohttp
 
     from b2b_async._call import UnknownOutcome
-    from b2b_async._config import Timeouts
     from b2b_async._envelope import Envelope
     from b2b_async._messages import Lane, Operation, Query, Reconciliation, Response
     from b2b_async._pipeline import Handler, Middleware
@@ -178,6 +178,12 @@ class Client:
                 "middlewares= is the whole pipeline: put retry, per_call, per_attempt and on_unknown into it instead"
             )
             raise ConfigurationError(message)
+        if middlewares is not None and timeouts.call != Timeouts().call:
+            message = (
+                "middlewares= is the whole pipeline, so timeout= cannot end its calls: put "
+                f"b2b_async.middleware.deadline.CallDeadline({timeouts.call:g}) into it instead"
+            )
+            raise ConfigurationError(message)
         if middlewares is None:
             middlewares = default_middlewares(
                 credentials,
@@ -251,9 +257,13 @@ class Client:
         )
 
     async def __aenter__(self) -> Self:
-        """Open the session; that of a view is its client's to open."""
+        """Open the session; that of a view is its client's to open.
+
+        Raises:
+            ConfigurationError: the client is open already.
+        """
         if not self._is_view:
-            self._sessions.open()
+            self._sessions.enter()
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:

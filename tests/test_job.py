@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import sqlite3
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ from b2b_async.bulk import (
     JobSummary,
     JournalError,
     JournalMismatchError,
+    OrderRow,
     Skipped,
     SQLiteJournal,
     read_outcomes,
@@ -1509,3 +1511,53 @@ async def test_max_throttled_must_be_seconds(seconds: float) -> None:
     async with Client(CREDENTIALS) as client:
         with pytest.raises(InvalidArgumentError, match="max_throttled must be seconds above 0"):
             BulkJob(client, [1], journal=None, max_throttled=seconds)
+
+
+# -- short runs, and runs that end at once -------------------------------------------------------------------------
+
+
+async def test_runs_shorter_than_a_minute_settle_an_item_in_doubt(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal remembers when it was first found absent."""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("b2b_async.bulk.runner.time.time", lambda: 1e9 + loop.time())
+    store = Store()
+    store.add_order(Order("9001", 1001, Decimal("10.50")))
+    row = OrderRow(company_id="1", customer_id="1001", order_id="9001", total_inc_tax=Decimal("10.50"))
+    summaries: list[JobSummary] = []
+    async with Sandbox(store) as sandbox, fast(sandbox) as client:
+        for _ in range(4):
+            job = BulkJob(
+                client,
+                [Item(1, row, in_doubt=True)],
+                journal=journal,
+                kind=CREATE_ORDERS,
+                resend_if_absent=True,
+            )
+            loop.call_later(20, job.stop)
+            summaries.append(await job.run())
+            if summaries[-1].succeeded:
+                break
+    assert [summary.succeeded for summary in summaries] == [0, 0, 0, 1]
+    assert [entry.method for entry in sandbox.ledger].count("POST") == 1
+    assert [entry.method for entry in sandbox.ledger].count("GET") == 2, "no run verifies it before it is due"
+
+
+async def test_a_further_attempt_asks_the_journal(journal: SQLiteJournal) -> None:
+    """Where another process runs the job by now, nothing more is sent."""
+    requests: list[int] = []
+
+    async def take_over(request: Request, handler: Handler) -> Response:
+        requests.append(request.attempt)
+        response = await handler(request)
+        with contextlib.closing(sqlite3.connect(journal.path)) as other, other:
+            other.execute("INSERT INTO runs (process, started, quota, window) VALUES ('other', 1, 150, 60)")
+        return response
+
+    async with Sandbox(faults=Faults(script=["503"] * 3)) as sandbox:
+        async with fast(sandbox, per_attempt=[take_over]) as client:
+            with pytest.raises(JournalError, match="another process has begun to run the journal"):
+                await BulkJob(client, [1001], journal=journal).run()
+    assert requests == [1, 2]
+    assert len(sandbox.ledger) == 1

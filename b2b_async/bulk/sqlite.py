@@ -62,7 +62,7 @@ CREATE TABLE items (
     seconds REAL,
     finished REAL,
     absent REAL,                  -- when a verification first found an item in doubt absent, Unix time
-    checksum INTEGER              -- of position, key and value
+    checksum INTEGER              -- of position, key, value, and whether departed is NULL
 );
 CREATE UNIQUE INDEX items_by_key ON items (key) WHERE duplicate_of IS NULL;
 CREATE INDEX items_open ON items (position) WHERE NOT settled;
@@ -87,7 +87,7 @@ _MIGRATIONS = {
     2: """
 ALTER TABLE items ADD COLUMN absent REAL;
 ALTER TABLE items ADD COLUMN checksum INTEGER;
-UPDATE items SET checksum = item_checksum(position, key, value);
+UPDATE items SET checksum = item_checksum(position, key, value, departed IS NOT NULL);
 PRAGMA user_version = 3""",
 }
 """The statements that make the tables of the next version out of those of a version."""
@@ -111,16 +111,23 @@ _INPUT = "SELECT coalesce((SELECT max(position) FROM items), -1), fingerprint FR
 # Whoever departs has no outcome any more: if it dies now, nobody must take the last one for true.
 _EXPECT = "UPDATE progress SET total = coalesce(?, total), fingerprint = coalesce(?, fingerprint)"
 _LEAVE = """
-UPDATE items SET departed = new.column2, absent = NULL, status = nullif(status, 'failed'),
-    failure = CASE status WHEN 'failed' THEN NULL ELSE failure END
+UPDATE items SET departed = new.column2, checksum = item_checksum(position, key, value, 1), absent = NULL,
+    status = nullif(status, 'failed'), failure = CASE status WHEN 'failed' THEN NULL ELSE failure END
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
 _ABSENT = "UPDATE items SET absent = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
-_RELEASE = "UPDATE items SET departed = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
+_RELEASE = """
+UPDATE items SET departed = new.column2, checksum = item_checksum(position, key, value, 0)
+FROM (VALUES {}) AS new WHERE position = new.column1
+"""
+_DOUBT = """
+UPDATE items SET departed = ?, checksum = item_checksum(position, key, value, 1) WHERE position = ? AND NOT settled
+"""
 _RECORD = """
 UPDATE items SET absent = NULL, status = new.column2, settled = new.column3, departed = new.column4,
-    repeated = new.column5, result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9,
-    seconds = new.column10, finished = new.column11
+    checksum = item_checksum(position, key, value, new.column4 IS NOT NULL), repeated = new.column5,
+    result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9, seconds = new.column10,
+    finished = new.column11
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
 _SAVE = """
@@ -316,7 +323,7 @@ class SQLiteJournal:
                 entry.key,
                 text,
                 now if entry.in_doubt else None,
-                _checksum(entry.position, entry.key, text),
+                _checksum(entry.position, entry.key, text, entry.in_doubt),
             )
             for entry, text in zip(entries, texts, strict=True)
         ]
@@ -367,7 +374,7 @@ class SQLiteJournal:
     def _task(self, row: list[Any]) -> Task:
         """Make a task of a row, unless it has changed since it was written."""
         position, key, value, status, in_doubt, absent, checksum = row
-        if checksum != _checksum(position, key, value) or status not in {None, "failed", "unknown"}:
+        if checksum != _checksum(position, key, value, in_doubt) or status not in {None, "failed", "unknown"}:
             raise JournalError(_changed(self.path, position))
         absent = float(absent) if isinstance(absent, int | float) else None
         plain = json.loads(value)
@@ -479,7 +486,7 @@ class SQLiteJournal:
             raise JournalError(message) from None
         try:
             self._patiently(self._open_database)
-        except (sqlite3.DatabaseError, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last one of SQLite's own messages
             raise JournalError(self._explain(error)) from None
 
     def _patiently(self, work: Callable[[], object]) -> None:
@@ -506,6 +513,7 @@ class SQLiteJournal:
             self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
         database.text_factory = decode_text
+        database.create_function("item_checksum", 4, _checksum, deterministic=True)
         if not new:
             check_schema(database, self.path, has_wal=has_wal)
         self._prepare(database)
@@ -532,24 +540,29 @@ class SQLiteJournal:
 
     def _migrate(self, database: sqlite3.Connection) -> None:
         """Bring the tables of an older version up to this one, in the transaction that is open."""
-        database.create_function("item_checksum", 3, _checksum, deterministic=True)
         while (schema := database.execute("PRAGMA user_version").fetchone()[0]) < SCHEMA:
             for statement in _MIGRATIONS[schema].split(";\n"):
                 database.execute(statement)
 
     def _look_for_lost_rows(self) -> None:
         """Refuse a journal that has not all the items that it counts: what became of those is not known."""
-        (rows,) = self._sql.execute("SELECT count(*) FROM items").fetchone()
-        if rows != self.counts.all:
-            message = (
-                f"the journal {self.path} is damaged: it counts {self.counts.all:,} items and has {rows:,}. Nothing "
-                "was sent; put a copy of it in its place, or begin another journal, which would do everything again"
-            )
-            raise JournalError(message)
+        counts = self.counts
+        still_open = counts.pending + counts.failed - counts.settled_failed + counts.unknown
+        expected = {"": counts.all, " WHERE NOT settled": still_open}
+        for condition, number in expected.items():
+            (rows,) = self._sql.execute(f"SELECT count(*) FROM items{condition}").fetchone()  # noqa: S608 -- from above
+            if rows != number:
+                message = (
+                    f"the journal {self.path} is damaged: it counts {number:,} items{condition.lower()} and has "
+                    f"{rows:,}. Nothing was sent; put a copy of it in its place, or begin another journal, which would "
+                    "do everything again"
+                )
+                raise JournalError(message)
 
     def _holder(self) -> str:
         """Say who has the lock; the journal of another process can be read all the time."""
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_to_read(self.path)) as database:
+        broken = (sqlite3.Error, OSError, ValueError, TypeError, OverflowError)
+        with contextlib.suppress(*broken), contextlib.closing(connect_to_read(self.path)) as database:
             newest = "SELECT process, started FROM runs ORDER BY run DESC LIMIT 1"
             if (row := database.execute(newest).fetchone()) is not None:
                 since = datetime.fromtimestamp(row[1], UTC).isoformat(" ", "seconds")
@@ -591,8 +604,8 @@ class SQLiteJournal:
         first, its_value = self._sql.execute(_FIRST, (entry.key,)).fetchone()
         now = time.time()
         if entry.in_doubt:
-            self._sql.execute("UPDATE items SET departed = ? WHERE position = ? AND NOT settled", (now, first))
-        row = (entry.position, entry.key, value, _checksum(entry.position, entry.key, value), first)
+            self._sql.execute(_DOUBT, (now, first))
+        row = (entry.position, entry.key, value, _checksum(entry.position, entry.key, value, in_doubt=False), first)
         if its_value == value:
             self._sql.execute(_ADD_REPEAT, (*row, "duplicate", None, now))
             self._state["duplicate"] += 1
@@ -699,7 +712,7 @@ class SQLiteJournal:
             self._state = before
             with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself after the worst of errors
                 self._sql.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):
                 raise JournalError(self._explain(error)) from None
             raise
         return results
@@ -718,7 +731,7 @@ class SQLiteJournal:
         self._sql.execute("SAVEPOINT call")
         try:
             result = call()
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             raise
         except Exception as error:  # noqa: BLE001 -- its asker gets it
             self._state = before
@@ -809,8 +822,8 @@ def decode_text(octets: bytes) -> str:
     return octets.decode(errors="replace")
 
 
-def _checksum(position: int, key: str, value: str) -> int:
-    return zlib.crc32(f"{position} {key} {value}".encode(errors="replace"))
+def _checksum(position: int, key: str, value: str, in_doubt: bool) -> int:  # noqa: FBT001 -- SQLite calls it, too
+    return zlib.crc32(f"{position} {key} {value} {int(in_doubt)}".encode(errors="replace"))
 
 
 def _changed(path: Path, position: int) -> str:
