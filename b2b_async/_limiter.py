@@ -7,13 +7,12 @@ grants what the books allow and sets one timer for when they may allow more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import math
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -33,16 +32,12 @@ if TYPE_CHECKING:
 LANES: tuple[Lane, ...] = ("interactive", "bulk")
 
 
-_FIRST = 1 << 60
-"""What puts a waiter before all others."""
-
-
 @attrs.define(eq=False)
 class Waiter:
     """A call that waits for a slot."""
 
     number: int
-    """Its place: lower ones go first."""
+    """Counted in the order of coming."""
     lane: Lane
     """Its lane."""
     route: str
@@ -51,6 +46,39 @@ class Waiter:
     """The loop time after which the slot is of no use."""
     future: asyncio.Future[Ticket]
     """Where it waits."""
+    urgent: bool = False
+    """It goes before those who are not."""
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Its place among all waiters of its lane: lower ones go first."""
+        return not self.urgent, self.number
+
+
+@attrs.define
+class _Line:
+    """The waiters for one endpoint. An OrderedDict forgets its first, its last, or any of them in constant time."""
+
+    urgent: OrderedDict[int, Waiter] = attrs.field(factory=OrderedDict[int, Any])
+    """Those who go before all others, after a refusal; by number."""
+    others: OrderedDict[int, Waiter] = attrs.field(factory=OrderedDict[int, Any])
+    """The others; by number."""
+
+    def __len__(self) -> int:
+        return len(self.urgent) + len(self.others)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        return itertools.chain(self.urgent.values(), self.others.values())
+
+    def first(self) -> Waiter | None:
+        """Return the first waiter; those that gave up are forgotten."""
+        for waiters in (self.urgent, self.others):
+            while waiters:
+                waiter = next(iter(waiters.values()))
+                if not waiter.future.done():
+                    return waiter
+                del waiters[waiter.number]
+        return None
 
 
 class Queue:
@@ -61,50 +89,44 @@ class Queue:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._lines: dict[str, deque[Waiter]] = {}
+        self._lines: dict[str, _Line] = {}
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
-        """Count the waiters."""
+        """Return the number of waiters."""
         return sum(map(len, self._lines.values()))
 
     def __iter__(self) -> Iterator[Waiter]:
-        """Give all waiters, line by line."""
+        """Iterate over all waiters, line by line."""
         return itertools.chain.from_iterable(self._lines.values())
 
     def add(self, waiter: Waiter, *, first: bool) -> None:
-        """Put *waiter* at the end, or before all others."""
-        line = self._lines.setdefault(waiter.route, deque())
-        waiter.number = next(self._numbers)
-        if first:  # but behind those who came so before
-            waiter.number -= _FIRST
-            place = next((place for place, other in enumerate(line) if other.number > 0), len(line))
-            line.insert(place, waiter)
-        else:
-            line.append(waiter)
+        """Put *waiter* at the end, or before all others but those who came so before."""
+        line = self._lines.setdefault(waiter.route, _Line())
+        waiter.number, waiter.urgent = next(self._numbers), first
+        (line.urgent if first else line.others)[waiter.number] = waiter
 
     def first(self, skip: Container[str] = ()) -> Waiter | None:
-        """Give the first waiter, but none that wants an endpoint in *skip*; those that gave up are forgotten."""
+        """Return the first waiter, but none that wants an endpoint in *skip*; those that gave up are forgotten."""
         first: Waiter | None = None
-        for route in list(self._lines):
-            line = self._lines[route]
-            while line and line[0].future.done():
-                line.popleft()
-            if not line:
+        for route, line in list(self._lines.items()):
+            waiter = line.first()
+            if waiter is None:
                 del self._lines[route]
-            elif route not in skip and (first is None or line[0].number < first.number):
-                first = line[0]
+            elif route not in skip and (first is None or waiter.rank < first.rank):
+                first = waiter
         return first
 
     def first_of(self, route: str) -> Waiter | None:
-        """Give the first waiter of those who want *route*."""
-        return next((waiter for waiter in self._lines.get(route, ()) if not waiter.future.done()), None)
+        """Return the first waiter of those who want *route*."""
+        line = self._lines.get(route)
+        return None if line is None else line.first()
 
     def remove(self, waiter: Waiter) -> None:
         """Let *waiter* go, who has no slot; ``first`` may have met it before."""
-        line = self._lines.get(waiter.route, deque[Waiter]())
-        with contextlib.suppress(ValueError):
-            line.remove(waiter)
+        line = self._lines.get(waiter.route)
+        if line is not None:
+            (line.urgent if waiter.urgent else line.others).pop(waiter.number, None)
 
     def ahead(self, route: str, endpoints: Container[str]) -> int:
         """Count those who are certain to go before one who comes now and wants *route*."""

@@ -66,6 +66,8 @@ _NEVER_CEIL = 86_400.0
 """aiohttp rounds timeouts above its ``ceil_threshold`` up to whole seconds; ours are meant as they are."""
 _ERROR_BODY = 256 * 1024
 """Bytes of an error's body that are kept; the rest is read only so that the connection can be used again."""
+_ERROR_SECONDS = 5.0
+"""Seconds for which the body of an error is read: its status has said what matters."""
 _LEAST = 1e-3
 """Seconds; to aiohttp 0 would mean no limit."""
 _ONE_WRITE = 0x10000
@@ -324,10 +326,22 @@ class Transport:
         return self._timeout if half >= self._timeouts.attempt else _client_timeout(self._timeouts, max(half, _LEAST))
 
     async def _read(self, answer: aiohttp.ClientResponse, into: list[bytes]) -> bool:
-        """Read the body *into* pieces, and say whether that is all of it.
+        """Read the body *into* pieces; return whether that is all of it.
 
         Of a success that is too large only the beginning is kept, and of an error only what its message can need.
         """
+        if answer.status in _SUCCESS:
+            return await self._read_all(answer, into)
+        clock = asyncio.timeout(_ERROR_SECONDS)
+        try:
+            async with clock:
+                return await self._read_all(answer, into)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            return False
+
+    async def _read_all(self, answer: aiohttp.ClientResponse, into: list[bytes]) -> bool:
         stream = answer.content
         into.append(await stream.readany())
         size = kept = len(into[0])

@@ -178,7 +178,8 @@ async def measure_damage(number: int, seed: int, folder: Path) -> Counter[str]:
                 counts["foreign"] += 1
                 print(f"foreign: job {place} ({how}): {type(error).__name__}: {error}")
             counts["doubled"] += (twice := doubled(sandbox))
-            if twice: print("doubled", twice, place, how)
+            if twice:
+                print("doubled", twice, place, how)
         remove(path)
     return counts
 
@@ -225,7 +226,8 @@ async def measure_cancellations(number: int, seed: int, folder: Path) -> Counter
             created = {entry.subject for entry in sandbox.ledger if entry.applied}
             counts["lost"] += len(told - kept)
             counts["doubled"] += (twice := doubled(sandbox))
-            if twice: print("doubled", twice, place, how)
+            if twice:
+                print("doubled", twice, place, how)
             counts["created"] += len(created)
     return counts
 

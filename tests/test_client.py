@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gzip
 import logging
 import pickle
 import tracemalloc
+from collections.abc import MutableMapping
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 from helpers import CREDENTIALS, client_of, http, raw_server
 
-from b2b_async import Client, CompanyId, Credentials, Operation, Quota, RateLimiter, Request, UserId, v2, v3
+from b2b_async import Client, CompanyId, Credentials, Operation, Quota, RateLimiter, Request, Timeouts, UserId, v2, v3
 from b2b_async._call import CallState
+from b2b_async._messages import Headers
 from b2b_async.errors import (
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     InvalidArgumentError,
     NotFoundError,
     ResponseValidationError,
@@ -330,3 +334,82 @@ async def test_what_has_no_answer_is_told() -> None:
             await client.with_response(nothing)
 
     assert sandbox.requests == []
+
+
+# -- refused or working, never silent ------------------------------------------------------------------------------
+
+
+async def forgetful(request: Request, handler: Handler) -> None:
+    """Forget to return the response."""
+    await handler(request)
+
+
+@pytest.mark.parametrize(("place", "outcome"), [("per_call", "applied"), ("per_attempt", "unknown")])
+async def test_a_middleware_that_returns_nothing_is_named(place: str, outcome: str) -> None:
+    """The order is created, and the error says that it may be."""
+    unknown: list[Any] = []
+    store = Store()
+    store.add_order(Order("9001", 1001, Decimal("1.10")))
+    options: dict[str, Any] = {place: [forgetful], "on_unknown": unknown.append}
+    async with Sandbox(store) as sandbox, client_of(sandbox, **options) as client:
+        with pytest.raises(ConfigurationError, match="the middleware forgetful returned NoneType instead") as caught:
+            await v2.orders.create_order(client, "1", "1001", order_id="9001", total_inc_tax=Decimal("1.10"))
+    assert caught.value.outcome == outcome
+    assert [one.outcome for one in unknown] == (["unknown"] if outcome == "unknown" else [])
+    assert [entry.applied for entry in sandbox.ledger] == [True]
+
+
+async def test_a_whole_pipeline_cannot_be_given_the_time_of_a_call() -> None:
+    """Nothing in it would end the call; the other times are the transport's."""
+    with pytest.raises(ConfigurationError, match=r"put b2b_async.middleware.deadline.CallDeadline\(5\) into it"):
+        Client(CREDENTIALS, middlewares=[], timeout=5)
+    Client(CREDENTIALS, middlewares=[], timeout=Timeouts(attempt=5))
+
+
+@pytest.mark.parametrize("segments", [(), (1, 2)])
+async def test_a_path_takes_as_many_segments_as_it_has_parameters(segments: tuple[int, ...]) -> None:
+    """Too many are not dropped."""
+    operation = Operation("Get Thing", "v3", "GET", "/things/{thingId}")
+    async with Client(CREDENTIALS) as client:
+        with pytest.raises(InvalidArgumentError, match=rf"takes thingId, but {len(segments)} segments were given"):
+            await client.send(operation, *segments)
+
+
+def test_headers_cannot_be_changed_and_show_no_value() -> None:
+    """However they are copied, merged or walked through."""
+    headers = Headers({"X-Auth-Token": "secret"})
+    forms: list[object] = [
+        headers,
+        headers.copy(),
+        copy.copy(headers),
+        copy.deepcopy(headers),
+        headers | {"A": "secret"},
+        {"A": "secret"} | headers,
+        headers.items(),
+        headers.values(),
+    ]
+    request = Request(
+        operation=Operation("Get", "v3", "GET", "/x"), path="/x", call=CallState("1"), headers={"A": "secret"}
+    )
+    forms += [request, attrs.asdict(request, recurse=False), attrs.evolve(request, headers={"A": "secret"})]
+    assert "secret" not in repr(forms)
+    assert headers | {"A": "b"} == {"X-Auth-Token": "secret", "A": "b"}
+    assert {"A": "b"} | headers == {"X-Auth-Token": "secret", "A": "b"}
+    assert not isinstance(headers, MutableMapping)
+    assert len(headers) == 1
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        r"tok\u002fen",
+        r"tok\\u002Fen",
+        r"\u0074\u006f\u006b\u002f\u0065\u006e",
+        r"tok\/en",
+        "tok%2Fen",
+        "tok%252fen",
+    ],
+)
+def test_an_escaped_token_is_redacted(echo: str) -> None:
+    """Once, twice, in part or as a whole."""
+    assert Credentials("tok/en", "hash").redact(f'{{"a": "{echo}') == '{"a": "***'

@@ -16,7 +16,7 @@ from test_quota import MANY
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError, RateLimiter
 from b2b_async._headers import QuotaHeaders
-from b2b_async._limiter import Waiter
+from b2b_async._limiter import Queue, Waiter
 from b2b_async.quota import Ticket
 
 if TYPE_CHECKING:
@@ -367,3 +367,27 @@ def test_a_refused_wait_would_have_been_in_vain(calls: list[Call], limit: int, w
             runner.run(scenario(until))
 
     assert ends[1] == ends[0] or (ends[1] == -math.inf and ends[0] > last.start + wait)
+
+
+def test_forgetting_a_waiter_looks_at_no_other() -> None:
+    """Thousands whose time is over at once must not each be searched among all others."""
+    looks = 0
+
+    class Watched(Waiter):
+        def __eq__(self, other: object) -> bool:
+            nonlocal looks
+            looks += 1
+            return self is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    loop = asyncio.new_event_loop()
+    queue = Queue()
+    waiters = [Watched(0, "bulk", "GET /x", None, loop.create_future()) for _ in range(100)]
+    for waiter in waiters:
+        queue.add(waiter, first=False)
+    for waiter in (waiters[-1], waiters[50], waiters[0], waiters[0]):
+        queue.remove(waiter)
+    queue.remove(Waiter(1, "bulk", "GET /y", None, loop.create_future()))
+    loop.close()
+    assert (looks, len(queue)) == (0, 97)

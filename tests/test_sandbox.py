@@ -504,3 +504,13 @@ async def test_a_record_is_made_once_whatever_the_lag(session: aiohttp.ClientSes
         shown, _, _ = await ask(session, sandbox, "GET", "/api/v3/io/orders/9001")
 
     assert (statuses, shown) == ([200, 400, 400], 200)
+
+
+async def test_the_ledger_can_be_bounded(session: aiohttp.ClientSession) -> None:
+    """It keeps the newest entries, by their numbers."""
+    async with Sandbox(ledger_size=2) as sandbox:
+        for _ in range(3):
+            async with session.get(f"{sandbox.url}/api/v3/io/companies/1") as answer:
+                await answer.read()
+    assert [entry.number for entry in sandbox.ledger] == [2, 3]
+    assert sandbox.arrived == 3

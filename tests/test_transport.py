@@ -9,6 +9,7 @@ import os
 import pickle
 import socket
 import ssl
+import threading
 import traceback
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -327,7 +328,7 @@ async def test_an_attempt_ends_in_time() -> None:
 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_a_huge_body_is_not_read_to_its_end(status: int) -> None:
-    """16 MiB and no more, in one piece or in many."""
+    """4 MiB and no more, in one piece or in many."""
 
     async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n".encode())
@@ -341,7 +342,7 @@ async def test_a_huge_body_is_not_read_to_its_end(status: int) -> None:
 
     assert isinstance(error, ResponseValidationError if status == 200 else ServerError)
     assert error.outcome == "unknown"
-    assert ("larger than 16,777,216 bytes" in str(error)) == (status == 200)
+    assert ("larger than 4,194,304 bytes" in str(error)) == (status == 200)
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [("application/json", "applied"), ("text/html", "unknown")])
@@ -391,8 +392,10 @@ async def test_no_secret_and_no_aiohttp_object_hangs_on_an_error() -> None:
 async def test_a_closed_client_says_so() -> None:
     """And one that was never opened."""
     client = Client(CREDENTIALS)
-    async with client, client:
-        pass
+    async with client:
+        with pytest.raises(ConfigurationError, match="the client is open already"):
+            async with client:
+                pass
     with pytest.raises(ConfigurationError, match="closed, or was never opened") as caught:
         await v3.orders.assign_customer_orders(client, 1)
     assert caught.value.outcome == "not_sent"
@@ -882,3 +885,40 @@ async def test_closing_the_client_during_a_call_says_what_was_sent(call: str) ->
         with pytest.raises(B2BError) as caught:
             await waiting
         assert caught.value.outcome == "not_sent"
+
+
+async def test_the_body_of_an_error_is_not_waited_for_forever() -> None:
+    """Its status has said what matters."""
+    loop = asyncio.get_running_loop()
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 404 X\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n{"code": 404, ')
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(1)
+
+    async with raw_server(drip) as (url, _):
+        error = await failing_put(url)
+        assert loop.time() == pytest.approx(5, abs=0.1)
+    assert isinstance(error, NotFoundError)
+    assert error.outcome == "rejected"
+
+
+async def test_records_of_a_large_answer_are_made_in_a_thread() -> None:
+    """The event loop goes on meanwhile."""
+    rows = ", ".join(f'{{"companyId": {number}, "companyName": "{"x" * 900}"}}' for number in range(1, 1001))
+    threads: set[str] = set()
+
+    async with raw_server(http(200, f'{{"code": 200, "data": [{rows}]}}')) as (url, _), client_at(url) as client:
+        structured = client._structured
+
+        def watch(*args: Any) -> Any:
+            threads.add(threading.current_thread().name)
+            return structured(*args)
+
+        client._structured = watch  # type: ignore[method-assign]
+        page = await v3.companies.list_companies(client, limit=249)
+    assert len(page.items) == 1000
+    assert "MainThread" not in threads

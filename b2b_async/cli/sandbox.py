@@ -11,6 +11,9 @@ import click
 from b2b_async.cli.common import Exit, refuse
 from b2b_async.sandbox import FAULTS, Faults, Sandbox, Store
 
+_LEDGER_SIZE = 1000
+"""Entries of the ledger that are kept: nobody reads them here."""
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
@@ -38,6 +41,7 @@ def sandbox(
             port=port,
             latency=latency,
             lag=lag,
+            ledger_size=_LEDGER_SIZE,
         )
         asyncio.run(_serve(server))
     except ValueError as error:
@@ -71,4 +75,4 @@ async def _serve(server: Sandbox) -> None:
         click.echo(f"export B2B_STORE_HASH={server.store_hash} B2B_LEGACY_TOKEN={server.legacy_token}")
         await stopped.wait()
         log = server.throttle
-        click.echo(f"{len(server.requests)} requests arrived, {log.accepted} accepted, {log.refused} refused.")
+        click.echo(f"{server.arrived} requests arrived, {log.accepted} accepted, {log.refused} refused.")

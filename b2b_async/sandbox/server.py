@@ -33,6 +33,7 @@ class Sandbox:
         host: A loopback address to listen on.
         port: A port; 0 for a free one.
         latency: Seconds that every answer takes at least.
+        ledger_size: Entries of the ledger that are kept, the newest ones; None for all.
         lag: Seconds after which look-ups show what is registered, or a record that is made.
         access_token: The token that v3 accepts, together with *store_hash*.
         store_hash: The store.
@@ -48,6 +49,7 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         latency: float = 0.0,
+        ledger_size: int | None = None,
         lag: float = 0.0,
         access_token: str = "sandbox-access-token",  # noqa: S107 -- opens nothing but this sandbox
         store_hash: str = "sandbox-store",
@@ -62,6 +64,9 @@ class Sandbox:
         """Where it listens, once it does: a base URL for the client."""
         self.ledger: list[Entry] = []
         """What really happened: an entry for every request that arrived, in order."""
+        self._ledger_size = ledger_size
+        self.arrived = 0
+        """How many requests have arrived, also where the ledger keeps fewer."""
         self._address = (host, port)
         self._latency = latency
         self._lag = lag
@@ -97,8 +102,11 @@ class Sandbox:
 
     @web.middleware
     async def _identify(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        entry = Entry(number=len(self.ledger) + 1, method=request.method, path=request.path)
+        self.arrived += 1
+        entry = Entry(number=self.arrived, method=request.method, path=request.path)
         self.ledger.append(entry)
+        if self._ledger_size is not None and len(self.ledger) > self._ledger_size:
+            del self.ledger[0]
         CURRENT.set(entry)
         # Now, so that what is slow is carried out although its sender has gone.
         await request.read()

@@ -1,12 +1,18 @@
-"""The v3 endpoints: one module for each resource, imported when it is first asked for."""
+"""The v3 endpoints: one module for each resource.
 
-from typing import TYPE_CHECKING
+Importing this imports them all, and prepares their records, so that no call has to: it would hold up the event loop.
+"""
 
-from b2b_async._lazy import submodules
+from b2b_async import _converter
+from b2b_async.v3 import companies, orders, users
 
 __all__ = ["companies", "orders", "users"]
 
-if TYPE_CHECKING:  # with __getattr__ in sight, they would take any name for a module
-    from b2b_async.v3 import companies, orders, users
-else:
-    __getattr__, __dir__ = submodules(__name__, *__all__)
+_converter.prepare(
+    companies.Company,
+    orders.AssignedOrders,
+    orders.Order,
+    orders.OrderExtraFieldConfig,
+    orders.OrderProduct,
+    users.User,
+)
