@@ -12,7 +12,6 @@ import attrs
 from multidict import CIMultiDict
 
 from b2b_async._headers import leading_number, refusal_delay, retry_after
-from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +124,11 @@ class Operation:
         return f"{self.method} /api/{self.version}/io{self.template}"
 
     @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the parameters in the path, in their order."""
+        return tuple(_PARAMETER.findall(self.template))
+
+    @cached_property
     def _pattern(self) -> str:
         return _PARAMETER.sub("{}", f"/api/{self.version}/io{self.template}")
 
@@ -135,15 +139,7 @@ class Operation:
         return {name[1:-1]: unquote(value) for name, value in parts if name.startswith("{")}
 
     def path(self, *segments: str | int) -> str:
-        """Fill the template with *segments*, in its order; each must be percent-encoded already.
-
-        Raises:
-            InvalidArgumentError: there are too few of them, or too many.
-        """
-        if len(segments) != self._pattern.count("{}"):
-            names = ", ".join(_PARAMETER.findall(self.template)) or "none"
-            message = f"{self.name}: the path {self.template} takes {names}, but {len(segments)} segments were given"
-            raise InvalidArgumentError(message, operation=self.name)
+        """Fill the template with *segments*, in its order; each must be percent-encoded already."""
         return self._pattern.format(*segments)
 
 

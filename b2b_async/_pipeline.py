@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from b2b_async._messages import Response
 from b2b_async.errors import ConfigurationError
@@ -53,8 +53,8 @@ def _bind_checked(middleware: Middleware, handler: Handler) -> Handler:
     """Bind a middleware of the user's, which may forget to return what it got."""
 
     async def bound(request: Request) -> Response:
-        response: object = await middleware(request, handler)
-        if isinstance(response, Response):
+        response = await middleware(request, handler)
+        if isinstance(cast("object", response), Response):
             return response
         name = getattr(middleware, "__qualname__", type(middleware).__qualname__)
         message = (

@@ -526,6 +526,10 @@ class Client:
         reconcile: Reconciliation | None = None,
         check: Callable[[Envelope], str | None] | None = None,
     ) -> Request:
+        if len(segments) != len(operation.parameters):
+            takes = ", ".join(operation.parameters) or "none"
+            message = f"{operation.name}: {operation.template} takes {takes}, but {len(segments)} segments were given"
+            raise InvalidArgumentError(message, operation=operation.name)
         return Request(
             operation=operation,
             path=operation.path(*segments),
