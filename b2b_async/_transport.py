@@ -165,7 +165,7 @@ class _Body(aiohttp.BytesPayload):
             # The event loop was busy since the last answer: in its next two turns it reads what has arrived.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        self.is_stale = bool(getattr(protocol, "should_close", False))
+        self.is_stale = _is_out_of_step(protocol)
         if self.is_stale:  # what has arrived would be taken for the answer to this request
             raise aiohttp.ClientConnectionResetError(_STALE)
         self.protocol = protocol
@@ -177,6 +177,11 @@ class _Body(aiohttp.BytesPayload):
             if len(self.octets) <= _ONE_WRITE:
                 self._call.in_flight = "not_sent"
             raise
+
+
+def _is_out_of_step(protocol: Any) -> bool:  # noqa: ANN401 -- aiohttp's own
+    """Return whether a connection has received something that no request asked for, or is closed."""
+    return bool(getattr(protocol, "should_close", False))
 
 
 def _is_readable(transport: asyncio.Transport | None) -> bool:

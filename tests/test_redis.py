@@ -582,7 +582,7 @@ async def test_the_password_of_redis_is_nowhere(own_server: RedisServer, caplog:
     own_server.stop()
     await asyncio.to_thread(own_server.start, "--rename-command", "AUTH", "", "--rename-command", "HELLO", "")
     url = own_server.url.replace("redis://", "redis://:hunter2@")
-    async with RedisRateLimiter(url, "store") as limiter:
+    async with RedisRateLimiter(url, "store", processes=1) as limiter:
         limiter.unsent(await limiter.acquire())
         assert limiter.snapshot().degraded
         assert "hunter2" not in repr(vars(limiter))

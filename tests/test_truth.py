@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from truth import CALL, Told, judge, measure
 
-from b2b_async import AmbiguousOutcomeError, LookUpResult, RetryPolicy, ServerError
+from b2b_async import AmbiguousOutcomeError, LookUpResult, RetryPolicy, ServerError, _policy, _transport
 from b2b_async.errors import Answer
-from b2b_async.sandbox import Entry
+from b2b_async.middleware import status
+from b2b_async.sandbox import FAULTS, Entry
 
 ABSENT, FAILED = (
     LookUpResult(operation="x", result=result, error=None, request_id=None, after=9.0)
@@ -28,6 +29,31 @@ async def test_no_word_is_untrue_when_every_fault_is_mixed(seed: int) -> None:
     assert report.clean, report.examples
     assert report.worth, report
     assert report.outcomes["POST cancelled, unknown"] + report.outcomes["PUT cancelled, unknown"] > 5, report
+
+
+TWICE = ("answered-twice", "answered-twice-late", "502", "503")
+"""Answers that come twice, among some that say no."""
+GUARDS: dict[str, list[tuple[Any, str, Any]]] = {
+    "nothing is sent where something has arrived": [
+        (_transport, "_is_out_of_step", lambda _protocol: False),
+        (_transport._Body, "has_left", True),
+    ],
+    "an answer belongs to its request": [(_transport.Transport, "_belongs", lambda *_args, **_options: True)],
+    "only the envelope says yes": [(status, "_says_yes", lambda _request, _envelope: True)],
+    "304 is no answer": [(_policy, "_TRANSIENT", _policy._TRANSIENT - {304})],
+    "a status that may have acted": [(status, "outcome_of_status", lambda *_args, **_options: "rejected")],
+}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_the_truth_test_notices_that_a_guard_is_missing(monkeypatch: pytest.MonkeyPatch, guard: str) -> None:
+    """A judge that finds nothing wrong must be one that could."""
+    for owner, name, instead in GUARDS[guard]:
+        monkeypatch.setattr(owner, name, instead)
+    kinds = TWICE if "arrived" in guard or "belongs" in guard else FAULTS
+    report = await measure(1500, seed=3, kinds=kinds)
+    assert not report.clean
 
 
 @pytest.mark.heavy

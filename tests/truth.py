@@ -40,6 +40,8 @@ CALL = 60.0
 """Seconds that a call has."""
 LATE = 0.05
 """Seconds past its time that a call may end, for scheduling."""
+LATENCY = 0.015
+"""Seconds for each answer: more than a late copy of the answer before needs."""
 PERSISTENT = RetryPolicy(attempts=10_000, internal_errors=10_000, throttled=10_000, budget=1_000_000)
 """Only the call's time ends its attempts."""
 
@@ -320,9 +322,10 @@ async def measure(
     concurrency: int = 32,
     cancelled: float = 0.05,
     closed: float = 0.02,
+    kinds: Iterable[str] = FAULTS,
     retry: RetryPolicy = PERSISTENT,
 ) -> Report:
-    """Make *calls* against a sandbox in which *part* of all requests meet a fault, each kind as often as the others.
+    """Make *calls* against a sandbox in which *part* of all requests meet a fault, each of *kinds* as often.
 
     A part of the calls, *cancelled*, is cancelled at a random moment; the clients of another part are *closed*.
     """
@@ -331,11 +334,12 @@ async def measure(
     # A call that meets no fault takes about twelve turns of the loop.
     turns = [dice.choice((*range(12), 20, 40)) if dice.random() < cancelled + closed else None for _ in range(calls)]
     closing = [dice.random() < closed / (cancelled + closed) for _ in range(calls)]
-    mixed = dict.fromkeys(FAULTS, part / len(FAULTS))
+    kinds = tuple(kinds)
+    mixed = dict.fromkeys(kinds, part / len(kinds))
     store = filled_store(calls)
     # What is slow is carried out after its sender has given up, and an order shows up in look-ups after a while.
     faults = Faults(mixed, seed=seed, slow_seconds=7)
-    async with Sandbox(store, quota="50000/1s", faults=faults, lag=0.7) as sandbox:
+    async with Sandbox(store, quota="50000/1s", faults=faults, lag=0.7, latency=LATENCY) as sandbox:
         resolver = FlakyResolver(part / 5, seed)
         connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=concurrency)
         options: dict[str, Any] = {

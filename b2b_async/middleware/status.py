@@ -76,9 +76,8 @@ class RaiseForStatus:
         fault = None if request.check is None else request.check(envelope)
         if fault is not None:
             raise self._undecodable(request, response, f"the answer is not believed: {fault}", outcome="unknown")
-        operation = request.operation
-        is_yes = envelope.acknowledges and (operation.idempotent or envelope.code is not None)
-        if not (is_yes or operation.safe or (operation.idempotent and envelope.has_data)):
+        is_yes = _says_yes(request, envelope)
+        if not (is_yes or request.operation.safe or (request.operation.idempotent and envelope.has_data)):
             fault = "the body does not say that the request was carried out"
             raise self._undecodable(request, response, fault, outcome="unknown")
         request.call.in_flight = "applied" if is_yes else "unknown"
@@ -126,6 +125,11 @@ class RaiseForStatus:
         error = ResponseValidationError(text, answer=answer, outcome=outcome, operation=name)
         error.retryable = True
         return error
+
+
+def _says_yes(request: Request, envelope: Envelope) -> bool:
+    """Return whether a good status comes with the API's own yes: anything in front of it can send JSON, too."""
+    return envelope.acknowledges and (request.operation.idempotent or envelope.code is not None)
 
 
 def _acknowledged(response: Response) -> Response:
