@@ -202,10 +202,6 @@ class Envelope:
             payload = cls.parse(text).payload
             if _is_deeper(payload, _NESTED):
                 return cls(None, excerpt)
-            # A token may hide behind JSON's escapes (tok\\/en), which are gone only now.
-            plain = json.dumps(payload, default=str)
-            if redact(plain) != plain:
-                payload = cls.parse(redact(plain)).payload
         except (UndecodableBodyError, RecursionError):
             return cls(None, excerpt)
         opened = cls(payload, excerpt)

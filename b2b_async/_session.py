@@ -69,8 +69,8 @@ class SessionManager:
         if not self._owned:
             self._loop = None
             self._bind()
-        elif self._session is None or (self._loop is not None and self._loop.is_closed()):
-            self._loop = None  # one that was left open in a loop that is over can only be forgotten
+        else:
+            self._loop = None  # a session that was left open in a loop that is over can only be forgotten
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self.connections),
                 # The API answers with a CSRF cookie, which means nothing to a token client.

@@ -538,7 +538,7 @@ def test_an_export_that_cannot_be_had(tmp_path: Path, live_sandbox: Start, monke
     assert (full[0], gone[0], damaged[0], page[0]) == (3, 3, 2, 2)
     assert "the output could not be written: No space left" in full[2]
     assert "the output could not be written: stdout is closed" in gone[2]
-    assert "cannot be read as a journal" in damaged[2]
+    assert "the journal is damaged at position" in damaged[2]
     assert "Traceback" not in full[2] + gone[2] + damaged[2] + page[2]
 
 

@@ -1100,3 +1100,18 @@ async def test_a_further_request_asks_the_journal(tmp_path: Path) -> None:
             with pytest.raises(JournalError, match="another process has begun to run the journal"):
                 await journal.hold()
             await other.end("finished")
+
+
+async def test_a_file_that_another_program_locks_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as there is patience."""
+    path = tmp_path / "job.journal"
+    await begun(path, 1)
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.2)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JournalError, match="Another program holds the file"):
+            async with SQLiteJournal(path):
+                pass
+    async with SQLiteJournal(path):
+        pass

@@ -1029,3 +1029,15 @@ def test_options_of_the_url_that_make_no_connection_are_refused(options: str) ->
     """When the limiter is made."""
     with pytest.raises(ConfigurationError, match="is no URL that can be used"):
         RedisRateLimiter(f"rediss://localhost/0?{options}", "store")
+
+
+async def test_a_timer_of_another_loop_does_nothing(server: RedisServer) -> None:
+    """The limiter serves this one now."""
+    limiter = limiter_of(server)
+    limiter.unsent(await limiter.acquire())
+    other = asyncio.new_event_loop()
+    limiter._worker = None
+    limiter._pump_in(other)
+    other.close()
+    assert limiter._worker is None
+    await close(limiter)

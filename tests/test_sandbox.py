@@ -514,3 +514,16 @@ async def test_the_ledger_can_be_bounded(session: aiohttp.ClientSession) -> None
                 await answer.read()
     assert [entry.number for entry in sandbox.ledger] == [2, 3]
     assert sandbox.arrived == 3
+
+
+async def test_a_client_that_has_gone_gets_no_copy() -> None:
+    """Nobody is there to take it."""
+    async with Sandbox(faults=Faults(script=["answered-twice"]), latency=0.5) as sandbox:
+        host, _, port = sandbox.url.removeprefix("http://").partition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /api/v3/io/companies/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await asyncio.sleep(1)
+    assert [entry.fault for entry in sandbox.ledger] == ["answered-twice"]
