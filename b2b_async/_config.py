@@ -95,7 +95,8 @@ def _escaped_forms(secret: str) -> re.Pattern[str]:
 
     def forms(character: str) -> str:  # which is visible ASCII, as a header can have it
         number = f"{ord(character):02x}"
-        return rf"(?:\\*{re.escape(character)}|\\+u(?i:00{number})|%(?:25)*(?i:{number}))"
+        # The numbers of repetitions are bounded, or a long run of backslashes would take its length squared.
+        return rf"(?:\\{{0,8}}{re.escape(character)}|\\{{1,8}}u(?i:00{number})|%(?:25){{0,8}}(?i:{number}))"
 
     return re.compile("".join(map(forms, secret)))
 

@@ -216,6 +216,12 @@ def opens_with_success(body: bytes) -> bool:
     return match is not None and match[1].startswith(b"2")
 
 
+def opens_with_refusal(body: bytes) -> bool:
+    """Return whether the envelope's code says, under any status, that there were too many requests."""
+    match = _OPENING.match(body)
+    return match is not None and match[1].startswith(b"429")
+
+
 def _is_deeper(value: object, levels: int) -> bool:
     if not isinstance(value, dict | list):
         return False

@@ -81,6 +81,7 @@ _UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 _STALE = "the server sent an answer that nobody had asked for, or closed the connection"
 _MOST_STALE = 16
 """Connections on which nothing could be sent, until an attempt is given up."""
+_REQUEST_ID = "x-request-id"
 _NOT_ITS_OWN = "the connection carried more answers than requests, so that this one may belong to another request"
 _UNDECODABLE = "Can not decode content-encoding"
 """The start of aiohttp's text for an unknown encoding. It quotes nothing of the response but the encoding's name."""
@@ -228,8 +229,8 @@ class Transport:
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = _client_timeout(timeouts, timeouts.attempt)
-        # Of request ids only the hashes are kept, since a server may echo a token in them.
-        self._request_ids: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        # Only hashes are kept, since a server may echo a token.
+        self._answers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._last_request_id: int | None = None
         self._request_ids_differ = False
 
@@ -277,7 +278,8 @@ class Transport:
                     if status not in _SUCCESS:
                         call.in_flight = outcome_of_status(status, retry_after(headers))
                     whole = await self._read(answer, content)
-                is_its_own = self._belongs(headers, body.protocol, whole=whole)
+                response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
+                is_its_own = self._belongs(response, request, body.protocol, whole=whole)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             answered = status and isinstance(cast("object", status), int)  # that of a mock is something else
             received = Response(status, headers, b"".join(content)) if answered else None
@@ -297,11 +299,12 @@ class Transport:
         response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
         return response if whole or status not in _SUCCESS else self._too_large(request, response)
 
-    def _belongs(self, headers: Mapping[str, str], protocol: Any, *, whole: bool) -> bool:  # noqa: ANN401 -- aiohttp's own
+    def _belongs(self, response: Response, request: Request, protocol: Any, *, whole: bool) -> bool:  # noqa: ANN401 -- aiohttp's own
         """Return whether an answer can belong to the request that was sent last on its connection.
 
         Args:
-            headers: Those of the answer.
+            response: The answer, as far as it was read.
+            request: The request; where it names an id of its own, the answer may repeat that one.
             protocol: aiohttp's protocol of the connection; None for a mock.
             whole: The answer was read to its end.
         """
@@ -310,13 +313,15 @@ class Transport:
         # A connection that is to be closed may have received more than one answer; aiohttp has no public name for that.
         unread = (getattr(protocol, name, None) for name in ("_buffer", "_tail")) if protocol.should_close else ()
         belongs = not (whole and any(unread))
-        if "X-Request-Id" in headers:
-            request_id = hash(headers["X-Request-Id"])
+        headers, names_its_id = response.headers, any(name.lower() == _REQUEST_ID for name in request.headers)
+        if _REQUEST_ID in headers and not names_its_id and _REQUEST_ID not in self._sessions.session.headers:
+            request_id = hash(headers[_REQUEST_ID])
             last, self._last_request_id = self._last_request_id, request_id
             self._request_ids_differ = self._request_ids_differ or last not in {None, request_id}
-            if self._request_ids_differ and self._request_ids.get(protocol) == request_id:  # a copy of the last answer
+            answer = hash((request_id, response.status, headers.get("Date"), response.body))
+            if self._request_ids_differ and self._answers.get(protocol) == answer:  # a copy of the last answer
                 belongs = False
-            self._request_ids[protocol] = request_id
+            self._answers[protocol] = answer
         if not belongs and protocol.transport is not None:
             protocol.transport.close()
         return belongs

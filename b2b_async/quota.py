@@ -41,10 +41,12 @@ not answered for a twelfth of the window. If it is refused, the time was named t
 twice as long, up to a window.
 
 **Headers that refusals contradict.** A gateway in front of the API may allow less than the API's headers say. A limit
-above the user's own is therefore approached with five requests in flight (two after a refusal). If requests are refused
-twice in a row while the headers claim that more than half of the quota is free, the headers are not believed any more:
-the limit becomes what was accepted up to the refusals, and the window becomes the time after which a request was
-accepted again. Bulk is paced evenly over it, a further refusal shrinks it to 70 %, and it grows by 2 % a window.
+above the user's own is therefore approached with five requests in flight (two after a refusal). If requests are
+refused twice in a row while the headers claim, before and after, that more than half of the quota is free, the headers
+are not believed any more: the limit becomes what was accepted up to the refusals, and the window becomes the time
+after which a request was accepted again. Bulk is paced evenly over it, a further refusal shrinks it to 70 %, and after
+five windows without one it grows by 2 % a window. (Refusals that say that nothing is left count once a row, since
+others may have used the quota up.)
 
 **Cold start and bare servers.** Until the first answer at most five requests are in flight.
 A server that sends no headers for a window leaves our own books; refusals then shrink the cap to 70 %, and it recovers
@@ -102,8 +104,10 @@ _JITTER = 1 / 120
 _PACED_PART: dict[str, float] = {"auto": 0.2, "burst": 0.0, "smooth": 1.0}
 """Part of the quota over which bulk is paced; it takes the rest at once."""
 _BARE_SHRINK, _BARE_GROW, _BARE_LEAST = 0.7, 0.01, 0.05
-_LEARNED_GROW = 0.002
-"""Growth of a learned limit in a tenth of its window."""
+_LEARNED_GROWTH = 1.02
+"""Growth of a learned limit in a window, from the fifth one after the last refusal on."""
+_LEAST_LEARNED = 0.05
+"""Part of the user's own quota that is learned at least."""
 _DOUBTS = 2
 """Refusals that contradict the headers, until these are not believed any more."""
 _WARY = 2
@@ -309,6 +313,7 @@ class LeaseWindow:
         self._mark = 0  # requests accepted when the last row started
         self._tested_at = -INF  # when the last request was sent to test whether requests are let through again
         self._row_unnamed = False  # a refusal of this row named no time
+        self._row_contradicts = self._row_used_up = False  # headers claimed slots at its start; it says none are left
         self._accepted_before, self._accepted_in = 0, 0.0  # requests before this row, and the seconds they took
         self._wary_until = -INF
         self._doubts = 0
@@ -466,6 +471,7 @@ class LeaseWindow:
             headers = attrs.evolve(headers, remaining=None)
         if refused:
             self.refused += 1
+            self._judge_headers(now)
         else:
             is_half_free = headers.remaining is not None and 2 * headers.remaining > self.limit
             self._let_through(ticket, now, status, contradicts=is_half_free)
@@ -475,14 +481,16 @@ class LeaseWindow:
             else:
                 # Where nobody says when to come back, the platform is overloaded, whatever else is said.
                 self._report_bare(ticket, now, headers, status)
-            return
-        if self._claimed is not None:  # by what this very answer has taught
-            return
-        self._bare, self._cap, self.heard_at = False, 1.0, now
-        if refused:
+        elif refused:
+            self._trust_headers()
             self._refusal(ticket, now, headers)
-        else:
+            self.heard_at = now
+        elif self._claimed is None:  # else this very answer has taught that its headers are wrong
+            self._trust_headers()
+            self.heard_at = now
             self._look(ticket, now, headers.remaining, headers.resets_after or 0.0)
+        if refused and headers.remaining == 0:
+            self._row_used_up = True
 
     def settle(self, ticket: Ticket, now: float, status: int | None) -> None:
         """Take a slot back whose request may have been counted; the answer, if any, said nothing about this quota."""
@@ -535,7 +543,7 @@ class LeaseWindow:
         self._expire(now)
         start = max(now, self.held_until)
         # Not the capacity of this moment: what narrows it may be over at the next answer.
-        capacity = max(1, int(self.limit * self._quota.share * self.part + 1e-9))
+        capacity = max(1, int(self.limit * max(1.0, self._cap) * self._quota.share * self.part + 1e-9))
         place = ahead - (capacity - self.active)
         if place < 0:
             return start
@@ -566,8 +574,9 @@ class LeaseWindow:
 
     def _capacity(self, now: float) -> int:
         speed = _OVERLOAD_SPEED if now < self._slow_until else 1.0
-        # The tiny addend keeps 0.57 of 100 from being 56 in floating point.
-        return max(1, int(self.limit * min(self._quota.share, self._cap, speed) * self.part + 1e-9))
+        # A learned limit grows beyond itself. The tiny addend keeps 0.57 of 100 from being 56 in floating point.
+        limit = self.limit * max(1.0, self._cap)
+        return max(1, int(limit * min(self._quota.share, self._cap, speed) * self.part + 1e-9))
 
     def _close(self, ticket: Ticket) -> bool:
         if not ticket.open:
@@ -603,6 +612,17 @@ class LeaseWindow:
         if delay is not None:
             self.held_until = max(self.held_until, now + min(delay + self.window * _MARGIN, LONGEST_HOLD))
 
+    def _judge_headers(self, now: float) -> None:
+        """Note, when a row of refusals starts, whether the headers claim that more than half of the quota is free."""
+        if now - self.held_until > self.size[1]:  # nothing was sent for long since the last row
+            self._row = 0
+        if not self._row:
+            free = self.limit - self.active - self.foreign
+            self._row_contradicts = self._is_fresh(now) and 2 * free > self.limit
+
+    def _trust_headers(self) -> None:
+        self._bare, self._cap = False, 1.0
+
     def _hold(self, now: float, seconds: float, *, is_named: bool) -> None:
         """Hold the store after the first refusal of an episode.
 
@@ -613,7 +633,7 @@ class LeaseWindow:
             self._accepted_before = self._accepted - self._mark if is_recent else len(self._leases)
             self._accepted_in = now - self._mark_at if is_recent else 0.0
             self._row_since = self._mark_at = now
-            self._mark, self._row_unnamed = self._accepted, False
+            self._mark, self._row_unnamed, self._row_used_up = self._accepted, False, False
             least = 0.0 if self._claimed is None else self.held_until - self._held_since
         else:
             least = 2 * (self.held_until - self._held_since)
@@ -634,18 +654,21 @@ class LeaseWindow:
             contradicts: Its headers claim that more than half of the quota is free.
         """
         self._accepted += 1
+        if not self._row and self._doubts and now - self._mark_at > self.window:
+            self._doubts = 0
         if not self._row or ticket.granted_at < self._held_since or status >= 500:
             return
         row, self._row = self._row, 0
         if self._claimed is not None:
             return
-        # Who names a time after which requests are let through indeed may be right about all else.
-        self._doubts = self._doubts + row if contradicts and (row > 1 or self._row_unnamed) else 0
-        if self._doubts < _DOUBTS:
-            return
-        limit = max(1, self._accepted_before)
+        # Who names a time after which requests are let through indeed may be right about all else; and others may have
+        # used up the quota, and given it back meanwhile.
+        contradicts = contradicts and self._row_contradicts and (row > 1 or self._row_unnamed)
+        self._doubts = self._doubts + (1 if self._row_used_up else row) if contradicts else 0
+        limit = self._accepted_before
         window = min(self.window, max(self._accepted_in, ticket.granted_at - self._row_since))
-        if limit * self.window >= self.limit * window:
+        known = self._quota.limit / self._quota.window
+        if self._doubts < _DOUBTS or not _LEAST_LEARNED * known <= limit / window < self.limit / self.window:
             return
         self._claimed, self._doubts = (self.limit, self.window), 0
         self._set_size(now, limit, window)
@@ -685,16 +708,20 @@ class LeaseWindow:
             self._cap, self._cap_at = max(_BARE_LEAST, self._cap * _BARE_SHRINK), now
 
     def _recover(self, now: float) -> None:
-        if not self._bare or now - self._cap_at < self.window / 10:
+        since = now - self._cap_at
+        if not self._bare or since < self.window / 10:
             return
         self._cap_at = now
         if self._claimed is None:
             self._cap = min(1.0, self._cap + _BARE_GROW)
             return
-        self._cap += _LEARNED_GROW
+        if now < self._wary_until:
+            return
+        self._cap *= math.pow(_LEARNED_GROWTH, min(since / self.window, 2.0))
         limit, window = self._claimed
         if self.limit * self._cap * window >= limit * self.window:  # the headers were right after all, or are now
-            self._claimed, self._cap = None, 1.0
+            # Slots of the shorter window have come back too early for this one: go on as at the start.
+            self._claimed, self._cap, self._bare, self.heard_at = None, 1.0, False, now - 2 * window
             self._set_size(now, limit, window)
 
     def _is_fresh(self, now: float) -> bool:

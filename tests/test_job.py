@@ -1452,6 +1452,7 @@ class Flood:
             writer.write(GOOD)
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
@@ -1561,3 +1562,48 @@ async def test_a_further_attempt_asks_the_journal(journal: SQLiteJournal) -> Non
                 await BulkJob(client, [1001], journal=journal).run()
     assert requests == [1, 2]
     assert len(sandbox.ledger) == 1
+
+
+async def test_a_refusal_in_an_envelope_costs_a_job_time_and_no_item(journal: SQLiteJournal) -> None:
+    """Nothing else ends it, but half an hour of them."""
+    refused = http(200, '{"code": 429, "data": {}, "message": "Too many requests"}')
+    async with raw_server(refused) as (url, _), Client(CREDENTIALS, base_url=url) as client:
+        summary = await BulkJob(client, range(1, 4), journal=journal).run()
+    assert (summary.failed, summary.unknown, summary.pending) == (0, 0, 3)
+    assert summary.reason is not None
+    assert summary.reason.startswith("the server has refused every request for 3")
+
+
+async def test_two_refusals_with_an_outage_between_do_not_stop_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only refusals count."""
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        job = BulkJob(client, [1001], journal=None)
+        await job.run()
+        runner = job._runner
+        assert runner is not None
+        loop = asyncio.get_running_loop()
+        runner._observe_throttling(throttled=True)
+        monkeypatch.setattr(loop, "time", lambda: 1e6)
+        runner._observe_throttling(throttled=True)
+    assert runner.reason is None
+
+
+async def test_thousands_of_items_that_wait_for_their_minute_are_put_off(journal: SQLiteJournal) -> None:
+    """One after the other, not one inside the other."""
+
+    async def find(_client: Client, _item: int) -> Mapping[str, Any] | None:
+        return None
+
+    async def run(_client: Client, item: int) -> Mapping[str, Any]:
+        return {"item": item}
+
+    kind = JobKind(name="found", run=run, find=find)
+    items = [Item(number, number, in_doubt=True) for number in range(1, 1501)]
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        for _ in range(2):
+            job = BulkJob(client, items, journal=journal, kind=kind, resend_if_absent=True)
+            asyncio.get_running_loop().call_later(30, job.stop)
+            summary = await job.run()
+        assert summary.failed == 0
+        resumed = await BulkJob(client, items, journal=journal, kind=kind, resend_if_absent=True).run()
+    assert resumed.pending == 0

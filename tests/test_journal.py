@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -689,7 +690,7 @@ async def test_the_journal_is_a_list_with_a_memory(
     path = tmp_path_factory.mktemp("model") / "a.journal"
     keys: list[str] = []  # by position, from 0
     ended: dict[int, str] = {}
-    left, given_out = set[int](), set[int]()
+    left, given_out, sent = set[int](), set[int](), set[int]()
     taken: list[Task] = []
     journal = await SQLiteJournal(path).__aenter__()
     await begin(journal)
@@ -715,9 +716,12 @@ async def test_the_journal_is_a_list_with_a_memory(
                 assert [(task.position, task.in_doubt) for task in tasks] == [(n, n in left) for n in expected]
                 given_out.update(expected)
                 taken += tasks
-            case ("leave", number) if number < len(taken):
-                await journal.leave(taken[number], 1.0)
-                left.add(taken[number].position)
+            case ("leave", number) if number < len(taken) and taken[number].position not in sent:
+                position = taken[number].position
+                await journal.leave(taken[number], 1.0)  # once in a run, as a worker does
+                sent.add(position)
+                left.add(position)
+                ended = {n: how for n, how in ended.items() if (n, how) != (position, "passing")}
             case ("record", number, status) if number < len(taken):
                 task = taken.pop(number)
                 final = status == "failed"
@@ -728,7 +732,7 @@ async def test_the_journal_is_a_list_with_a_memory(
                     left.add(task.position)
             case ("reopen",):
                 await journal.close()
-                taken, given_out = [], set()
+                taken, given_out, sent = [], set(), set()
                 journal = await SQLiteJournal(path).__aenter__()
                 opened = await begin(journal)
                 assert opened.read == len(keys)
@@ -920,6 +924,7 @@ async def begun(path: Path, *values: object) -> None:
         "UPDATE items SET checksum = 'x' WHERE position = 2",
         "UPDATE items SET status = 'odd' WHERE position = 2",
         "UPDATE items SET checksum = NULL, absent = x'00' WHERE position = 2",
+        "UPDATE items SET checksum = NULL, absent = 9e999 WHERE position = 2",
     ],
 )
 async def test_an_item_that_was_changed_is_not_sent(tmp_path: Path, change: str) -> None:
@@ -1115,3 +1120,32 @@ async def test_a_file_that_another_program_locks_is_waited_for(tmp_path: Path, m
                 pass
     async with SQLiteJournal(path):
         pass
+
+
+async def test_results_of_any_mapping_are_kept_and_read(journal: SQLiteJournal) -> None:
+    """Whatever a kind returns."""
+    await add(journal, (1, "a"), (2, "b"))
+    first, second = await journal.take(9)
+    await journal.record(first, attrs.evolve(outcome_of(first), result=MappingProxyType({"a": 1})))
+    await journal.record(second, outcome_of(second))
+    with contextlib.closing(sqlite3.connect(journal.path)) as other, other:
+        other.execute("""UPDATE items SET result = '"text"' WHERE position = 2""")
+    assert [outcome.result for outcome in read_outcomes(journal.path)] == [{"a": 1}, {"repr": "text"}]
+
+
+async def test_a_cancelled_migration_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not go on behind one's back."""
+    path = old_journal(tmp_path)
+    monkeypatch.setattr(sqlite, "_STEPS", 1)
+    journal = SQLiteJournal(path)
+    checksum = sqlite._checksum
+
+    def interrupting(*args: Any) -> int:
+        journal._give_up_at = 0.0
+        return checksum(*args)
+
+    monkeypatch.setattr(sqlite, "_checksum", interrupting)
+    with pytest.raises(JournalError, match="interrupted"):
+        await journal.__aenter__()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)

@@ -525,5 +525,6 @@ async def test_a_client_that_has_gone_gets_no_copy() -> None:
         await writer.drain()
         await asyncio.sleep(0.1)
         writer.close()
+        await writer.wait_closed()
         await asyncio.sleep(1)
     assert [entry.fault for entry in sandbox.ledger] == ["answered-twice"]

@@ -30,6 +30,7 @@ from b2b_async import (
     Client,
     CompanyId,
     ConfigurationError,
+    Credentials,
     CustomerId,
     DeadlineExceededError,
     NotFoundError,
@@ -665,6 +666,8 @@ class KeptServer:
         self._server.close()
         for writer in self.writers:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 def number_in(path: str) -> int:
@@ -735,7 +738,7 @@ async def test_two_answers_in_one_piece_make_the_outcome_unknown() -> None:
 
 async def test_an_answer_with_the_request_id_of_the_one_before_is_a_copy_of_it() -> None:
     """Unless all answers have the same."""
-    copied = [company(1, "a"), company(2, "b"), company(3, "b"), company(3, "c")]
+    copied = [company(1, "a"), company(2, "b"), company(2, "b"), company(3, "c")]
     same = [company(number, "x") for number in (1, 2, 3)]
 
     def next_of(answers: list[bytes]) -> Callable[[str, asyncio.StreamWriter], None]:
@@ -771,6 +774,7 @@ async def test_an_attempt_ends_where_no_connection_can_be_sent_on() -> None:
         connections += 1
         await eager(reader, writer)
         writer.close()
+        await writer.wait_closed()
 
     async with await asyncio.start_server(count, "127.0.0.1", 0) as server:
         error = await early(server)
@@ -924,3 +928,25 @@ async def test_records_of_a_large_answer_are_made_in_a_thread() -> None:
         page = await v3.companies.list_companies(client, limit=249)
     assert len(page.items) == 1000
     assert "MainThread" not in threads
+
+
+async def test_an_id_that_the_request_names_may_be_repeated() -> None:
+    """Gateways repeat the id of the request; two requests of one user may have the same."""
+    ids = iter(["a", "b", "b", "b"])
+
+    async def correlate(request: Request, handler: Handler) -> Response:
+        return await handler(request.with_headers({"x-Request-ID": next(ids)}))
+
+    def same(_path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(company(7, request_id="b" if len(server.paths) > 1 else "a"))
+
+    async with KeptServer(same) as server, client_at(server.url, per_attempt=[correlate]) as client:
+        for _ in range(4):
+            await v3.companies.get_company(client, CompanyId(7))
+    assert len(server.writers) == 1
+
+
+def test_a_hostile_text_is_redacted_quickly() -> None:
+    """A long run of backslashes takes as many steps as it has characters, and not their square."""
+    text = "\\" * 200_000
+    assert Credentials("tok/en", "hash").redact(text) == text

@@ -184,7 +184,7 @@ def read_outcomes(path: Path | str, status: str | None = None) -> Iterator[ItemO
                 position=position,
                 status=ended,
                 value=_decoded(value, where),
-                result=None if result is None else _checked(_decoded(result, where), dict, where),
+                result=None if result is None else _result(result, where),
                 failure=None if failure is None else _failure(failure, where),
                 attempts=_checked(attempts, int, where),
                 repeated=bool(repeated),
@@ -309,6 +309,12 @@ def _reasons(database: sqlite3.Connection) -> list[Reason]:
             )
         )
     return reasons
+
+
+def _result(text: object, where: str) -> dict[str, Any]:
+    result = _decoded(text, where)
+    # Before version 3 of the schema, results that were no dict were kept as their text.
+    return {"repr": result} if isinstance(result, str) else _checked(result, dict, where)
 
 
 def _failure(text: object, where: str) -> Failure:

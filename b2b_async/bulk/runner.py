@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import contextlib
 import logging
 import math
 import time
@@ -41,6 +42,8 @@ _OUTAGE = 100
 """So many items in a row that fail without the server having refused them mean that it is away."""
 _DENIED_FIRST, _DENIED_IN_A_ROW = 5, 20
 """Items answered 403 that mean that all others would be: the first ones of a run, or so many in a row."""
+_REFUSALS_APART = 300.0
+"""Seconds between two refusals in which more than the limiter's longest hold has happened."""
 _MOST_LATER = 1000
 """Items at most that wait for their second look-up at the same time."""
 _RATE_FOR = 1.0
@@ -91,6 +94,7 @@ class Runner:
         self._concurrency = concurrency
         self._max_failures = max_failures
         self._max_throttled = math.inf if max_throttled is None else max_throttled
+        self._throttled_at = -math.inf
         self._throttled_since: float | None = None  # every response since then was a refusal for the rate of requests
         self._resend_if_absent = resend_if_absent
         self._ready: deque[Task] = deque()
@@ -189,28 +193,28 @@ class Runner:
 
     async def _next(self) -> tuple[Task, bool] | None:
         """Give the next task, and whether it was absent at a look-up long enough ago; None if there are no more."""
-        if self._later and (self._later[0][0] <= self._loop.time() or len(self._later) >= _MOST_LATER):
-            return await self._wait_for_later()
-        while not self._ready and not self._ended:
-            self._fed.clear()
-            try:
-                # Where the input is slow, a second look-up may come before it.
-                async with asyncio.timeout_at(self._later[0][0] if self._later else None):
-                    await self._fed.wait()
-            except TimeoutError:
-                return await self._wait_for_later() if self._later else await self._next()
-        if self._ready:
-            self._hungry.set()
-            task = self._ready.popleft()
-            if task.absent is None:
-                return task, False
-            # An earlier run found it absent: it is due a minute after that.
-            wait = min(LOOK_AGAIN, task.absent + LOOK_AGAIN - time.time())
-            if wait <= 0:
-                return task, True
-            self._put_off(task, wait)
-            return await self._next()
-        return await self._wait_for_later() if self._later else None
+        while True:
+            later = self._later
+            if later and (later[0][0] <= self._loop.time() or len(later) >= _MOST_LATER):
+                return await self._wait_for_later()
+            if self._ready:
+                self._hungry.set()
+                task = self._ready.popleft()
+                if task.absent is None:
+                    return task, False
+                # An earlier run found it absent: it is due a minute after that.
+                wait = min(LOOK_AGAIN, task.absent + LOOK_AGAIN - time.time())
+                if wait <= 0:
+                    return task, True
+                self._put_off(task, wait)
+            elif self._ended:
+                return await self._wait_for_later() if later else None
+            else:
+                self._fed.clear()
+                with contextlib.suppress(TimeoutError):
+                    # Where the input is slow, a second verification may come before it.
+                    async with asyncio.timeout_at(later[0][0] if later else None):
+                        await self._fed.wait()
 
     def _put_off(self, task: Task, seconds: float) -> None:
         bisect.insort(self._later, (self._loop.time() + seconds, task), key=lambda item: item[0])
@@ -333,8 +337,9 @@ class Runner:
             self._throttled_since = None
             return
         now = self._loop.time()
-        if self._throttled_since is None:
-            self._throttled_since = now
+        if self._throttled_since is None or now - self._throttled_at > _REFUSALS_APART:
+            self._throttled_since = now  # between the two there was something else, such as no connection
+        self._throttled_at = now
         seconds = now - self._throttled_since
         if seconds >= self._max_throttled:
             self.stop(

@@ -102,7 +102,7 @@ VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0, ?)
 _TAKE = """
 SELECT json_group_array(json_array(
     position, CAST(key AS TEXT), CAST(value AS TEXT), CAST(status AS TEXT), departed IS NOT NULL,
-    CASE typeof(absent) WHEN 'blob' THEN 0 ELSE absent END, CAST(checksum AS INTEGER)
+    CASE WHEN typeof(absent) IN ('integer', 'real') AND abs(absent) < 1e11 THEN absent END, CAST(checksum AS INTEGER)
 )) FROM (
     SELECT * FROM items WHERE NOT settled AND position > ? ORDER BY position LIMIT ?
 )
@@ -147,6 +147,8 @@ _PATIENCE = 30.0
 """Seconds to wait for another program, such as a database browser, that holds the file."""
 _HURRY = 0.8
 """Seconds to wait for it at most once the run is cancelled."""
+_STEPS = 10_000
+"""Steps of SQLite between two looks at the clock."""
 _BUSY = 0.05
 """Seconds that SQLite waits by itself; then it is decided whether to wait on."""
 
@@ -214,7 +216,9 @@ class SQLiteJournal:
         self._loop = asyncio.get_running_loop()
         try:
             await self._loop.run_in_executor(self._thread, self._open)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                self.interrupt()
             await self.close()
             raise
         return self
@@ -376,7 +380,6 @@ class SQLiteJournal:
         position, key, value, status, in_doubt, absent, checksum = row
         if checksum != _checksum(position, key, value, in_doubt) or status not in {None, "failed", "unknown"}:
             raise JournalError(_changed(self.path, position))
-        absent = float(absent) if isinstance(absent, int | float) else None
         plain = json.loads(value)
         return Task(position=position, key=key, value=plain, status=status, in_doubt=bool(in_doubt), absent=absent)
 
@@ -514,6 +517,8 @@ class SQLiteJournal:
         )
         database.text_factory = decode_text
         database.create_function("item_checksum", 4, _checksum, deterministic=True)
+        # So that a statement that takes long, as a migration may, ends soon after interrupt().
+        database.set_progress_handler(lambda: time.monotonic() > self._give_up_at, _STEPS)
         if not new:
             check_schema(database, self.path, has_wal=has_wal)
         self._prepare(database)
@@ -869,7 +874,7 @@ def _json(entry: Entry) -> str:
 def _json_of_any(result: Mapping[str, Any]) -> str:
     """Write a result as JSON, whatever its kind made it of: the item is done, and that must not get lost."""
     try:
-        return _encode(result)
+        return _encode(dict(result))
     except (TypeError, ValueError):
         return _encode({"repr": repr(result)})
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from b2b_async._envelope import writable
+from b2b_async._envelope import opens_with_refusal, writable
 from b2b_async._policy import is_throttled
 from b2b_async.bulk.journal import JournalError
 from b2b_async.bulk.outcome import PASSING, Failure, ItemOutcome
@@ -170,7 +170,7 @@ class Worker:
         self._count()
         if request.operation.safe:
             response = await handler(request)
-            self._observe_throttling(is_throttled(response))
+            self._observe_throttling(_is_refused(response))
             return response
         self.sent = True
         if self._left is None and self._task is not None:
@@ -189,9 +189,9 @@ class Worker:
         if response.status in _TURNED_AWAY:
             self._may_be_done = before
         # A request that was refused for its rate is not under way any more; it waits like one that was never sent.
-        throttled = is_throttled(response)
-        self.sent = not throttled
-        self._observe_throttling(throttled)
+        refused = _is_refused(response)
+        self.sent = not refused
+        self._observe_throttling(refused)
         return response
 
     def _outcome(
@@ -216,6 +216,11 @@ class Worker:
             seconds=None if left is None else asyncio.get_running_loop().time() - left[1],
             finished=time.time(),
         )
+
+
+def _is_refused(response: Response) -> bool:
+    """Return whether a request was refused for the rate of requests, be it in an envelope under a good status."""
+    return is_throttled(response) or opens_with_refusal(response.body)
 
 
 def ends_job(error: Exception) -> bool:

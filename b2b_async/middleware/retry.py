@@ -117,7 +117,7 @@ class _Retries:
             wait=self._pause,
             stop=self._is_past_deadline,
             before_sleep=self._note,
-            sleep=asyncio.sleep,
+            sleep=self._sleep,
             reraise=True,
         )
         try:
@@ -169,6 +169,14 @@ class _Retries:
         if verdict.kind == "throttled":  # refused where the limiter does not see it: in an envelope, or without one
             delay = max(delay, min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** min(9, self._tally.throttled - 1)))
         return delay + _TOLD_JITTER * uniform()
+
+    async def _sleep(self, seconds: float) -> None:
+        deadline = self._request.call.deadline
+        if deadline is None or not (self._request.outwaits_throttling and self._verdict.kind == "throttled"):
+            await asyncio.sleep(seconds)
+            return
+        async with deadline.paused():  # as where the limiter holds the call
+            await asyncio.sleep(seconds)
 
     def _is_held(self) -> bool:
         """Return whether the limiter holds back the next attempt after a refusal."""

@@ -19,7 +19,7 @@ local INF = math.huge
 local MARGIN, UNDER_WAY, COLD, CALM = 1 / 600, 1 / 12, 5, 5.0
 local ROOM_PART, ROOM_HALF_LIFE, BURST_MEMORY = 0.15, 10.0, 1 / 6
 local PROBE, JITTER = 1 / 12, 1 / 120
-local SHRINK, GROW, LEAST, LEARNED_GROW = 0.7, 0.01, 0.05, 0.002
+local SHRINK, GROW, LEAST, LEARNED_GROWTH, LEAST_LEARNED = 0.7, 0.01, 0.05, 1.02, 0.05
 local DOUBTS, WARY, APPROACH = 2, 2, 10
 local TERMS = 11
 local OVERLOAD_MOST, OVERLOAD_SPEED, ENOUGH_DOUBLINGS, LONGEST_HOLD = 60.0, 0.5, 100, 120.0
@@ -46,7 +46,7 @@ end
 local START = {
   limit = 0, window = 0, epoch = 0, epoch_at = -INF, grace_until = -INF, expected = 0, pool = 0, version = 0, held = 0, last = 0, granted = 0, completed = 0, released = 0, foreign = 0, heard_at = -INF,
   bare = 0, counts_before = 0, held_until = -INF, held_since = -INF, slow_until = -INF,
-  accepted = 0, row = 0, row_since = -INF, tested_at = -INF, row_unnamed = 0, mark_at = -INF, mark = 0, accepted_before = 0, accepted_in = 0,
+  accepted = 0, row = 0, row_since = -INF, tested_at = -INF, row_unnamed = 0, row_contradicts = 0, row_used_up = 0, mark_at = -INF, mark = 0, accepted_before = 0, accepted_in = 0,
   wary_until = -INF, doubts = 0, claimed_limit = 0, claimed_window = 0, probe_at = -INF, probe_gap = 0, calm_until = -INF, interactive_until = -INF, last_bulk = -INF,
   room = 0, room_at = -INF, burst = 0, burst_at = -INF, cap = 1, cap_at = -INF,
 }
@@ -165,7 +165,8 @@ end
 
 function Book:capacity()
   local speed = now < self.slow_until and OVERLOAD_SPEED or 1.0
-  local capacity = math.max(1, math.floor(self.limit * math.min(self.share, self.cap, speed) + 1e-9))
+  local limit = self.limit * math.max(1, self.cap) -- a learned limit grows beyond itself
+  local capacity = math.max(1, math.floor(limit * math.min(self.share, self.cap, speed) + 1e-9))
   return self:is_partial() and math.min(self.pool, capacity) or capacity
 end
 
@@ -249,7 +250,7 @@ end
 -- The earliest time for the next one, if what is under way will be accepted.
 function Book:earliest()
   local start = math.max(now, self.held_until)
-  local capacity = math.max(1, math.floor(self.limit * self.share + 1e-9))
+  local capacity = math.max(1, math.floor(self.limit * math.max(1, self.cap) * self.share + 1e-9))
   local place = self.active - capacity
   if place < 0 then
     return start
@@ -295,13 +296,13 @@ function Book:prolong(delay)
 end
 
 function Book:hold(seconds, is_named)
-  local least = 0
+  local least, size_window = 0, self.claimed_limit > 0 and self.claimed_window or self.window
   if self.row == 0 then
     local is_recent = now - self.mark_at < self.window
     self.accepted_before = is_recent and self.accepted - self.mark or redis.call('ZCARD', self.leases)
     self.accepted_in = is_recent and now - self.mark_at or 0
     self.row_since, self.mark_at = now, now
-    self.mark, self.row_unnamed = self.accepted, 0
+    self.mark, self.row_unnamed, self.row_used_up = self.accepted, 0, 0
     if self.claimed_limit > 0 then
       least = self.held_until - self.held_since
     end
@@ -314,12 +315,15 @@ function Book:hold(seconds, is_named)
   end
   self.wary_until = now + self.window * CALM
   self.held_since = now
-  seconds = math.max(seconds, math.min(least, self.claimed_limit > 0 and self.claimed_window or self.window))
+  seconds = math.max(seconds, math.min(least, size_window))
   self.held_until = math.max(self.held_until, now + math.min(seconds, LONGEST_HOLD))
 end
 
 function Book:let_through(said, contradicts)
   self.accepted = self.accepted + 1
+  if self.row == 0 and self.doubts > 0 and now - self.mark_at > self.window then
+    self.doubts = 0
+  end
   if self.row == 0 or said.granted_at < self.held_since or said.status >= 500 then
     return
   end
@@ -328,13 +332,12 @@ function Book:let_through(said, contradicts)
   if self.claimed_limit > 0 then
     return
   end
-  self.doubts = contradicts and (row > 1 or self.row_unnamed == 1) and self.doubts + row or 0
-  if self.doubts < DOUBTS then
-    return
-  end
-  local limit = math.max(1, self.accepted_before)
+  contradicts = contradicts and self.row_contradicts == 1 and (row > 1 or self.row_unnamed == 1)
+  self.doubts = contradicts and self.doubts + (self.row_used_up == 1 and 1 or row) or 0
+  local limit = self.accepted_before
   local window = math.min(self.window, math.max(self.accepted_in, said.granted_at - self.row_since))
-  if limit * self.window >= self.limit * window then
+  local known = self.known_limit / self.known_window
+  if self.doubts < DOUBTS or limit / window < LEAST_LEARNED * known or limit / window >= self.limit / self.window then
     return
   end
   self.claimed_limit, self.claimed_window, self.doubts = self.limit, self.window, 0
@@ -347,7 +350,8 @@ function Book:calm()
 end
 
 function Book:recover()
-  if self.bare == 0 or now - self.cap_at < self.window / 10 then
+  local since = now - self.cap_at
+  if self.bare == 0 or since < self.window / 10 then
     return
   end
   self.cap_at = now
@@ -355,10 +359,14 @@ function Book:recover()
     self.cap = math.min(1, self.cap + GROW)
     return
   end
-  self.cap = self.cap + LEARNED_GROW
+  if now < self.wary_until then
+    return
+  end
+  self.cap = self.cap * LEARNED_GROWTH ^ math.min(since / self.window, 2)
   local limit, window = self.claimed_limit, self.claimed_window
   if self.limit * self.cap * window >= limit * self.window then
     self.claimed_limit, self.claimed_window, self.cap = 0, 0, 1
+    self.bare, self.heard_at = 0, now - 2 * window
     self:set_size(limit, window)
   end
 end
@@ -504,7 +512,15 @@ function Book:report(said)
   if self.claimed_limit > 0 then
     said.remaining = -1
   end
-  if not refused then
+  if refused then
+    if now - self.held_until > (self.claimed_limit > 0 and self.claimed_window or self.window) then
+      self.row = 0
+    end
+    if self.row == 0 then
+      local free = self.limit - self.active - self.foreign
+      self.row_contradicts = self:is_fresh() and 2 * free > self.limit and 1 or 0
+    end
+  else
     self:let_through(said, 2 * said.remaining > self.limit)
   end
   if said.remaining < 0 or (refused and delay < 0) then
@@ -513,15 +529,23 @@ function Book:report(said)
     else
       self:report_bare(said)
     end
+    if refused and said.remaining == 0 then
+      self.row_used_up = 1
+    end
     return
   end
   if self.claimed_limit > 0 then
     return
   end
-  self.bare, self.cap, self.heard_at = 0, 1, now
+  self.bare, self.cap = 0, 1
   if refused then
     self:refusal(said)
+    if said.remaining == 0 then
+      self.row_used_up = 1
+    end
+    self.heard_at = now
   else
+    self.heard_at = now
     self:look(said)
   end
 end
@@ -536,8 +560,7 @@ local function answer(books, granted, wait, of_endpoint, earliest)
   redis.call('ZADD', KEYS[1], number(ending), process)
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', number(now))
   redis.call('PEXPIRE', KEYS[1], math.ceil((books[1].window * KEPT_WINDOWS + dead_after) * 1000))
-  local processes = math.max(redis.call('ZCARD', KEYS[1]), books[1]:is_partial() and books[1].expected or 0)
-  local values = {granted, wait == INF and -1 or wait, of_endpoint, earliest or 0, processes, now}
+  local values = {granted, wait == INF and -1 or wait, of_endpoint, earliest or 0, redis.call('ZCARD', KEYS[1]), now}
   for _, book in ipairs(books) do
     book:count()
     local free = math.min(book:capacity() - book.active, book:most_in_flight() - book.in_flight)

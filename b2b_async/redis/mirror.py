@@ -151,8 +151,7 @@ class Mirror:
         self._epochs: dict[str, float] = {}
         self._doubtful: dict[str, float] = {}  # epochs that somebody may have granted something outside of
         self._least_processes = processes
-        self.processes = processes
-        """How many processes share the quota: the most that were seen in the last window."""
+        self._seen_processes = 1  # the most in the last window
         self._processes_at = -math.inf
         self._clock: tuple[float, float] | None = None  # bounds of the clock of Redis, less that of this process
         self._clock_at = -math.inf
@@ -160,6 +159,11 @@ class Mirror:
         self._ended: deque[Held] = deque()
         self.seen: dict[str, SharedBook] = {}
         """The shared books at the last word from Redis, the store's as "" and the endpoints'."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the quota: the most that were seen in the last window."""
+        return max(self._least_processes, self._seen_processes)
 
     # -- what is to be said ------------------------------------------------------------------------------------
 
@@ -272,7 +276,7 @@ class Mirror:
             keys += [name, f"{name}:leases", f"{name}:flights"]
             terms += self._book(route).terms
         head = (call.verb, "" if time is None else time, self._process, call.lane, call.held.id)
-        processes = 1 if call.held.routes[0] else self.processes
+        processes = 1 if call.held.routes[0] else self._seen_processes
         more = (self._attempt, self._uniform(), len(call.held.routes), processes)
         return keys, [_text(value) for value in (*head, *more, *terms, *call.arguments)]
 
@@ -299,8 +303,8 @@ class Mirror:
         books = tuple(SharedBook(*numbers[start : start + _BOOK_VALUES]) for start in starts)
         self._compare_clocks(time, asked, now)
         count, is_old = int(processes), now - self._processes_at > self._buckets.store.window * _LONGEST_LEASE
-        if count >= self.processes or is_old:
-            self.processes, self._processes_at = max(self._least_processes, count), now
+        if count >= self._seen_processes or is_old:
+            self._seen_processes, self._processes_at = count, now
         if call.verb == "acquire":
             call.held.since = now
         wait = math.inf if wait < 0 else wait
