@@ -82,6 +82,8 @@ _STALE = "the server sent an answer that nobody had asked for, or closed the con
 _MOST_STALE = 16
 """Connections on which nothing could be sent, until an attempt is given up."""
 _REQUEST_ID = "x-request-id"
+_MOST_LOST = 2
+"""Connections that are closed before anything is sent, until an attempt is given up."""
 _NOT_ITS_OWN = "the connection carried more answers than requests, so that this one may belong to another request"
 _UNDECODABLE = "Can not decode content-encoding"
 """The start of aiohttp's text for an unknown encoding. It quotes nothing of the response but the encoding's name."""
@@ -102,6 +104,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     body = request.body
     if isinstance(body, _Body) and request.method == "GET":
         request.headers.popall("Content-Length", None)
+    lost = 0
     for _ in range(_MOST_STALE):
         try:
             answer = await handler(request)
@@ -109,6 +112,10 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             if isinstance(body, _Body) and body.is_stale:
+                continue
+            if isinstance(body, _Body) and not body.has_left and lost < _MOST_LOST:
+                lost += 1  # the connection was closed while its body looked at it
+                await _two_turns()
                 continue
             raise _BrokenConnectionError(_reason(error) or "") from None
         if not isinstance(body, _Body) or body.has_left:
@@ -163,9 +170,7 @@ class _Body(aiohttp.BytesPayload):
         del content_length  # that of the octets, which nobody changes on the way
         protocol = getattr(writer, "protocol", None)
         if _is_readable(getattr(writer, "transport", None)):
-            # The event loop was busy since the last answer: in its next two turns it reads what has arrived.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await _two_turns()  # in which the event loop, which was busy since the last answer, reads what has arrived
         self.is_stale = _is_out_of_step(protocol)
         if self.is_stale:  # what has arrived would be taken for the answer to this request
             raise aiohttp.ClientConnectionResetError(_STALE)
@@ -178,6 +183,11 @@ class _Body(aiohttp.BytesPayload):
             if len(self.octets) <= _ONE_WRITE:
                 self._call.in_flight = "not_sent"
             raise
+
+
+async def _two_turns() -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 def _is_out_of_step(protocol: Any) -> bool:  # noqa: ANN401 -- aiohttp's own
