@@ -45,6 +45,8 @@ LATENCY = 0.015
 PERSISTENT = RetryPolicy(attempts=10_000, internal_errors=10_000, throttled=10_000, budget=1_000_000)
 """Only the call's time ends its attempts."""
 
+_DISPLACED, _NEAR = "more answers than requests", 64
+"""What a call says whose answer may be another's, and how many entries before its own that one may be."""
 _DONE = frozenset({"succeeded", "applied"})
 _UNDONE = frozenset({"rejected", "not_sent", "cancelled"})
 # What leaves a sender without an answer that says what was done.
@@ -252,7 +254,10 @@ def judge(
         hidden: Whether a fault kept what was done from the caller; None asks the ledger.
     """
     report, by_path = Report(), defaultdict[str, list[Entry]](list)
+    copies: set[int] = set()
     for entry in ledger:
+        if entry.fault is not None and entry.fault.startswith("answered-twice"):
+            copies.update(range(entry.number, entry.number + _NEAR))
         report.requests += 1
         report.faulty += entry.fault is not None
         by_path[entry.path].append(entry)
@@ -263,8 +268,10 @@ def judge(
         under_way = one.error is None and one.outcome in {"unknown", "applied"}  # and cancelled
         if one.outcome == "unknown" and not under_way:
             over = one.closed or one.seconds >= call
+            displaced = _DISPLACED in str(one.error) and any(entry.number in copies for entry in entries)
             if not (
-                (one.closed or (hidden or _hidden)(one, entries)) and (over or _justified(one, persistent=persistent))
+                (one.closed or displaced or (hidden or _hidden)(one, entries))
+                and (over or _justified(one, persistent=persistent))
             ):
                 faults.append("unjustified")
             report.refused_later += _refused_later(one)
