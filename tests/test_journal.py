@@ -1149,3 +1149,21 @@ async def test_a_cancelled_migration_is_rolled_back(tmp_path: Path, monkeypatch:
         await journal.__aenter__()
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+async def test_a_cancelled_opening_ends_at_once(tmp_path: Path) -> None:
+    """Although another program locks the file."""
+    path = tmp_path / "job.journal"
+    await begun(path, 1)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        opening = asyncio.ensure_future(SQLiteJournal(path).__aenter__())
+        await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert time.monotonic() - started < 5
+    async with SQLiteJournal(path):
+        pass

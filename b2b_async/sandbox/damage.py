@@ -179,10 +179,9 @@ class _Repeated(web.Response):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send the response, and its copy."""
-        transport = None if self._req is None else self._req.transport
+        # Where the client has gone, aiohttp does not come as far as this.
+        transport = cast("asyncio.Transport", cast("web.BaseRequest", self._req).transport)
         await super().write_eof(data)
-        if transport is None:
-            return
         head = [f"HTTP/1.1 {self.status} {self.reason}", *(f"{name}: {value}" for name, value in self.headers.items())]
         copy = "\r\n".join(head).encode() + b"\r\n\r\n" + _octets(self)
         if self._delay:
