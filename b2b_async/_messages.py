@@ -65,15 +65,15 @@ class Headers(Mapping[str, str]):
         return Headers({**other, **self._values})
 
     def copy(self) -> Headers:
-        """Return the headers themselves, which nobody can change."""
+        """Return the headers themselves, which cannot be changed."""
         return self
 
     def __copy__(self) -> Headers:
-        """Return the headers themselves, which nobody can change."""
+        """Return the headers themselves, which cannot be changed."""
         return self
 
     def __deepcopy__(self, _memo: object) -> Headers:
-        """Return the headers themselves, which nobody can change."""
+        """Return the headers themselves, which cannot be changed."""
         return self
 
     def __repr__(self) -> str:

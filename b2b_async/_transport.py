@@ -78,7 +78,7 @@ _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprint
 _UNUSABLE_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
-_STALE = "the server sent an answer that nobody had asked for, or closed the connection"
+_STALE = "the server sent an answer without a request, or closed the connection"
 _MOST_STALE = 16
 """Connections on which nothing could be sent, until an attempt is given up."""
 _REQUEST_ID = "x-request-id"

@@ -350,7 +350,7 @@ class LeaseWindow:
 
     @property
     def knows_from_headers(self) -> bool:
-        """Whether the server's headers say what others hold."""
+        """True if the server's headers state what others hold."""
         return not self._bare and self.heard_at > -INF
 
     @property

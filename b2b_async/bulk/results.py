@@ -343,7 +343,7 @@ def _checked(value: Any, kind: Any, where: str) -> Any:  # noqa: ANN401 -- whate
     """Return *value* if it is of *kind*.
 
     Raises:
-        JournalError: it is not; somebody has changed the file, or the disk has.
+        JournalError: it is not: the file was changed or damaged.
     """
     if not isinstance(value, kind) or (isinstance(value, float) and not abs(value) < _FOREVER):
         raise JournalError(_damaged(where))

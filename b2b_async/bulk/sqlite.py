@@ -253,7 +253,7 @@ class SQLiteJournal:
             thread, self._thread = self._thread, None
             closing = None if thread is None else thread.submit(self._close)
             if thread is not None:
-                thread.shutdown(wait=False)  # it ends by itself, even if nobody can wait for it
+                thread.shutdown(wait=False)  # it ends by itself, even where it is not waited for
         if closing is not None:
             await asyncio.wrap_future(closing)
 

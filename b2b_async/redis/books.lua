@@ -5,7 +5,7 @@
 -- once; a slot that nobody gives back in time counts as given up, so that a process that was killed blocks nobody; and
 -- the books know when something of them is missing: then their epoch changes, and each process tells again what it holds.
 -- Until all that were known have told, for a window at most, those who have may only use again what they held; for what
--- the others may hold nobody knows. Where Redis has lost everything, nobody knows either how many the others are: a
+-- the others may hold is not known. Where Redis has lost everything, it is not known either how many the others are: a
 -- process that holds something asks four times in GRACE windows, and until these are over nothing more is granted.
 --
 -- KEYS: the processes, a marker that stays as long as Redis loses nothing, then for each quota (the store's; perhaps the

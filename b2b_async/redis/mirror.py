@@ -162,7 +162,7 @@ class Mirror:
 
     @property
     def processes(self) -> int:
-        """How many processes share the quota: the most that were seen in the last window."""
+        """The number of processes that share the quota: the most that were seen in the last window."""
         return max(self._least_processes, self._seen_processes)
 
     # -- what is to be said ------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class Sandbox:
         """What really happened: an entry for every request that arrived, in order."""
         self._ledger_size = ledger_size
         self.arrived = 0
-        """How many requests have arrived, also where the ledger keeps fewer."""
+        """The number of requests that have arrived, also where the ledger keeps fewer."""
         self._address = (host, port)
         self._latency = latency
         self._lag = lag
