@@ -139,7 +139,7 @@ def test_a_later_refusal_prolongs_the_hold_in_redis_as_here(
         assert at == pytest.approx(max(min(held, 121.0), min(prolonged, 122.0)), abs=0.11)
 
 
-@settings(max_examples=5 * settings.default.max_examples)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     quota=QUOTAS,
     own=st.none() | QUOTAS,
