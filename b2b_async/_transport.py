@@ -7,7 +7,8 @@ too: an empty one, which adds nothing to what is sent.
 
 **An answer belongs to its request.** HTTP/1.1 matches the two by their order alone, so a proxy that answers one request
 twice puts all later answers of the connection out of order. Therefore nothing may have arrived on a connection before
-its next request is sent; nothing may follow an answer; and no answer may have the request id of the one before it.
+its next request is sent; nothing may follow an answer; and no answer may be a copy of the one before it, with the same
+request id, status, date and body.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import platform
 import re
 import select
 import weakref
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.request import getproxies
@@ -40,7 +42,7 @@ from b2b_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -190,6 +192,13 @@ async def _two_turns() -> None:
     await asyncio.sleep(0)
 
 
+def _names_its_id(request: Request, session: aiohttp.ClientSession) -> bool:
+    """Return whether a request names an id of its own, which servers repeat in their answers."""
+    theirs = cast("object", session.headers)  # those of a mock are anything
+    names = [*request.headers, *(cast("Mapping[str, str]", theirs) if isinstance(theirs, Mapping) else ())]
+    return any(name.lower() == _REQUEST_ID for name in names)
+
+
 def _is_out_of_step(protocol: Any) -> bool:  # noqa: ANN401 -- aiohttp's own
     """Return whether a connection has received something that no request asked for, or is closed."""
     return bool(getattr(protocol, "should_close", False))
@@ -289,7 +298,8 @@ class Transport:
                         call.in_flight = outcome_of_status(status, retry_after(headers))
                     whole = await self._read(answer, content)
                 response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
-                is_its_own = self._belongs(response, request, body.protocol, whole=whole)
+                has_ids = not _names_its_id(request, session)
+                is_its_own = self._belongs(response, body.protocol, whole=whole, has_ids=has_ids)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             answered = status and isinstance(cast("object", status), int)  # that of a mock is something else
             received = Response(status, headers, b"".join(content)) if answered else None
@@ -309,22 +319,22 @@ class Transport:
         response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
         return response if whole or status not in _SUCCESS else self._too_large(request, response)
 
-    def _belongs(self, response: Response, request: Request, protocol: Any, *, whole: bool) -> bool:  # noqa: ANN401 -- aiohttp's own
+    def _belongs(self, response: Response, protocol: Any, *, whole: bool, has_ids: bool) -> bool:  # noqa: ANN401 -- aiohttp's own
         """Return whether an answer can belong to the request that was sent last on its connection.
 
         Args:
             response: The answer, as far as it was read.
-            request: The request; where it names an id of its own, the answer may repeat that one.
             protocol: aiohttp's protocol of the connection; None for a mock.
             whole: The answer was read to its end.
+            has_ids: Its request id is the server's own, and so no other answer's.
         """
         if protocol is None:
             return True
         # A connection that is to be closed may have received more than one answer; aiohttp has no public name for that.
         unread = (getattr(protocol, name, None) for name in ("_buffer", "_tail")) if protocol.should_close else ()
         belongs = not (whole and any(unread))
-        headers, names_its_id = response.headers, any(name.lower() == _REQUEST_ID for name in request.headers)
-        if _REQUEST_ID in headers and not names_its_id and _REQUEST_ID not in self._sessions.session.headers:
+        headers = response.headers
+        if has_ids and _REQUEST_ID in headers:
             request_id = hash(headers[_REQUEST_ID])
             last, self._last_request_id = self._last_request_id, request_id
             self._request_ids_differ = self._request_ids_differ or last not in {None, request_id}

@@ -1506,8 +1506,8 @@ async def test_refusals_of_verifications_are_waited_for_as_well(journal: SQLiteJ
     assert summary.unknown == 1
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, True])
-async def test_max_throttled_must_be_seconds(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0, -1.0, True, float("nan"), "30"])
+async def test_max_throttled_must_be_seconds(seconds: Any) -> None:
     """It is checked before anything is sent."""
     async with Client(CREDENTIALS) as client:
         with pytest.raises(InvalidArgumentError, match="max_throttled must be seconds above 0"):

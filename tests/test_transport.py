@@ -45,7 +45,7 @@ from b2b_async import (
     v2,
     v3,
 )
-from b2b_async._config import DEFAULT_MAX_BODY
+from b2b_async._config import DEFAULT_MAX_BODY, _escaped_forms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -946,7 +946,23 @@ async def test_an_id_that_the_request_names_may_be_repeated() -> None:
     assert len(server.writers) == 1
 
 
-def test_a_hostile_text_is_redacted_quickly() -> None:
-    """A long run of backslashes takes as many steps as it has characters, and not their square."""
+def test_redacting_repeats_nothing_without_a_bound() -> None:
+    """Else a long run of backslashes, which a server may send, would take its length squared."""
+    pattern = _escaped_forms("token").pattern
+    assert not {"*", "+"} & set(pattern)
+    assert pattern.count("{0,8}") == 2 * len("token")
     text = "\\" * 200_000
-    assert Credentials("tok/en", "hash").redact(text) == text
+    assert Credentials("token", "hash").redact(text) == text
+
+
+async def test_an_answer_that_came_before_the_client_was_closed_is_kept() -> None:
+    """It is judged without the session, which is gone."""
+
+    async def close(request: Request, handler: Handler) -> Response:
+        response = await handler(request)
+        await client.close()
+        return response
+
+    async with raw_server(http(200, GOOD.split(b"\r\n\r\n")[1], "X-Request-Id: a")) as (url, _):
+        async with client_at(url, per_attempt=[close]) as client:
+            assert (await v3.orders.assign_customer_orders(client, 1)).total == 3

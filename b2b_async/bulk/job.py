@@ -103,7 +103,8 @@ class BulkJob:
             if number is not None and (isinstance(number, bool) or number < 1):
                 message = f"{name} must be at least 1, not {number!r}"
                 raise InvalidArgumentError(message)
-        if max_throttled is not None and (isinstance(max_throttled, bool) or not max_throttled > 0):
+        numbers = isinstance(cast("object", max_throttled), int | float) and not isinstance(max_throttled, bool)
+        if max_throttled is not None and not (numbers and max_throttled > 0):
             message = f"max_throttled must be seconds above 0, or None, not {max_throttled!r}"
             raise InvalidArgumentError(message)
         if concurrency is not None and concurrency > client.connections:
