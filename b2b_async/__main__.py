@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # without importing typing, which takes its time
     from typing import NoReturn
 
 _USAGE, _STOPPED = 2, 3
-"""Exit statuses; see ``b2b_async.cli.common.Exit``, which cannot be imported yet."""
+"""Exit statuses; see ``b2b_async.cli._common.Exit``, which cannot be imported yet."""
 
 
 def _end(status: int, text: str) -> NoReturn:
@@ -45,12 +45,12 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_at_once)
     try:
-        from b2b_async.cli import commands, net  # noqa: PLC0415 -- only here can its absence be explained
+        from b2b_async.cli import _net, commands  # noqa: PLC0415 -- only here can its absence be explained
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
         _end(_USAGE, "the command line needs two more packages: pip install 'b2b-async[cli]'")
-    net.run(commands.main)
+    _net.run(commands.main)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """The public names of the package, imported as a whole when the first of them is asked for."""
 
 from b2b_async._arguments import OMITTED, Omitted
-from b2b_async._call import Attempt, LookUpResult, Outcome, UnknownOutcome
+from b2b_async._call import Attempt, Outcome, VerificationResult
 from b2b_async._config import Credentials, Timeouts
-from b2b_async._iterate import ItemIterator
-from b2b_async._limiter import RateLimiter
-from b2b_async._messages import Answered, Lane, LookUp, Operation, Reconciliation, Request, Response
-from b2b_async._page import Page
+from b2b_async._messages import Answered, Operation, Reconciliation, Request, Response, Verification
+from b2b_async._pagination import ItemIterator, Listing, Page
 from b2b_async._pipeline import Handler, Middleware
 from b2b_async._policy import RetryPolicy
 from b2b_async._record import Record
-from b2b_async.client import Client, default_middlewares
+from b2b_async.client import Client, ClientOptions, default_middlewares
 from b2b_async.errors import (
     AmbiguousOutcomeError,
     APIConnectionError,
@@ -34,7 +32,7 @@ from b2b_async.errors import (
     UnprocessableEntityError,
 )
 from b2b_async.ids import B2BOrderId, BCGroupId, BCOrderId, ChannelId, CompanyId, CustomerId, UserId
-from b2b_async.quota import Quota, QuotaSnapshot
+from b2b_async.ratelimit import EndpointSnapshot, Lane, Quota, QuotaFeedback, QuotaSnapshot, RateLimiter
 
 __all__ = [
     "OMITTED",
@@ -52,18 +50,19 @@ __all__ = [
     "BadRequestError",
     "ChannelId",
     "Client",
+    "ClientOptions",
     "CompanyId",
     "ConfigurationError",
     "ConflictError",
     "Credentials",
     "CustomerId",
     "DeadlineExceededError",
+    "EndpointSnapshot",
     "Handler",
     "InvalidArgumentError",
     "ItemIterator",
     "Lane",
-    "LookUp",
-    "LookUpResult",
+    "Listing",
     "Middleware",
     "NotFoundError",
     "Omitted",
@@ -72,6 +71,7 @@ __all__ = [
     "Page",
     "PermissionDeniedError",
     "Quota",
+    "QuotaFeedback",
     "QuotaSnapshot",
     "QuotaWaitTooLongError",
     "RateLimitError",
@@ -86,8 +86,9 @@ __all__ = [
     "StopReason",
     "Timeouts",
     "UnexpectedRedirectError",
-    "UnknownOutcome",
     "UnprocessableEntityError",
     "UserId",
+    "Verification",
+    "VerificationResult",
     "default_middlewares",
 ]

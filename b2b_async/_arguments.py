@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
-from urllib.parse import quote
 
 from b2b_async._record import camel
 from b2b_async.errors import InvalidArgumentError
@@ -64,17 +63,17 @@ def within(value: object, name: str, least: int, most: int = _LARGEST_ID) -> int
     return int(value)
 
 
-def window(limit: object, offset: object, largest: int) -> tuple[int, int]:
-    """Check how many a page may have, and how many there are before it.
+def page_bounds(limit: object, offset: object, largest: int) -> tuple[int | None, int]:
+    """Check the size of a page, None for the usual one, and the number of items before it.
 
     Raises:
         InvalidArgumentError: they are beyond their bounds.
     """
-    return within(limit, "limit", 1, largest), within(offset, "offset", 0)
+    return None if limit is None else within(limit, "limit", 1, largest), within(offset, "offset", 0)
 
 
 def path_id(value: object, name: str) -> str:
-    """Check an id that becomes a part of the path, and percent-encode it.
+    """Check an id that becomes a part of the path.
 
     Raises:
         InvalidArgumentError: it is empty, would change the path ("." and ".."), or cannot be written in a URL.
@@ -83,7 +82,7 @@ def path_id(value: object, name: str) -> str:
     if not isinstance(text, str) or text in {"", ".", ".."} or not text.isprintable() or text != text.strip():
         message = f"{name} must be an id: a non-empty printable string without blanks around it, not {shown(value)}"
         raise InvalidArgumentError(message)
-    return quote(text, safe="")
+    return text
 
 
 def text_id(value: object, name: str) -> str:

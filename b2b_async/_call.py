@@ -1,9 +1,8 @@
-"""What one call remembers while it walks: its id, its attempts, its deadline.
+"""The state of one call: its id, its attempts, its deadline.
 
-Everything else that walks through the pipeline is frozen.
-A ``CallState`` is the one mutable thing a request carries, because three rooms must agree on it:
-the transport says how far the attempt in flight got, retry writes down what failed,
-and the deadline, which ends a call from outside, has to tell what may have happened.
+Everything else that goes through the pipeline is frozen. A ``CallState`` is the one mutable object that a request
+carries, because several middlewares must agree on it: the transport observes how far the attempt in flight got, retry
+records what failed, and the deadline, which ends a call from outside, has to say what may have happened.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
 Outcome = Literal["not_sent", "rejected", "unknown", "applied"]
-"""What may have happened at the server: nothing arrived; it refused; nobody knows; it acted."""
+"""What may have happened at the server: nothing arrived; it refused; it is not known; it acted."""
 
 _STRENGTH: dict[Outcome, int] = {"not_sent": 0, "rejected": 1, "unknown": 2, "applied": 3}
 
 
 def strongest(outcomes: Iterable[Outcome]) -> Outcome:
-    """Say what a call as a whole may have done, given what each of its attempts may have done."""
+    """Return what a call as a whole may have done, given what each of its attempts may have done."""
     strong: Outcome = "not_sent"
     for outcome in outcomes:
         if _STRENGTH[outcome] > _STRENGTH[strong]:
@@ -56,39 +55,19 @@ class Attempt:
 
 
 @attrs.frozen(kw_only=True)
-class LookUpResult:
-    """One look for what became of a call whose answer was lost, where it did not settle the matter."""
+class VerificationResult:
+    """One verification of a call whose response was lost, where it did not show what became of it."""
 
     operation: str
-    """The vendor's name of the operation that looked."""
+    """The vendor's name of the operation that was asked."""
     result: Literal["absent", "failed"]
-    """Nothing was there (yet), or the look itself failed."""
+    """Nothing was there (yet), or the verification itself failed."""
     error: str | None
     """The name of the error class it ended with, if the server or the way to it failed."""
     request_id: str | None
-    """The server's X-Request-Id, if there was an answer that had one."""
+    """The server's X-Request-Id, if there was a response that had one."""
     after: float
-    """Seconds from the loss of the answer to the end of the look."""
-
-
-@attrs.frozen(kw_only=True)
-class UnknownOutcome:
-    """A call that ended without a word on whether it was carried out. ``on_unknown`` is called with it."""
-
-    operation: str
-    """The vendor's name of the endpoint."""
-    path: str
-    """The percent-encoded path of the request."""
-    body: bytes | None
-    """The JSON body of the request; with the path, it holds all ids."""
-    call_id: str
-    """The id of the call on its log lines and errors."""
-    outcome: Outcome
-    """What may have happened: "unknown", or "applied" where it was cancelled when a good answer had begun to arrive."""
-    error: str | None
-    """The name of the error class that the caller gets; None if the call was cancelled."""
-    attempts: tuple[Attempt, ...]
-    """The attempts that failed, oldest first; one that was cancelled is not among them."""
+    """Seconds from the loss of the response to the end of the verification."""
 
 
 class Deadline:
@@ -142,30 +121,36 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch -- Windows has no fork
 
 @attrs.define(eq=False)
 class CallState:
-    """The memory of one call."""
+    """The state of one call."""
 
     id: str
     """Unique to the call; on every log line and error of it."""
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     """The attempts that failed, oldest first."""
-    in_flight: Outcome = "not_sent"
-    """What the attempt under way may have done by now."""
+    observed_outcome: Outcome = "not_sent"
+    """What the attempt in flight may have done by now, as the transport observes it."""
+    started_attempts: int = 0
+    """How many attempts were begun."""
+    listeners: tuple[Callable[[Any], object], ...] = ()
+    """The functions that are called with the events of this call."""
+    store: str = ""
+    """The store that it is for, as events name it."""
     held_for: float | None = None
     """Seconds for which the limiter holds the next attempt after a refusal. It then goes first and needs no other
-    pause. None if the limiter was not told of a refusal."""
+    pause. None if the limiter has not seen a refusal."""
     deadline: Deadline | None = None
     """When the call must end, if it must."""
     lost: Exception | None = None
-    """The error that the call ends with when its time is over while its lost answer is looked for."""
+    """The error that the call ends with when its time is over during the verifications of its lost response."""
     acknowledged: Any = None
     """A ``Response``, of a higher layer: a success without a body, which the call ends with unless another attempt
     brings more."""
 
-    def tell(self, error: Any) -> None:  # noqa: ANN401 -- a B2BError, which is of a higher floor
-        """Give an error of the attempt in flight that does not say what may have happened what the wire has seen."""
-        if "outcome" not in vars(error) and self.in_flight != "not_sent":
-            error.outcome = self.in_flight
+    def note_outcome(self, error: Any) -> None:  # noqa: ANN401 -- a B2BError, which is of a higher layer
+        """Set the error's outcome from what the transport observed, unless it has one."""
+        if "outcome" not in vars(error) and self.observed_outcome != "not_sent":
+            error.outcome = self.observed_outcome
 
     def outcome(self, last: Outcome) -> Outcome:
-        """Say what the call as a whole may have done when its last attempt did *last*."""
+        """Return what the call as a whole may have done when its last attempt did *last*."""
         return strongest([last, *(attempt.outcome for attempt in self.attempts)])

@@ -1,9 +1,10 @@
-"""What a user sets: credentials, timeouts, the address; checked when they are made."""
+"""The settings of a client: credentials, timeouts, the address; checked when they are made."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import attrs
 
+from b2b_async._validation import is_number, is_whole, must_be
 from b2b_async.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -73,9 +75,14 @@ class Credentials:
         raise TypeError(message)
 
     def fingerprint(self) -> str:
-        """Give a short word that tells these tokens from others without telling them."""
+        """Return a fingerprint of the tokens that does not reveal them."""
         tokens = "\n".join((self.access_token or "", self.legacy_token or ""))
         return hashlib.sha256(tokens.encode()).hexdigest()[:12]
+
+    @property
+    def store(self) -> str:
+        """The store: its hash, or a fingerprint of the legacy token."""
+        return self.store_hash or f"of legacy token {self.fingerprint()}"
 
     def redact(self, text: str) -> str:
         """Blank out every token in *text*, which came from outside and may echo one."""
@@ -101,24 +108,20 @@ def _escaped_forms(secret: str) -> re.Pattern[str]:
     return re.compile("".join(map(forms, secret)))
 
 
-def _check_seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    # NaN fails the comparison too.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        message = f"timeouts: {attribute.name} must be a number of seconds above 0, not {value!r}"
-        raise ConfigurationError(message)
+_SECONDS = must_be("a number of seconds above 0", lambda value: is_number(value, above=0), of="timeouts")
 
 
 @attrs.frozen
 class Timeouts:
     """How long things may take, in seconds."""
 
-    call: float = attrs.field(default=120.0, validator=_check_seconds)
+    call: float = attrs.field(default=120.0, validator=_SECONDS)
     """A whole call: waits for quota, all attempts, the pauses between them."""
-    attempt: float = attrs.field(default=30.0, validator=_check_seconds)
+    attempt: float = attrs.field(default=30.0, validator=_SECONDS)
     """One attempt, from its slot in the quota to the last byte of the answer."""
-    connect: float = attrs.field(default=5.0, validator=_check_seconds)
+    connect: float = attrs.field(default=5.0, validator=_SECONDS)
     """Opening a connection, TLS included. The wait for a free one of the pool is not part of it."""
-    read: float = attrs.field(default=30.0, validator=_check_seconds)
+    read: float = attrs.field(default=30.0, validator=_SECONDS)
     """The silence between two pieces of an answer, and before the first one."""
 
 
@@ -158,7 +161,7 @@ def checked_max_body(value: object) -> int:
     Raises:
         ConfigurationError: it is no positive integer.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_whole(value, 1):
         message = f"max_body must be a whole number of bytes above 0, not {value!r}"
         raise ConfigurationError(message)
     return value
@@ -178,18 +181,6 @@ def checked_timeouts(value: object) -> Timeouts:
     raise ConfigurationError(message)
 
 
-def checked_type(value: T, name: str, kind: type[object], example: str, *, optional: bool = False) -> T:
-    """Return *value*, which must be of the type that the annotation of the argument says.
-
-    Raises:
-        ConfigurationError: it is not. The text shows its type only, since it may be a secret.
-    """
-    if not isinstance(value, kind) and not (optional and value is None):
-        message = f"{name} must be a {kind.__name__}, for example {example}, not {_type_of(value)}"
-        raise ConfigurationError(message)
-    return value
-
-
 def checked_middlewares(values: object, name: str) -> tuple[Any, ...]:
     """Return middlewares as a tuple.
 
@@ -205,6 +196,29 @@ def checked_middlewares(values: object, name: str) -> tuple[Any, ...]:
             message = f"{name}[{number}] must be a middleware, async def (request, handler), not {_type_of(middleware)}"
             raise ConfigurationError(message)
     return middlewares
+
+
+def checked_listeners(values: object) -> tuple[Any, ...]:
+    """Return listeners as a tuple.
+
+    Raises:
+        ConfigurationError: they are no list of plain functions: an async one could not be awaited where a call is
+            cancelled.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        message = f"listeners must be a list of functions, not {_type_of(values)}"
+        raise ConfigurationError(message)
+    listeners = tuple(cast("Iterable[object]", values))
+    later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    for number, listener in enumerate(listeners):
+        function = listener if inspect.isroutine(listener) else getattr(listener, "__call__", None)  # noqa: B004 -- to look at it
+        if function is None or any(runs_later(function) for runs_later in later):
+            message = (
+                f"listeners[{number}] must be a plain function of one event (not async, no generator), since it is "
+                f"called at once, not {listener!r}"
+            )
+            raise ConfigurationError(message)
+    return listeners
 
 
 def checked_session(session: T) -> T:
@@ -250,7 +264,7 @@ def checked_connections(value: object, limit: int) -> int:
     """
     if value is None:
         return min(limit, _MOST_CONNECTIONS)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_whole(value, 1):
         message = f"connections must be a whole number of connections above 0, not {value!r}"
         raise ConfigurationError(message)
     return value

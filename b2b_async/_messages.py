@@ -1,28 +1,30 @@
-"""The values that walk through the pipeline: an operation, a request down, a response up. No I/O."""
+"""The values that go through the pipeline: an operation, a request down, a response up. No I/O."""
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar
+from urllib.parse import quote, unquote
 
 import attrs
 from multidict import CIMultiDict
 
-from b2b_async._headers import leading_number, refusal_delay, retry_after
+from b2b_async.errors import InvalidArgumentError
+from b2b_async.ratelimit.feedback import leading_number, refusal_delay, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from b2b_async._call import Attempt, CallState
     from b2b_async._envelope import Envelope
+    from b2b_async.ratelimit.quota import Lane, Quota
 
 T = TypeVar("T")
 APIVersion = Literal["v2", "v3"]
-Lane = Literal["interactive", "bulk"]
-"""Who waits first when the quota is short: interactive calls go before bulk ones."""
+PathValue = str | int
 
 if TYPE_CHECKING:
     Query = Mapping[str, str | Sequence[str]]
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _SAFE = frozenset({"GET", "HEAD"})
 _IDEMPOTENT = _SAFE | {"PUT", "DELETE"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_CHANGES_PATH = frozenset({"", ".", ".."})
 
 
 class Headers(Mapping[str, str]):
@@ -107,6 +110,8 @@ class Operation:
     """The path behind ``/api/{version}/io``, with the vendor's parameter names in braces."""
     data_optional: bool = False
     """A success needs no data: 204, 202, or a 200 that is empty means done."""
+    quota: Quota | None = None
+    """The endpoint's own quota, on top of the store's, if it has one."""
 
     @cached_property
     def safe(self) -> bool:
@@ -128,24 +133,41 @@ class Operation:
         """The names of the parameters in the path, in their order."""
         return tuple(_PARAMETER.findall(self.template))
 
-    @cached_property
-    def _pattern(self) -> str:
-        return _PARAMETER.sub("{}", f"/api/{self.version}/io{self.template}")
-
     def ids(self, path: str) -> dict[str, str]:
         """Return the parameters in a *path* that ``path`` made, decoded, by the vendor's names."""
         template = f"/api/{self.version}/io{self.template}".split("/")
         parts = zip(template, path.split("/"), strict=False)
         return {name[1:-1]: unquote(value) for name, value in parts if name.startswith("{")}
 
-    def path(self, *segments: str | int) -> str:
-        """Fill the template with *segments*, in its order; each must be percent-encoded already."""
-        return self._pattern.format(*segments)
+    def path(self, parameters: Mapping[str, PathValue] | None = None) -> str:
+        """Fill the template.
+
+        Args:
+            parameters: The values by the vendor's names, which are percent-encoded here.
+
+        Raises:
+            InvalidArgumentError: a parameter is missing or surplus, or its value would change the path.
+        """
+        values = parameters or {}
+        if len(values) != len(self.parameters) or any(name not in values for name in self.parameters):
+            takes, given = (", ".join(names) or "none" for names in (self.parameters, values))
+            message = f"{self.name}: {self.template} takes the path parameters {takes}, not {given}"
+            raise InvalidArgumentError(message, operation=self.name)
+        encoded = {name: quote(str(values[name]), safe="") for name in self.parameters}
+        for name, text in encoded.items():
+            if text in _CHANGES_PATH:
+                message = f"{self.name}: the path parameter {name} must be an id, not {values[name]!r}"
+                raise InvalidArgumentError(message, operation=self.name)
+        return self._pattern.format_map(encoded)
+
+    @cached_property
+    def _pattern(self) -> str:
+        return f"/api/{self.version}/io{self.template}"
 
 
 @attrs.frozen(kw_only=True)
-class LookUp:
-    """A harmless call whose answer shows whether another call was carried out."""
+class Verification:
+    """A query whose response shows whether another call was carried out; it changes nothing."""
 
     operation: Operation
     """What is asked."""
@@ -164,10 +186,10 @@ class LookUp:
 class Reconciliation:
     """How to find out what became of a call whose answer is lost."""
 
-    lookups: tuple[LookUp, ...]
-    """Ways to look, the best first; the next one is taken where one fails."""
+    verifications: tuple[Verification, ...]
+    """Queries, the best first; the next one is sent where one fails."""
     resend_if_absent: bool = False
-    """Send the call again, once, if several looks find nothing. It may then be carried out twice."""
+    """Send the call again, once, if several verifications find nothing. It may then be carried out twice."""
 
 
 @attrs.frozen(kw_only=True, slots=False)  # a frozen class with a dictionary is made faster than one with slots
@@ -194,6 +216,8 @@ class Request:
     """Do not try it again: who makes it does so by itself."""
     outwaits_throttling: bool = False
     """Retry refusals for the rate of requests (429) as often as they come, after whatever delay they ask for."""
+    into: Any = attrs.field(default=None, repr=False)
+    """The class that the ``data`` of its response become an instance of; None to leave them as they are."""
     check: Callable[[Envelope], str | None] | None = attrs.field(default=None, repr=False)
     """Returns what is wrong with a response that reports success, which then is not taken for one; None if nothing."""
     reconcile: Reconciliation | None = attrs.field(default=None, repr=False)
@@ -214,6 +238,16 @@ class Request:
         return added
 
 
+class Undecoded(enum.Enum):
+    """The type of ``UNDECODED``."""
+
+    UNDECODED = enum.auto()
+
+
+UNDECODED: Final = Undecoded.UNDECODED
+"""The value of a response that was not decoded."""
+
+
 @attrs.frozen(slots=False)
 class Response:
     """An answer on its way up."""
@@ -225,7 +259,9 @@ class Response:
     body: bytes = attrs.field(repr=False)
     """The body, decompressed."""
     envelope: Envelope | None = attrs.field(default=None, repr=False)
-    """The body, opened; set by the status room for a successful answer."""
+    """The body, parsed; set by ``RaiseForStatus`` for a successful response."""
+    value: Any = attrs.field(default=UNDECODED, repr=False)
+    """The typed value; set by ``Decode`` where the request says what it becomes."""
 
     @property
     def request_id(self) -> str | None:

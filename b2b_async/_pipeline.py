@@ -18,7 +18,7 @@ Handler = Callable[["Request"], Awaitable["Response"]]
 
 
 class Middleware(Protocol):
-    """A room of the pipeline: gets a request on its way down, gives the response on its way up.
+    """A step of the pipeline: gets a request on its way down, returns the response on its way up.
 
     Any ``async def middleware(request, handler)`` is one. It may change the request
     (``attrs.evolve``), look at the response, raise, or call *handler* again; per attempt, once only,
@@ -43,7 +43,7 @@ def _bind(middleware: Middleware, handler: Handler) -> Handler:
         return _bind_checked(middleware, handler)
 
     def bound(request: Request) -> Awaitable[Response]:
-        # Hand the coroutine on instead of awaiting it here: one frame less per room on every call.
+        # Return the coroutine instead of awaiting it here: one frame less per middleware on every call.
         return middleware(request, handler)
 
     return bound
@@ -61,8 +61,6 @@ def _bind_checked(middleware: Middleware, handler: Handler) -> Handler:
             f"{request.operation.name}: the middleware {name} returned {type(response).__name__} instead of the "
             "response; end it with 'return response', or with 'return await handler(request)'"
         )
-        error = ConfigurationError(message, operation=request.operation.name)
-        error.outcome = request.call.outcome(request.call.in_flight)
-        raise error
+        raise ConfigurationError(message, operation=request.operation.name)
 
     return bound

@@ -1,4 +1,4 @@
-"""What is tried again: the outcome table as one pure function, without clock, I/O or randomness.
+"""What a status or a failure means: one table, and the decision that it leads to. No clock, no I/O, no randomness.
 
 The question is never "which exception was it" but "what may have reached the server":
 
@@ -7,7 +7,7 @@ event                                  idempotent (GET, PUT)    not idempotent (
 =====================================  =======================  =================================
 nothing was sent                       again                    again
 an untrusted certificate               raise                    raise
-no answer after sending                again, after a pause     ambiguous, unknown
+no response after sending              again, after a pause     ambiguous, unknown
 429, a web page under 403              again, once the limiter lets it; costs no attempt
 408, 500, 502-504, 509, 520-524, 527   again, after a pause     ambiguous, unknown
 101, 304 (to no request of this API)   again, after a pause     ambiguous, unknown
@@ -30,82 +30,180 @@ server asks for a longer delay than the policy allows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from b2b_async._envelope import opens_with_success
+from b2b_async._validation import is_number, is_whole, must_be
 from b2b_async.errors import (
     APIConnectionError,
     APIStatusError,
     ConfigurationError,
+    InvalidArgumentError,
     RateLimitError,
     ResponseValidationError,
     UnexpectedRedirectError,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from b2b_async._call import Outcome
     from b2b_async._messages import Response
     from b2b_async.errors import B2BError, StopReason
+    from b2b_async.ratelimit.feedback import Result
 
-_FORBIDDEN, _TOO_MANY_REQUESTS = 403, 429
-_INTERNAL_SERVER_ERROR = 500
-_SERVICE_UNAVAILABLE = 503
+SUCCESS = range(200, 300)
 _ENOUGH_DOUBLINGS = 100
 """Beyond a thousand, a float overflows."""
-_BEFORE_ORIGIN = frozenset({525, 526, 530})
-"""An edge's statuses for a connection to the origin that it could not make: TLS handshake, certificate, name."""
-_TRANSIENT = _BEFORE_ORIGIN | {
-    101,
-    304,
-    408,
-    _INTERNAL_SERVER_ERROR,
-    502,
-    _SERVICE_UNAVAILABLE,
-    504,
-    509,
-    *range(520, 525),
-    527,
-    529,
+
+
+@attrs.frozen(kw_only=True)
+class Meaning:
+    """What a response with an error status means."""
+
+    outcome: Literal["rejected", "unknown"] = "unknown"
+    """Whether the server may have acted."""
+    retry: Literal["never", "transient", "internal", "throttled"] = "never"
+    """Whether another attempt may end differently: never; after a pause; so, but only a few times; or once the limiter
+    allows it."""
+    passes: bool = False
+    """An item of a job that was refused so may be accepted by another run."""
+    ends_job: bool = False
+    """Every other item of a job would be refused in the same way."""
+    quota: Result = "accepted"
+    """What it says of the quota."""
+
+
+THROTTLED = Meaning(outcome="rejected", retry="throttled", passes=True, quota="refused")
+_REFUSED = Meaning(outcome="rejected")
+_UNKNOWN = Meaning()
+_TRANSIENT = Meaning(retry="transient")
+_FAILED = Meaning(quota="failed")
+_FAILED_TRANSIENT = Meaning(retry="transient", quota="failed")
+_TURNED_AWAY = Meaning(outcome="rejected", retry="transient", passes=True, quota="failed")
+
+_MEANINGS: dict[int, Meaning] = {
+    101: _TRANSIENT,
+    **dict.fromkeys((301, 307, 308), _REFUSED),
+    302: _UNKNOWN,  # with 302 and 303 some servers answer what they have carried out
+    303: _UNKNOWN,
+    304: _TRANSIENT,
+    401: Meaning(outcome="rejected", ends_job=True),
+    # The vendor answers 403 for missing scopes, but also for an internal limit and by company.
+    403: Meaning(outcome="rejected", passes=True),
+    408: _TRANSIENT,
+    429: THROTTLED,
+    500: Meaning(retry="internal", quota="failed"),
+    **dict.fromkeys((501, 505), Meaning(outcome="rejected", quota="failed")),
+    **dict.fromkeys((502, 503, 504, 509, *range(520, 525), 527, 529), _FAILED_TRANSIENT),
+    # An edge's statuses for a connection to the origin that it could not make: TLS handshake, certificate, name.
+    **dict.fromkeys((525, 526, 530), _TURNED_AWAY),
 }
-_NOT_ACTED = frozenset({301, 307, 308, 501, 505})
-"""Statuses by which a server has not acted. With 302 and 303 some answer what they have carried out."""
-_CLIENT_ERROR = range(400, 500)
+_CLIENT_ERROR, _SERVER_ERROR = range(400, 500), range(500, 600)
 
 
-def _check_count(_instance: object, attribute: attrs.Attribute[int], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < (attribute.name == "attempts"):
-        least = 1 if attribute.name == "attempts" else 0
-        message = f"retry: {attribute.name} must be a whole number of at least {least}, not {value!r}"
-        raise ConfigurationError(message)
+def meaning_of(status: int, *, delay: bool = False, page: bool = False, under_success: bool = False) -> Meaning:
+    """Return what an error status means.
+
+    Args:
+        status: The HTTP status, or the one that an envelope's code stands for.
+        delay: The server names a delay.
+        page: The body is a web page. Under 403 it comes from an edge in front of the API: it says nothing about
+            credentials or permissions, and edges use it for clients that are too fast.
+        under_success: The HTTP status was a good one, so that nothing in front of the API has refused the request.
+    """
+    if page and status == 403 and not under_success:
+        return THROTTLED
+    meaning = _MEANINGS.get(status)
+    if meaning is None:
+        return _REFUSED if status in _CLIENT_ERROR else _FAILED if status in _SERVER_ERROR else _UNKNOWN
+    if under_success and meaning is _TURNED_AWAY:
+        return _FAILED_TRANSIENT
+    if status == 503 and delay and not under_success:
+        return _TURNED_AWAY  # a server that says when to come back has not let the request in
+    return meaning
 
 
-def _check_seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        message = f"retry: {attribute.name} must be a number of seconds of at least 0, not {value!r}"
-        raise ConfigurationError(message)
+def meaning_of_response(response: Response) -> Meaning:
+    """Return what a response means whose HTTP status is not a good one."""
+    return meaning_of(response.status, delay=response.retry_after is not None, page=response.is_page)
+
+
+def meaning_of_error(error: APIStatusError) -> Meaning:
+    """Return what the response means that *error* was made of."""
+    if isinstance(error, RateLimitError):  # also for a page under 403, whose body is not at hand any more
+        return THROTTLED
+    answer = error.answer
+    return meaning_of(answer.status, delay=answer.retry_after is not None, under_success=answer.under_success)
+
+
+def is_throttled(response: Response) -> bool:
+    """Return whether a response refuses its request for the rate of requests."""
+    return response.status not in SUCCESS and meaning_of_response(response) is THROTTLED
+
+
+def outcome_of_body(response: Response) -> Outcome:
+    """Return what may have happened when a response with a good status has a body that is not whole, or not JSON.
+
+    The API refuses under 200 too, so that only the envelope's code is a yes. And it answers in JSON: anything else
+    comes from what stands before the API, and does not say whether the API has seen the request.
+    """
+    return "applied" if response.says_json and opens_with_success(response.body) else "unknown"
+
+
+def ends_job(error: Exception) -> bool:
+    """Return whether every other item of a job would end with *error*, too.
+
+    A 403 may be about one item alone: the job counts how many items get it.
+    """
+    if isinstance(error, APIStatusError):
+        return meaning_of_error(error).ends_job
+    return isinstance(error, ConfigurationError) and not isinstance(error, InvalidArgumentError)
+
+
+def passes(error: B2BError) -> bool:
+    """Return whether an item of a job that ended with *error* may end differently in another run."""
+    if not isinstance(error, APIStatusError):
+        return not isinstance(error, InvalidArgumentError)
+    # A refusal without JSON comes from something that is not the API: the item may be good.
+    return error.outcome != "rejected" or meaning_of_error(error).passes or error.answer.payload is None
+
+
+_COUNTS_FROM_1 = must_be("a whole number of at least 1", lambda value: is_whole(value, 1), of="retry")
+_COUNTS = must_be("a whole number of at least 0", lambda value: is_whole(value, 0), of="retry")
+_SECONDS = must_be("a number of seconds of at least 0", lambda value: is_number(value, least=0), of="retry")
+_STRATEGY = must_be(
+    "one of tenacity's wait strategies, for example tenacity.wait_fixed(1)",
+    lambda value: value is None or callable(value),
+    of="retry",
+)
 
 
 @attrs.frozen
 class RetryPolicy:
     """How often and how fast a failed attempt is followed by another."""
 
-    attempts: int = attrs.field(default=4, validator=_check_count)
+    attempts: int = attrs.field(default=4, validator=_COUNTS_FROM_1)
     """Attempts per call, the first one counted; 1 for none but the first."""
-    backoff: float = attrs.field(default=0.5, validator=_check_seconds)
+    backoff: float = attrs.field(default=0.5, validator=_SECONDS)
     """Pause after the first failure in seconds, doubled after each further one; half of it is random."""
-    backoff_max: float = attrs.field(default=8.0, validator=_check_seconds)
+    backoff_max: float = attrs.field(default=8.0, validator=_SECONDS)
     """The longest such pause in seconds."""
-    internal_errors: int = attrs.field(default=2, validator=_check_count)
+    internal_errors: int = attrs.field(default=2, validator=_COUNTS)
     """How often a plain 500 is tried again, within ``attempts``."""
-    throttled: int = attrs.field(default=6, validator=_check_count)
+    throttled: int = attrs.field(default=6, validator=_COUNTS)
     """How often a 429 is tried again; these do not count as attempts, since the server did nothing."""
-    max_delay: float = attrs.field(default=120.0, validator=_check_seconds)
+    max_delay: float = attrs.field(default=120.0, validator=_SECONDS)
     """The longest delay in seconds that a server may ask for; above it the error is raised at once."""
-    budget: int = attrs.field(default=100, validator=_check_count)
+    budget: int = attrs.field(default=100, validator=_COUNTS)
     """Units that all calls of a client share, so that an outage does not eat the quota: a retry costs 10
     (4 after a 429 that no limiter holds back), a success gives 1 back, and a retry that helps what it cost."""
+    wait: Callable[[Any], float] | None = attrs.field(default=None, validator=_STRATEGY)
+    """The pause after a failure that passes, as one of tenacity's wait strategies or a sum of them
+    (``wait_exponential(max=8) + wait_random(0, 1)``), in place of ``backoff`` and ``backoff_max``. Its state counts the
+    attempts of ``attempts``. A delay that the server names, and the limiter's hold after a 429, come before it."""
 
 
 @attrs.frozen
@@ -117,37 +215,39 @@ class Tally:
     internal_errors: int = 0
     """Attempts that ended with a plain 500."""
     throttled: int = 0
-    """Attempts that ended with 429."""
+    """Attempts that were refused for their rate."""
 
     def after(self, error: B2BError) -> Tally:
         """Count an attempt that ended with *error*."""
-        if isinstance(error, RateLimitError):
+        retry = meaning_of_error(error).retry if isinstance(error, APIStatusError) else "never"
+        if retry == "throttled":
             return attrs.evolve(self, throttled=self.throttled + 1)
-        internal = error.status == _INTERNAL_SERVER_ERROR
-        return attrs.evolve(self, attempts=self.attempts + 1, internal_errors=self.internal_errors + internal)
+        internal = self.internal_errors + (retry == "internal")
+        return attrs.evolve(self, attempts=self.attempts + 1, internal_errors=internal)
 
 
 @attrs.frozen
-class Verdict:
-    """What to do after a failed attempt."""
+class RetryDecision:
+    """What follows a failed attempt."""
 
     action: Literal["retry", "raise", "ambiguous"]
     """Try again, raise the error, or raise ``AmbiguousOutcomeError``."""
-    kind: Literal["transient", "throttled", "told"] = "transient"
-    """Why trying again may help: it passes, the quota refills, or the server said when to come."""
+    reason: Literal["transient", "throttled", "delay"] = "transient"
+    """Why trying again may help: the failure passes, the quota refills, or the server named a delay."""
     delay: float = 0.0
-    """Seconds to wait: the least for "told" and "throttled", the most for "transient"."""
+    """Seconds that the server asks to wait, at least; 0 if it does not say."""
     stopped: StopReason | None = None
     """Why there is no retry where there could have been one."""
 
 
-RAISE = Verdict("raise")
-AMBIGUOUS = Verdict("ambiguous")
+RAISE = RetryDecision("raise")
+AMBIGUOUS = RetryDecision("ambiguous")
+_TRY_AGAIN = RetryDecision("retry")
 
 
 def decide(
     error: B2BError, *, idempotent: bool, tally: Tally, policy: RetryPolicy, outwaits_throttling: bool = False
-) -> Verdict:
+) -> RetryDecision:
     """Decide what follows an attempt that ended with *error*.
 
     Args:
@@ -157,70 +257,40 @@ def decide(
         policy: The limits.
         outwaits_throttling: No limit applies to refusals for the rate of requests.
     """
-    settled = error.outcome in {"not_sent", "rejected"}
-    give_up = RAISE if idempotent or settled else AMBIGUOUS
-    verdict = _worth(error, tally, policy)
-    if verdict is None:
-        # A body that does not fit is the plain truth about an answered call, not a lost answer; so is a redirect.
+    certain = error.outcome in {"not_sent", "rejected"}
+    give_up = RAISE if idempotent or certain else AMBIGUOUS
+    retry = _retry_after(error, tally, policy)
+    if retry is None:
+        # A body that does not fit is the plain truth about an answered call, not a lost response; so is a redirect.
         fits_not = isinstance(error, ResponseValidationError) and error.outcome == "applied"
         return RAISE if fits_not or isinstance(error, UnexpectedRedirectError | ConfigurationError) else give_up
     under_success = error.answer is not None and error.answer.under_success
-    if not idempotent and (not settled or under_success):
+    if not idempotent and (not certain or under_success):
         return give_up
-    if outwaits_throttling and verdict.kind == "throttled":
-        return verdict
-    spent = tally.throttled > policy.throttled if verdict.kind == "throttled" else tally.attempts >= policy.attempts
-    stopped: StopReason | None = "attempts" if spent else "delay" if verdict.delay > policy.max_delay else None
-    return verdict if stopped is None else attrs.evolve(give_up, stopped=stopped)
+    throttled = retry.reason == "throttled"
+    if outwaits_throttling and throttled:
+        return retry
+    spent = tally.throttled > policy.throttled if throttled else tally.attempts >= policy.attempts
+    stopped: StopReason | None = "attempts" if spent else "delay" if retry.delay > policy.max_delay else None
+    return retry if stopped is None else attrs.evolve(give_up, stopped=stopped)
 
 
-def _worth(error: B2BError, tally: Tally, policy: RetryPolicy) -> Verdict | None:
-    """Say when another attempt could end differently; None if never."""
-    pause = min(policy.backoff_max, policy.backoff * 2.0 ** min(_ENOUGH_DOUBLINGS, max(1, tally.attempts) - 1))
-    match error:
-        case RateLimitError():
-            return Verdict("retry", "throttled", error.retry_after or 0.0)
-        case APIStatusError(status=status, retry_after=delay) if status in _TRANSIENT:
-            if delay is not None:
-                return Verdict("retry", "told", delay)
-            if status == _INTERNAL_SERVER_ERROR and tally.internal_errors > policy.internal_errors:
-                return None
-            return Verdict("retry", "transient", pause)
-        case APIConnectionError(retryable=True) | ResponseValidationError(retryable=True):
-            return Verdict("retry", "transient", pause)
-        case _:
-            return None
+def _retry_after(error: B2BError, tally: Tally, policy: RetryPolicy) -> RetryDecision | None:
+    """Return how another attempt could end differently; None if it could not."""
+    if isinstance(error, APIConnectionError | ResponseValidationError):
+        return _TRY_AGAIN if error.retryable else None
+    if not isinstance(error, APIStatusError):
+        return None
+    delay, retry = error.retry_after, meaning_of_error(error).retry
+    if retry == "throttled":
+        return RetryDecision("retry", "throttled", delay or 0.0)
+    if retry == "never":
+        return None
+    if delay is not None:
+        return RetryDecision("retry", "delay", delay)
+    return None if retry == "internal" and tally.internal_errors > policy.internal_errors else _TRY_AGAIN
 
 
-def is_throttled(response: Response) -> bool:
-    """Return whether a response refuses its request for the rate of requests.
-
-    A web page under 403 comes from an edge in front of the API. It says nothing about credentials or permissions, and
-    edges use it for clients that are too fast, so it counts as a 429 without headers.
-    """
-    return response.status == _TOO_MANY_REQUESTS or (response.status == _FORBIDDEN and response.is_page)
-
-
-def outcome_of_status(
-    status: int, retry_after: float | None, *, under_success: bool = False
-) -> Literal["rejected", "unknown"]:
-    """Return whether a server that answers with an error status may have acted.
-
-    Args:
-        status: The HTTP status, or the one that an envelope's code stands for.
-        retry_after: The delay in seconds that the server asks for, if any.
-        under_success: The HTTP status was a good one, so that nothing in front of the API has refused the request.
-    """
-    if not under_success and (status in _BEFORE_ORIGIN or (status == _SERVICE_UNAVAILABLE and retry_after is not None)):
-        return "rejected"  # a server that says when to come back has turned the request away at the door
-    refused = status in _NOT_ACTED or (status in _CLIENT_ERROR and status not in _TRANSIENT)
-    return "rejected" if refused else "unknown"
-
-
-def outcome_of_body(answer: Response) -> Outcome:
-    """Say what an answer with a good status tells of the server's deeds whose body is not whole, or not JSON.
-
-    The API refuses under 200 too, so that only the envelope's code is a yes. And it answers in JSON: anything else
-    comes from what stands before the API, and does not say whether the API has seen the request.
-    """
-    return "applied" if answer.says_json and opens_with_success(answer.body) else "unknown"
+def backoff(policy: RetryPolicy, attempts: int) -> float:
+    """Return the longest pause in seconds after so many failures, where the policy has no strategy of its own."""
+    return min(policy.backoff_max, policy.backoff * 2.0 ** min(_ENOUGH_DOUBLINGS, max(1, attempts) - 1))

@@ -14,6 +14,7 @@ request id, status, date and body.
 from __future__ import annotations
 
 import asyncio
+import copy
 import http.client
 import platform
 import re
@@ -29,9 +30,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from b2b_async._envelope import writable
-from b2b_async._headers import retry_after
 from b2b_async._messages import Response
-from b2b_async._policy import outcome_of_body, outcome_of_status
+from b2b_async._policy import SUCCESS, meaning_of, outcome_of_body
 from b2b_async._version import __version__
 from b2b_async.errors import (
     Answer,
@@ -40,6 +40,7 @@ from b2b_async.errors import (
     ConfigurationError,
     ResponseValidationError,
 )
+from b2b_async.ratelimit.feedback import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,6 @@ _AGENT = f"b2b-async/{__version__} aiohttp/{aiohttp.__version__} Python/{platfor
 _JSON_AND_AGENT = {**_JSON, "User-Agent": _AGENT}
 _LONGEST_HEADER, _MOST_HEADERS = 32 * 1024, 512
 """Characters of a header, and headers, of an answer: gateways add long ones, and aiohttp's own limits are narrow."""
-_SUCCESS = range(200, 300)
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _NEVER_CEIL = 86_400.0
 """aiohttp rounds timeouts above its ``ceil_threshold`` up to whole seconds; ours are meant as they are."""
@@ -161,7 +161,7 @@ class _Body(aiohttp.BytesPayload):
     @property
     def has_left(self) -> bool:
         """Whether its first byte has been handed to the connection."""
-        return self._call.in_flight != "not_sent"
+        return self._call.observed_outcome != "not_sent"
 
     def __deepcopy__(self, _memo: object) -> _Body:
         """Stay one: what records requests copies them (aioresponses does), and there is only one call."""
@@ -177,13 +177,13 @@ class _Body(aiohttp.BytesPayload):
         if self.is_stale:  # what has arrived would be taken for the answer to this request
             raise aiohttp.ClientConnectionResetError(_STALE)
         self.protocol = protocol
-        self._call.in_flight = "unknown"
+        self._call.observed_outcome = "unknown"
         try:
             await writer.write(self.octets)
         except aiohttp.ClientConnectionResetError:
             # The connection was closed before it took the first byte; a longer body may have met that half-way.
             if len(self.octets) <= _ONE_WRITE:
-                self._call.in_flight = "not_sent"
+                self._call.observed_outcome = "not_sent"
             raise
 
 
@@ -214,6 +214,42 @@ def _is_readable(transport: asyncio.Transport | None) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(0))
+
+
+class _LastAnswers:
+    """The last response of each connection, to recognise a copy of it. Only hashes, since a server may echo a token."""
+
+    def __init__(self) -> None:
+        self._by_connection: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._last_request_id: int | None = None
+        self._request_ids_differ = False
+
+    def belongs(self, response: Response, protocol: Any, *, whole: bool, has_ids: bool) -> bool:  # noqa: ANN401 -- aiohttp's own
+        """Return whether an answer can belong to the request that was sent last on its connection.
+
+        Args:
+            response: The answer, as far as it was read.
+            protocol: aiohttp's protocol of the connection; None for a mock.
+            whole: The answer was read to its end.
+            has_ids: Its request id is the server's own, and so no other answer's.
+        """
+        if protocol is None:
+            return True
+        # A connection that is to be closed may have received more than one answer; aiohttp has no public name for that.
+        unread = (getattr(protocol, name, None) for name in ("_buffer", "_tail")) if protocol.should_close else ()
+        belongs = not (whole and any(unread))
+        headers = response.headers
+        if has_ids and _REQUEST_ID in headers:
+            request_id = hash(headers[_REQUEST_ID])
+            last, self._last_request_id = self._last_request_id, request_id
+            self._request_ids_differ = self._request_ids_differ or last not in {None, request_id}
+            answer = hash((request_id, response.status, headers.get("Date"), response.body))
+            if self._request_ids_differ and self._by_connection.get(protocol) == answer:  # a copy of the last answer
+                belongs = False
+            self._by_connection[protocol] = answer
+        if not belongs and protocol.transport is not None:
+            protocol.transport.close()
+        return belongs
 
 
 class Transport:
@@ -248,10 +284,13 @@ class Transport:
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = _client_timeout(timeouts, timeouts.attempt)
-        # Only hashes are kept, since a server may echo a token.
-        self._answers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self._last_request_id: int | None = None
-        self._request_ids_differ = False
+        self._last_answers = _LastAnswers()
+
+    def with_timeouts(self, timeouts: Timeouts) -> Transport:
+        """Return the same transport with other timeouts; the connections are shared."""
+        other = copy.copy(self)
+        other._timeouts, other._timeout = timeouts, _client_timeout(timeouts, timeouts.attempt)  # noqa: SLF001 -- a copy of itself
+        return other
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* and read the whole answer.
@@ -294,16 +333,16 @@ class Transport:
                     max_headers=_MOST_HEADERS,
                 ) as answer:
                     status, headers = answer.status, answer.headers
-                    if status not in _SUCCESS:
-                        call.in_flight = outcome_of_status(status, retry_after(headers))
+                    if status not in SUCCESS:
+                        call.observed_outcome = meaning_of(status, delay=retry_after(headers) is not None).outcome
                     whole = await self._read(answer, content)
                 response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
                 has_ids = not _names_its_id(request, session)
-                is_its_own = self._belongs(response, body.protocol, whole=whole, has_ids=has_ids)
+                is_its_own = self._last_answers.belongs(response, body.protocol, whole=whole, has_ids=has_ids)
         except Exception as error:  # noqa: BLE001 -- whatever aiohttp can raise becomes one of ours
             answered = status and isinstance(cast("object", status), int)  # that of a mock is something else
             received = Response(status, headers, b"".join(content)) if answered else None
-            if received is None or status in _SUCCESS:
+            if received is None or status in SUCCESS:
                 return self._failure(error, request, received, session)
             whole = True  # the status has said it all, though some of its words are lost
         except BaseException as error:
@@ -313,38 +352,11 @@ class Transport:
         if status == _PROXY_AUTHENTICATION_REQUIRED and self._origin.scheme == "http" and self._is_proxied(session):
             return _refused_by_proxy(request, status)  # of https, only the answer to CONNECT can be a proxy's
         if not is_its_own:
-            call.in_flight = "unknown"
+            call.observed_outcome = "unknown"
             text = f"{request.operation.name}: {_NOT_ITS_OWN}"
             return APIConnectionError(text, outcome="unknown", operation=request.operation.name)
         response = Response(status, headers, content[0] if len(content) == 1 else b"".join(content))
-        return response if whole or status not in _SUCCESS else self._too_large(request, response)
-
-    def _belongs(self, response: Response, protocol: Any, *, whole: bool, has_ids: bool) -> bool:  # noqa: ANN401 -- aiohttp's own
-        """Return whether an answer can belong to the request that was sent last on its connection.
-
-        Args:
-            response: The answer, as far as it was read.
-            protocol: aiohttp's protocol of the connection; None for a mock.
-            whole: The answer was read to its end.
-            has_ids: Its request id is the server's own, and so no other answer's.
-        """
-        if protocol is None:
-            return True
-        # A connection that is to be closed may have received more than one answer; aiohttp has no public name for that.
-        unread = (getattr(protocol, name, None) for name in ("_buffer", "_tail")) if protocol.should_close else ()
-        belongs = not (whole and any(unread))
-        headers = response.headers
-        if has_ids and _REQUEST_ID in headers:
-            request_id = hash(headers[_REQUEST_ID])
-            last, self._last_request_id = self._last_request_id, request_id
-            self._request_ids_differ = self._request_ids_differ or last not in {None, request_id}
-            answer = hash((request_id, response.status, headers.get("Date"), response.body))
-            if self._request_ids_differ and self._answers.get(protocol) == answer:  # a copy of the last answer
-                belongs = False
-            self._answers[protocol] = answer
-        if not belongs and protocol.transport is not None:
-            protocol.transport.close()
-        return belongs
+        return response if whole or status not in SUCCESS else self._too_large(request, response)
 
     def _shorter_timeout(self, request: Request) -> aiohttp.ClientTimeout:
         """Leave time to look for an answer that this attempt may lose."""
@@ -360,7 +372,7 @@ class Transport:
 
         Of a success that is too large only the beginning is kept, and of an error only what its message can need.
         """
-        if answer.status in _SUCCESS:
+        if answer.status in SUCCESS:
             return await self._read_all(answer, into)
         clock = asyncio.timeout(_ERROR_SECONDS)
         try:
@@ -376,7 +388,7 @@ class Transport:
         into.append(await stream.readany())
         size = kept = len(into[0])
         if not stream.at_eof():  # most answers come in one piece
-            most = self._max_body if answer.status in _SUCCESS else _ERROR_BODY
+            most = self._max_body if answer.status in SUCCESS else _ERROR_BODY
             async for piece in stream.iter_any():
                 size += len(piece)
                 if size > self._max_body:
@@ -394,7 +406,7 @@ class Transport:
             f"{name}: the answer (status {beginning.status}) is larger than {self._max_body:,} bytes and was not read "
             "on; ask for less at once, or allow more (Client(max_body=...))"
         )
-        request.call.in_flight = outcome = outcome_of_body(beginning)
+        request.call.observed_outcome = outcome = outcome_of_body(beginning)
         return ResponseValidationError(message, answer=Answer(status=beginning.status), outcome=outcome, operation=name)
 
     def _is_proxied(self, session: aiohttp.ClientSession) -> bool:
@@ -409,10 +421,10 @@ class Transport:
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return _refused_by_proxy(request, error.status)
         if received is not None:
-            call.in_flight = outcome_of_body(received)
-        outcome, reason = call.in_flight, _reason(error)
+            call.observed_outcome = outcome_of_body(received)
+        outcome, reason = call.observed_outcome, _reason(error)
         if isinstance(error, _UNUSABLE_URL):
-            call.in_flight = "not_sent"
+            call.observed_outcome = "not_sent"
             what = "the base URL and path make no URL that can be asked"
             if session.trust_env:  # the base URL was checked when the client was made
                 what = (
@@ -477,7 +489,7 @@ def _client_timeout(timeouts: Timeouts, attempt: float) -> aiohttp.ClientTimeout
 
 def _refused_by_proxy(request: Request, status: int) -> APIConnectionError:
     """Return the error of a request that a proxy did not pass on."""
-    request.call.in_flight = "not_sent"
+    request.call.observed_outcome = "not_sent"
     if status == _PROXY_AUTHENTICATION_REQUIRED:
         what = "the proxy asks for a user name and a password (407): put them into its URL, http://USER:PASSWORD@HOST"
     else:

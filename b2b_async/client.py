@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import copy
-import json
-import logging
 import os
 import re
-from collections.abc import Mapping
 from types import GenericAlias
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypedDict, TypeVar, cast
 
+from b2b_async._arguments import page_bounds
 from b2b_async._call import CallState, new_call_id
 from b2b_async._config import (
     DEFAULT_BASE_URL,
@@ -23,91 +19,124 @@ from b2b_async._config import (
     checked_connections,
     checked_flag,
     checked_lane,
+    checked_listeners,
     checked_max_body,
     checked_middlewares,
     checked_proxy,
     checked_session,
     checked_timeouts,
-    checked_type,
     proxy_of_environment,
 )
-from b2b_async._limiter import RateLimiter
 from b2b_async._messages import Answered, Request
-from b2b_async._page import Page
+from b2b_async._pagination import Listing, Page
 from b2b_async._pipeline import build_pipeline
 from b2b_async._policy import RetryPolicy
-from b2b_async._record import is_blank
 from b2b_async._session import SessionManager
 from b2b_async._transport import Transport
-from b2b_async.errors import B2BError, ConfigurationError, InvalidArgumentError, ResponseValidationError
+from b2b_async._validation import instance_of
+from b2b_async.errors import ConfigurationError, InvalidArgumentError
 from b2b_async.middleware.auth import Auth
 from b2b_async.middleware.deadline import CallDeadline
-from b2b_async.middleware.logging import Logging
+from b2b_async.middleware.decode import Decode
+from b2b_async.middleware.observe import Observe, ObserveAttempts
 from b2b_async.middleware.rate_limit import RateLimit
 from b2b_async.middleware.reconcile import Reconcile
 from b2b_async.middleware.retry import Retry
-from b2b_async.middleware.status import RaiseForStatus, describe
-from b2b_async.middleware.unknown import TellUnknown
+from b2b_async.middleware.status import RaiseForStatus
+from b2b_async.ratelimit.limiter import RateLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-    from typing import Self
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from typing import Self, Unpack
 
     import aiohttp
 
-    from b2b_async._call import UnknownOutcome
     from b2b_async._envelope import Envelope
-    from b2b_async._messages import Lane, Operation, Query, Reconciliation, Response
+    from b2b_async._messages import Operation, PathValue, Query, Reconciliation, Response
     from b2b_async._pipeline import Handler, Middleware
-    from b2b_async.quota import QuotaSnapshot
+    from b2b_async.events import Listener
+    from b2b_async.ratelimit.quota import Lane, QuotaSnapshot
 
-    OnUnknown = Callable[[UnknownOutcome], object]
-
-logger = logging.getLogger("b2b_async")
-logger.addHandler(logging.NullHandler())  # else Python prints warnings where the application has set no logging up
+__all__ = ["Client", "ClientOptions", "default_middlewares"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_SHOWN_MISFITS = 10
-_LARGE = 512 * 1024
-"""Bytes of an answer that take more than about 10 ms to make records of."""
-_IDS = frozenset({"orderid", "bcorderid", "customerid", "companyid", "bcgroupid", "customergroupid"})
 _COUNT = re.compile(r"[0-9]{1,15}(\.0+)?")
+
+
+class ClientOptions(TypedDict, total=False):
+    """The options of ``Client`` and ``Client.from_env``."""
+
+    base_url: str
+    """The address of the API; the vendor's by default. Must be https, except for addresses of this machine."""
+    retry: RetryPolicy | None
+    """When a failed attempt is followed by another one; ``RetryPolicy()`` by default."""
+    limiter: RateLimiter | None
+    """The store's limiter; share one between the clients of a store. By default a new one of 150 requests in 60 s."""
+    timeout: Timeouts | float | None
+    """How long things may take; a number is the seconds of a whole call (``Timeouts.call``). ``Timeouts()`` by default.
+    """
+    per_call: Iterable[Middleware]
+    """Middlewares of one's own, run once per call, inside its deadline."""
+    per_attempt: Iterable[Middleware]
+    """Middlewares of one's own, run once per attempt that is sent, behind auth: they see just what is sent, the token
+    included."""
+    listeners: Iterable[Listener]
+    """Plain functions that are called with each event (``b2b_async.events``)."""
+    middlewares: Iterable[Middleware] | None
+    """The whole pipeline, instead of the default one and of the options that shape it. ``Observe`` and ``Decode`` are
+    put in front of it where it has none."""
+    session: aiohttp.ClientSession | None
+    """An aiohttp session to use. It stays yours: the client never closes it, and the client middlewares, redirects and
+    timeouts it was made with do not apply."""
+    connections: int | None
+    """Size of the connection pool; by default as many as the quota has requests. A session of yours keeps its own
+    limit. A call that finds no free connection waits for one, and that takes no time of its attempts."""
+    proxy: str | None
+    """The URL of an HTTP proxy, with its user name and password if it needs them."""
+    trust_env: bool
+    """Take the proxy from HTTPS_PROXY and NO_PROXY, where none is given; False by default. Requests over plain http,
+    which are for this machine only, never use it: the proxy could read the token."""
+    max_body: int
+    """Bytes of a response, decompressed, above which it is not read on; 4 MiB by default. The event loop stands still
+    while a response is parsed, for about 10 ms a MiB."""
 
 
 def default_middlewares(
     credentials: Credentials,
     *,
     limiter: RateLimiter,
-    retry: RetryPolicy,
-    timeouts: Timeouts,
+    retry: RetryPolicy | None = None,
+    timeout: Timeouts | float | None = None,
     per_call: Iterable[Middleware] = (),
     per_attempt: Iterable[Middleware] = (),
-    on_unknown: OnUnknown | None = None,
+    listeners: Iterable[Listener] = (),
 ) -> tuple[Middleware, ...]:
-    """Give the pipeline, from the outside in. The order is meaning.
+    """Return the pipeline, from the outside in. The order is meaning.
 
     Args:
-        credentials: What ``Auth`` signs with.
+        credentials: The secrets that ``Auth`` signs with.
         limiter: The store's limiter.
-        retry: When to try again.
-        timeouts: How long a call may take.
+        retry: When a failed attempt is followed by another one.
+        timeout: How long a call may take, in seconds.
         per_call: Middlewares of one's own, run once per call, inside its deadline.
-        per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth:
-            they see just what is sent, the token included.
-        on_unknown: Told of calls whose outcome stays unknown, and of those that are cancelled after they left.
+        per_attempt: Middlewares of one's own, run once per attempt that is sent, behind auth.
+        listeners: Plain functions that are called with each event.
     """
+    redact = credentials.redact
     return (
         # Once per call.
-        *(() if on_unknown is None else (TellUnknown(on_unknown),)),
-        Logging(credentials.redact),
-        CallDeadline(timeouts.call),
+        Observe(tuple(listeners), store=credentials.store, redact=redact),
+        Decode(redact),  # for a response that is not decoded below: of the deadline, or of a middleware of one's own
+        CallDeadline(checked_timeouts(timeout).call),
         *per_call,
-        Reconcile(credentials.redact),
-        Retry(retry),
+        Decode(redact),
+        Reconcile(redact),
+        Retry(retry or RetryPolicy()),
         # Once per attempt.
-        RaiseForStatus(credentials.redact),
+        ObserveAttempts(redact),
+        RaiseForStatus(redact),
         RateLimit(limiter),
         Auth(credentials),
         *per_attempt,
@@ -119,99 +148,48 @@ class Client:
 
     Args:
         credentials: The store's secrets, for v3, v2, or both.
-        base_url: Where the API is. Must be https, except for addresses of this machine.
-        retry: When a failed attempt is followed by another.
-        limiter: The store's limiter; share one between the clients of a store. None makes one of 150/60 s.
-        timeout: How long things may take; a number is the seconds of a whole call (``Timeouts.call``).
-        per_call: Middlewares of one's own, run once per call.
-        per_attempt: Middlewares of one's own, run once per attempt that leaves, behind auth.
-        on_unknown: Called with an ``UnknownOutcome`` when a call that changes something ends and its outcome stays
-            unknown, or is cancelled after it left; at once, in the call's task.
-        middlewares: The whole pipeline, instead of the default one and of the arguments that shape it.
-        session: An aiohttp session to use. It stays yours: this client never closes it, and the client
-            middlewares, redirects and timeouts it was made with do not apply.
-        connections: Size of the connection pool; None for as many as the quota has requests. A session of yours keeps
-            its own limit. A call that finds no free connection waits for one, and that takes no time of its attempts.
-        proxy: The URL of an HTTP proxy, with its user name and password if it wants them.
-        trust_env: Whether the proxy is taken from HTTPS_PROXY and NO_PROXY, where none is given. Requests over plain
-            http, which only this machine gets, never use it: the proxy could read the token.
-        max_body: Bytes of an answer, unpacked, above which it is not read on; 4 MiB. The event loop stands still while
-            an answer is parsed, for about 10 ms a MiB.
+        options: ``ClientOptions``, by keyword: ``base_url``, ``retry``, ``limiter``, ``timeout``, ``per_call``,
+            ``per_attempt``, ``listeners``, ``middlewares``, ``session``, ``connections``, ``proxy``, ``trust_env``,
+            ``max_body``.
 
     Raises:
         ConfigurationError: the base URL or the proxy is no URL, or would show the token on the way; or an argument is
             of another type.
     """
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        *,
-        base_url: str = DEFAULT_BASE_URL,
-        retry: RetryPolicy | None = None,
-        limiter: RateLimiter | None = None,
-        timeout: Timeouts | float | None = None,
-        per_call: Iterable[Middleware] = (),
-        per_attempt: Iterable[Middleware] = (),
-        on_unknown: OnUnknown | None = None,
-        middlewares: Iterable[Middleware] | None = None,
-        session: aiohttp.ClientSession | None = None,
-        connections: int | None = None,
-        proxy: str | None = None,
-        trust_env: bool = False,
-        max_body: int = DEFAULT_MAX_BODY,
-    ) -> None:
+    def __init__(self, credentials: Credentials, **options: Unpack[ClientOptions]) -> None:
         """Set everything up without opening anything."""
-        # Slow to import: neither with the package, nor in the middle of a call.
-        from b2b_async import _converter  # noqa: PLC0415
-
-        self._converter = _converter
-        timeouts = checked_timeouts(timeout)
-        self.base_url = checked_base_url(base_url)
-        self.credentials = checked_type(credentials, "credentials", Credentials, "Credentials(access_token=...)")
-        retry = checked_type(retry, "retry", RetryPolicy, "RetryPolicy(attempts=3)", optional=True)
+        unknown = options.keys() - ClientOptions.__annotations__.keys()
+        if unknown:
+            known = ", ".join(ClientOptions.__annotations__)
+            message = f"Client has no option {', '.join(sorted(map(str, unknown)))}; it has {known}"
+            raise TypeError(message)
+        self.credentials = instance_of(
+            Credentials, credentials, "credentials", "Credentials(access_token=..., store_hash=...)"
+        )
+        self.base_url = checked_base_url(options.get("base_url", DEFAULT_BASE_URL))
+        limiter = options.get("limiter")
         self.limiter = (
-            checked_type(limiter, "limiter", RateLimiter, "RateLimiter(Quota(150, 60.0))", optional=True)
-            or RateLimiter()
+            RateLimiter()
+            if limiter is None
+            else instance_of(RateLimiter, limiter, "limiter", "RateLimiter(Quota(150, 60.0))")
         )
-        per_call = checked_middlewares(per_call, "per_call")
-        per_attempt = checked_middlewares(per_attempt, "per_attempt")
-        middlewares = None if middlewares is None else checked_middlewares(middlewares, "middlewares")
-        if middlewares is not None and (retry is not None or per_call or per_attempt or on_unknown):
-            message = (
-                "middlewares= is the whole pipeline: put retry, per_call, per_attempt and on_unknown into it instead"
-            )
-            raise ConfigurationError(message)
-        if middlewares is not None and timeouts.call != Timeouts().call:
-            message = (
-                "middlewares= is the whole pipeline, so timeout= cannot end its calls: put "
-                f"b2b_async.middleware.deadline.CallDeadline({timeouts.call:g}) into it instead"
-            )
-            raise ConfigurationError(message)
-        if middlewares is None:
-            middlewares = default_middlewares(
-                credentials,
-                limiter=self.limiter,
-                retry=retry or RetryPolicy(),
-                timeouts=timeouts,
-                per_call=per_call,
-                per_attempt=per_attempt,
-                on_unknown=on_unknown,
-            )
-        self._middlewares = middlewares
+        timeouts = checked_timeouts(options.get("timeout"))
+        self._listeners = checked_listeners(options.get("listeners", ()))
+        self._middlewares = self._pipeline_of(options, timeouts)
         self._sessions = SessionManager(
-            checked_session(session),
-            connections=checked_connections(connections, self.limiter.limit),
+            checked_session(options.get("session")),
+            connections=checked_connections(options.get("connections"), self.limiter.limit),
         )
-        proxy = checked_proxy(proxy, self.base_url)
-        if proxy is None and checked_flag(trust_env, "trust_env"):
+        proxy = checked_proxy(options.get("proxy"), self.base_url)
+        if proxy is None and checked_flag(options.get("trust_env", False), "trust_env"):
             proxy = proxy_of_environment(self.base_url)
         self._transport = Transport(
             self._sessions,
             self.base_url,
             timeouts,
-            max_body=checked_max_body(max_body),
-            redact=credentials.redact,
+            max_body=checked_max_body(options.get("max_body", DEFAULT_MAX_BODY)),
+            redact=self.credentials.redact,
             proxy=proxy,
         )
         self._handler = build_pipeline(self._middlewares, self._transport)
@@ -220,45 +198,18 @@ class Client:
         self._is_view = False
 
     @classmethod
-    def from_env(
-        cls,
-        *,
-        base_url: str | None = None,
-        retry: RetryPolicy | None = None,
-        limiter: RateLimiter | None = None,
-        timeout: Timeouts | float | None = None,
-        per_call: Iterable[Middleware] = (),
-        per_attempt: Iterable[Middleware] = (),
-        on_unknown: OnUnknown | None = None,
-        session: aiohttp.ClientSession | None = None,
-        connections: int | None = None,
-        proxy: str | None = None,
-        trust_env: bool = False,
-        max_body: int = DEFAULT_MAX_BODY,
-    ) -> Self:
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
         """Make a client from B2B_ACCESS_TOKEN, B2B_STORE_HASH, B2B_LEGACY_TOKEN and B2B_BASE_URL.
 
-        An empty variable counts as unset. The arguments are those of the class; *base_url* goes before its variable.
+        An empty variable counts as unset. The options are those of the class; *base_url* goes before its variable.
 
         Raises:
             ConfigurationError: the credentials or the base URL cannot be used.
         """
         names = ("B2B_ACCESS_TOKEN", "B2B_STORE_HASH", "B2B_LEGACY_TOKEN")
-        return cls(
-            Credentials(*(os.environ.get(name) or None for name in names)),
-            base_url=base_url or os.environ.get("B2B_BASE_URL") or DEFAULT_BASE_URL,
-            retry=retry,
-            limiter=limiter,
-            timeout=timeout,
-            per_call=per_call,
-            per_attempt=per_attempt,
-            on_unknown=on_unknown,
-            session=session,
-            connections=connections,
-            proxy=proxy,
-            trust_env=trust_env,
-            max_body=max_body,
-        )
+        credentials = Credentials(*(os.environ.get(name) or None for name in names))
+        options["base_url"] = options.get("base_url") or os.environ.get("B2B_BASE_URL") or DEFAULT_BASE_URL
+        return cls(credentials, **options)
 
     async def __aenter__(self) -> Self:
         """Open the session; that of a view is its client's to open.
@@ -281,125 +232,202 @@ class Client:
 
     @property
     def connections(self) -> int:
-        """Requests that can be under way at the same time: the size of the connection pool."""
+        """Requests that can be in flight at the same time: the size of the connection pool."""
         return self._sessions.connections
 
     @property
     def quota(self) -> QuotaSnapshot:
-        """The limiter's books as they are now. Must be read inside the running event loop."""
+        """The state of the limiter now. Must be read inside the running event loop."""
         return self.limiter.snapshot()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The functions that are called with each event."""
+        return self._listeners
 
     def with_options(
         self,
         *,
+        timeout: Timeouts | float | None = None,
+        retry: RetryPolicy | None = None,
         lane: Lane | None = None,
-        outwaits_throttling: bool = False,
+        listeners: Iterable[Listener] = (),
         per_attempt: Iterable[Middleware] = (),
-        on_unknown: OnUnknown | None = None,
+        outwaits_throttling: bool = False,
     ) -> Self:
         """Return a view of this client that shares its session, limiter and retry budget.
 
+        ::
+
+            quick = client.with_options(timeout=5, retry=RetryPolicy(attempts=2))
+            order = await v3.orders.get_order(quick, BCOrderId(117))
+
         Args:
+            timeout: How long its calls may take; a number is the seconds of a whole call.
+            retry: When a failed attempt is followed by another one. The budget stays that of the client.
             lane: "bulk" makes its calls wait behind interactive ones, as long as it takes.
+            listeners: Further functions that are called with each event.
+            per_attempt: Further middlewares, run once per attempt that is sent.
             outwaits_throttling: Retry refusals for the rate of requests (429) as often as they come, instead of
                 ``RetryPolicy.throttled`` times. The limiter's holds, of up to two minutes, come before each retry.
-            per_attempt: Further middlewares, run once per attempt that leaves.
-            on_unknown: Told, too, of calls whose outcome stays unknown, and of those that are cancelled.
+
+        Raises:
+            ConfigurationError: an argument cannot be used, or the client's own ``middlewares`` have nothing that
+                *timeout* or *retry* could apply to.
         """
         checked_lane(lane)
-        per_attempt = checked_middlewares(per_attempt, "per_attempt")
-        outermost = () if on_unknown is None else (TellUnknown(on_unknown),)
-        view = self._view((*outermost, *self._middlewares, *per_attempt))
+        middlewares = self._middlewares
+        view = copy.copy(self)
+        if timeout is not None:
+            timeouts = checked_timeouts(timeout)
+            view._transport = self._transport.with_timeouts(timeouts)  # noqa: SLF001 -- a copy of itself
+            middlewares = _replaced(middlewares, CallDeadline, lambda _: CallDeadline(timeouts.call), "timeout")
+        if retry is not None:
+            policy = instance_of(RetryPolicy, retry, "retry", "RetryPolicy(attempts=3)")
+            middlewares = _replaced(middlewares, Retry, lambda old: old.with_policy(policy), "retry")
+        further = checked_listeners(listeners)
+        if further:
+            middlewares = _replaced(middlewares, Observe, lambda old: old.with_listeners(further), "listeners")
+            view._listeners = (*self._listeners, *further)  # noqa: SLF001 -- a copy of itself
         if lane is not None:
             view._lane = lane  # noqa: SLF001 -- a copy of itself
         view._outwaits_throttling = (  # noqa: SLF001 -- a copy of itself
             checked_flag(outwaits_throttling, "outwaits_throttling") or self._outwaits_throttling
         )
-        return view
+        return view._with_middlewares((*middlewares, *checked_middlewares(per_attempt, "per_attempt")))  # noqa: SLF001
 
     async def send(
         self,
         operation: Operation,
-        *segments: str | int,
+        parameters: Mapping[str, PathValue] | None = None,
+        *,
         query: Query | None = None,
         body: bytes | None = None,
         reconcile: Reconciliation | None = None,
     ) -> Response:
-        """Make one call and give its answer with the envelope opened.
+        """Make one call and return its response with the envelope parsed.
 
         Args:
-            operation: What is asked.
-            segments: The path parameters in the order of the template, percent-encoded.
+            operation: The endpoint.
+            parameters: The path parameters by the vendor's names, not encoded.
             query: Query parameters, not encoded.
             body: The JSON body.
-            reconcile: How to find out what became of it if its answer is lost and it must not be sent again.
+            reconcile: How to find out what became of it if its response is lost and it must not be sent again.
 
         Raises:
             B2BError: one of ``b2b_async.errors``.
         """
-        return await self._answer(self._request(operation, segments, query, body, reconcile=reconcile))
+        return await self._handler(self._request(operation, parameters, query, body, reconcile=reconcile))
 
     async def call(
         self,
         operation: Operation,
-        *segments: str | int,
+        parameters: Mapping[str, PathValue] | None = None,
+        *,
         into: type[T],
         query: Query | None = None,
         body: bytes | None = None,
         check: Callable[[Envelope], str | None] | None = None,
         reconcile: Reconciliation | None = None,
     ) -> T:
-        """Make one call and give its ``data`` as an instance of *into*, an attrs class or a tuple of them.
+        """Make one call and return its ``data`` as an instance of *into*, an attrs class or a tuple of them.
 
         Args:
-            operation: What is asked.
-            segments: The path parameters in the order of the template, percent-encoded.
-            into: The class of the answer; its fields are the vendor's names in snake_case. An object that comes
-                in a list of its own is taken out of it.
+            operation: The endpoint.
+            parameters: The path parameters by the vendor's names, not encoded.
+            into: The class of the data; its fields are the vendor's names in snake_case. An object that comes in a list
+                of its own is taken out of it.
             query: Query parameters, not encoded.
             body: The JSON body.
             check: Returns what is wrong with a response that reports success, such as the id of another object; None
-                if nothing is. What is wrong makes it a lost answer.
-            reconcile: How to find out what became of it if its answer is lost and it must not be sent again.
+                if nothing is. What is wrong makes it a lost response.
+            reconcile: How to find out what became of it if its response is lost and it must not be sent again.
 
         Raises:
-            ResponseValidationError: the server said yes, but with data that do not fit.
+            ResponseValidationError: the server accepted the request, but the data do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
-        request = self._request(operation, segments, query, body, reconcile=reconcile, check=check)
-        return await self._structure(request, await self._answer(request), into)
+        request = self._request(operation, parameters, query, body, into=into, reconcile=reconcile, check=check)
+        return cast("T", (await self._handler(request)).value)
 
     async def page(
         self,
         operation: Operation,
-        *segments: str | int,
+        parameters: Mapping[str, PathValue] | None = None,
+        *,
         into: type[T],
         limit: int,
         offset: int,
         query: Query | None = None,
     ) -> Page[T]:
-        """Make one call and give its ``data`` as one page of instances of *into*, an attrs class.
+        """Make one call and return its ``data`` as one page of instances of *into*, an attrs class.
 
         Args:
-            operation: What is asked.
-            segments: The path parameters in the order of the template, percent-encoded.
-            into: The class of what the page lists.
-            limit: How many a page may have.
-            offset: How many there are on the pages before.
+            operation: The endpoint.
+            parameters: The path parameters by the vendor's names, not encoded.
+            into: The class of the items.
+            limit: Items of the page, at most.
+            offset: Items on the pages before.
             query: Further query parameters, not encoded.
 
         Raises:
-            ResponseValidationError: the server said yes, but with data that do not fit.
+            ResponseValidationError: the server accepted the request, but the data do not fit.
             B2BError: any other of ``b2b_async.errors``.
         """
         query = {**(query or {}), "limit": str(limit), "offset": str(offset)}
-        request = self._request(operation, segments, query)
-        response = await self._answer(request)
         rows = cast("type[tuple[T, ...]]", GenericAlias(tuple, (into, ...)))
-        items = await self._structure(request, response, rows)
+        response = await self._handler(self._request(operation, parameters, query, into=rows))
         where = {} if response.envelope is None else response.envelope.pagination
         total, most = (_count(where.get(name)) for name in ("totalCount", "limit"))
-        return Page(items=items, total=total, limit=most or limit, offset=offset)
+        return Page(items=cast("tuple[T, ...]", response.value), total=total, limit=most or limit, offset=offset)
+
+    def listing(
+        self,
+        operation: Operation,
+        parameters: Mapping[str, PathValue] | None = None,
+        *,
+        into: type[T],
+        key: Callable[[T], int | str],
+        largest: int,
+        limit: int | None = None,
+        offset: int = 0,
+        query: Query | None = None,
+        query_of_all: Query | None = None,
+    ) -> Listing[T]:
+        """Return a list of instances of *into*, of which nothing is fetched yet.
+
+        Args:
+            operation: The endpoint.
+            parameters: The path parameters by the vendor's names, not encoded.
+            into: The class of the items.
+            key: Returns what an item is known by, so that each comes once.
+            largest: Items that a page may have at most.
+            limit: Items of a page; None for the usual number.
+            offset: Items before the first one.
+            query: Further query parameters, not encoded.
+            query_of_all: Those of all pages, where *query* has no others: a sorting that keeps items in their places.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be used.
+        """
+        operation.path(parameters)
+        page_size, start = page_bounds(limit, offset, largest)
+        asked = dict(query or {})
+
+        def fetcher(asked: Query) -> Callable[[int, int], Awaitable[Page[T]]]:
+            return lambda size, after: self.page(
+                operation, parameters, into=into, limit=size, offset=after, query=asked
+            )
+
+        return Listing(
+            operation.name,
+            fetcher(asked),
+            fetcher({**(query_of_all or {}), **asked}),
+            key=key,
+            largest=largest,
+            limit=page_size,
+            offset=start,
+        )
 
     async def with_response(
         self,
@@ -408,7 +436,7 @@ class Client:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Answered[T]:
-        """Call an endpoint function, and give the answer beside what the function makes of it.
+        """Call an endpoint function, and return the response beside what the function makes of it.
 
         ::
 
@@ -421,7 +449,7 @@ class Client:
             kwargs: Its keyword arguments.
 
         Returns:
-            Its value, and the last answer that came; where an error is the answer, it is that error's.
+            Its value, and the last response that came; where an error is the response, it is that error's.
 
         Raises:
             InvalidArgumentError: the function is not one to await; nothing was sent.
@@ -430,148 +458,113 @@ class Client:
         """
         last: tuple[Request, Response] | None = None
 
-        async def hear(request: Request, handler: Handler) -> Response:
+        async def keep(request: Request, handler: Handler) -> Response:
             nonlocal last
             response = await handler(request)
             last = request, response
             return response
 
-        # Innermost as well: a function may take an error for an answer.
-        view = self._view((hear, *self._middlewares, hear))
+        # Innermost as well: a function may take an error for its result.
+        view = self._with_middlewares((keep, *self._middlewares, keep))
         promised = function(view, *args, **kwargs)
         if not hasattr(promised, "__await__"):
-            message = "with_response takes a function to await; of all pages, ask for each one with its list_ function"
+            message = "with_response takes a function to await, such as the endpoint functions"
             raise InvalidArgumentError(message)
         value = await promised
         if last is None:
-            message = "with_response: the function made no call with the client that it was given, so it has no answer"
+            message = (
+                "with_response: the function made no call with the client that it was given, so it has no response"
+            )
             raise RuntimeError(message)
         request, response = last
         attempts = tuple(request.call.attempts)
         return Answered(value=value, response=response, attempts=attempts, call_id=request.call.id)
 
-    def _view(self, middlewares: tuple[Middleware, ...]) -> Self:
+    def _pipeline_of(self, options: ClientOptions, timeouts: Timeouts) -> tuple[Middleware, ...]:
+        retry = options.get("retry")
+        if retry is not None:
+            instance_of(RetryPolicy, retry, "retry", "RetryPolicy(attempts=3)")
+        per_call = checked_middlewares(options.get("per_call", ()), "per_call")
+        per_attempt = checked_middlewares(options.get("per_attempt", ()), "per_attempt")
+        own = options.get("middlewares")
+        if own is None:
+            return default_middlewares(
+                self.credentials,
+                limiter=self.limiter,
+                retry=retry,
+                timeout=timeouts,
+                per_call=per_call,
+                per_attempt=per_attempt,
+                listeners=self._listeners,
+            )
+        if retry is not None or per_call or per_attempt:
+            message = "middlewares= is the whole pipeline: put retry, per_call and per_attempt into it instead"
+            raise ConfigurationError(message)
+        if timeouts.call != Timeouts().call:
+            message = (
+                "middlewares= is the whole pipeline, so timeout= cannot end its calls: put "
+                f"b2b_async.middleware.deadline.CallDeadline({timeouts.call:g}) into it instead"
+            )
+            raise ConfigurationError(message)
+        return self._observed(checked_middlewares(own, "middlewares"))
+
+    def _observed(self, own: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
+        """Put in what every pipeline needs, where the user's own lacks it: observation and decoding."""
+        redact = self.credentials.redact
+        if not any(isinstance(middleware, ObserveAttempts) for middleware in own):
+            # Behind what makes several attempts of one call.
+            place = next((place for place, one in enumerate(own, 1) if isinstance(one, Retry)), 0)
+            own = (*own[:place], ObserveAttempts(redact), *own[place:])
+        if not any(isinstance(middleware, Decode) for middleware in own):
+            own = (Decode(redact), *own)
+        if any(isinstance(middleware, Observe) for middleware in own):
+            return _replaced(own, Observe, lambda old: old.with_listeners(self._listeners), "listeners")
+        return (Observe(self._listeners, store=self.credentials.store, redact=redact), *own)
+
+    def _with_middlewares(self, middlewares: tuple[Middleware, ...]) -> Self:
         view = copy.copy(self)
         view._is_view = True  # noqa: SLF001 -- a copy of itself
         view._middlewares = middlewares  # noqa: SLF001 -- a copy of itself
-        view._handler = build_pipeline(middlewares, self._transport)  # noqa: SLF001 -- a copy of itself
+        view._handler = build_pipeline(middlewares, view._transport)  # noqa: SLF001 -- a copy of itself
         return view
-
-    async def _answer(self, request: Request) -> Response:
-        try:
-            return await self._handler(request)
-        except B2BError as error:
-            _complete(error, request)
-            raise
-
-    async def _structure(self, request: Request, response: Response, into: type[T]) -> T:
-        """Make *into* of what an answer is about; in a thread where that would hold up the event loop."""
-        if len(response.body) <= _LARGE:
-            return self._structured(request, response, into)
-        return await asyncio.to_thread(self._structured, request, response, into)
-
-    def _structured(self, request: Request, response: Response, into: type[T]) -> T:
-        envelope, operation, call = response.envelope, request.operation, request.call
-        misfits: list[str] = []
-        try:
-            made = self._made(response, into, operation, misfits.extend)
-        except self._converter.MisfitError as error:
-            fault = self.credentials.redact(str(error))
-        else:
-            if misfits:
-                shown = ", ".join(misfits[:_SHOWN_MISFITS])
-                more = f" and {len(misfits) - _SHOWN_MISFITS} more" if len(misfits) > _SHOWN_MISFITS else ""
-                text = "%s: values that do not fit their fields are left out, and kept in raw: %s%s [call %s]"
-                logger.warning(text, operation.name, shown, more, call.id)
-            return made
-        answer = describe(response, self.credentials.redact)
-        message = f"{operation.name}: {response.status}, but the answer does not fit: {fault}"
-        # Without the envelope's yes, the words may be those of something that stands before the API.
-        yes = envelope is None or (envelope.code is not None and envelope.acknowledges)
-        misfit = ResponseValidationError(
-            message, answer=answer, outcome=call.in_flight if yes else "unknown", operation=operation.name
-        )
-        misfit.attempts, misfit.call_id = tuple(call.attempts), call.id
-        _complete(misfit, request)
-        raise misfit
-
-    def _made(
-        self, response: Response, into: type[T], operation: Operation, on_misfits: Callable[[list[str]], None]
-    ) -> T:
-        """Make what an answer is about. No caller has it in a variable: a traceback shows what a server echoes."""
-        structure, envelope = self._converter.structure, response.envelope
-        if envelope is None:
-            return structure(None, into)
-        if get_origin(into) is tuple:
-            if not envelope.has_data:  # null may be an empty list; no word on it is another answer
-                message = "$.data is missing"
-                raise self._converter.MisfitError(message)
-            return self._converter.structure_rows(*envelope.rows, into, on_misfits)
-        data: object = _alone(envelope.data)
-        if operation.data_optional and envelope.acknowledges:
-            data = _object_or_empty(data)
-        made = structure(data, into, on_misfits=on_misfits)
-        if not operation.safe and not envelope.acknowledges and is_blank(made):
-            message = "$.data is empty, and the answer does not say that the request was carried out"
-            raise self._converter.MisfitError(message)
-        return made
 
     def _request(
         self,
         operation: Operation,
-        segments: tuple[str | int, ...],
+        parameters: Mapping[str, PathValue] | None,
         query: Query | None,
         body: bytes | None = None,
         *,
+        into: Any = None,  # noqa: ANN401 -- a class, or a tuple of one
         reconcile: Reconciliation | None = None,
         check: Callable[[Envelope], str | None] | None = None,
     ) -> Request:
-        if len(segments) != len(operation.parameters):
-            takes = ", ".join(operation.parameters) or "none"
-            message = f"{operation.name}: {operation.template} takes {takes}, but {len(segments)} segments were given"
-            raise InvalidArgumentError(message, operation=operation.name)
         return Request(
             operation=operation,
-            path=operation.path(*segments),
+            path=operation.path(parameters),
             call=CallState(new_call_id()),
             query=query,
             body=body,
             lane=self._lane,
             outwaits_throttling=self._outwaits_throttling,
+            into=into,
             check=check,
             reconcile=reconcile,
         )
 
 
-def _complete(error: B2BError, request: Request) -> None:
-    """Say on an error which call it ends."""
-    operation = request.operation
-    error.operation = error.operation or operation.name
-    error.call_id = error.call_id or request.call.id
-    error.method, error.path = operation.method, request.path
-    body: object = None
-    with contextlib.suppress(ValueError):  # a caller's own body may be anything
-        body = None if request.body is None else json.loads(request.body)
-    error.ids = {**operation.ids(request.path), **_ids_in(request.query), **_ids_in(body)}
+def _replaced(
+    middlewares: tuple[Middleware, ...], kind: type[T], replace: Callable[[T], Middleware], option: str
+) -> tuple[Middleware, ...]:
+    """Return *middlewares* with those of a kind replaced.
 
-
-def _ids_in(fields: object) -> dict[str, str]:
-    """Return the ids in a query or body: of what they hold these alone are no personal data."""
-    items = cast("Mapping[str, object]", fields).items() if isinstance(fields, Mapping) else ()
-    return {name: str(value) for name, value in items if name.lower() in _IDS and isinstance(value, str | int)}
-
-
-def _alone(data: object) -> object:
-    """Take an object out of a list that has only this one."""
-    if not isinstance(data, list):
-        return data
-    items = cast("list[object]", data)
-    return items[0] if len(items) == 1 else items
-
-
-def _object_or_empty(data: object) -> object:
-    """Return an object as it is; anything else, which a success without data may have there, as an empty one."""
-    return cast("object", data) if isinstance(data, dict) else {}
+    Raises:
+        ConfigurationError: there is none, so that the *option* would do nothing.
+    """
+    if not any(isinstance(middleware, kind) for middleware in middlewares):
+        message = f"{option}= has nothing to apply to: the client's own middlewares have no {kind.__name__}"
+        raise ConfigurationError(message)
+    return tuple(replace(middleware) if isinstance(middleware, kind) else middleware for middleware in middlewares)
 
 
 def _count(value: object) -> int | None:

@@ -37,7 +37,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from b2b_async._call import Attempt, LookUpResult, Outcome
+    from b2b_async._call import Attempt, Outcome, VerificationResult
 
 StopReason = Literal["attempts", "delay", "deadline", "budget"]
 """Why a failure that another attempt might have cured was not tried again: the policy's attempts are used up;
@@ -210,7 +210,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409; or an order that a look-up found registered with another company than the one asked for."""
+    """409; or an order that a verification found registered with another company than the one asked for."""
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -247,8 +247,8 @@ class AmbiguousOutcomeError(B2BError):
     """
 
     outcome: Outcome = "unknown"
-    looked_up: tuple[LookUpResult, ...] = ()
-    """The looks for what became of it, oldest first, none of which found anything."""
+    verifications: tuple[VerificationResult, ...] = ()
+    """The verifications of what became of it, oldest first, none of which found anything."""
 
 
 class DeadlineExceededError(B2BError):
@@ -292,7 +292,7 @@ _SERVER_ERROR = range(500, 600)
 
 
 def class_for_status(status: int) -> type[APIStatusError]:
-    """Give the error class of an HTTP status that is not 2xx."""
+    """Return the error class of an HTTP status that is not 2xx."""
     if status in _REDIRECT:
         return UnexpectedRedirectError
     if status in _SERVER_ERROR:

@@ -30,10 +30,10 @@ from rich.table import Table
 
 from b2b_async import Client, Credentials, Quota, RateLimiter
 from b2b_async.bulk import ASSIGN, BulkJob, ItemOutcome, SQLiteJournal, read_customer_ids
+from b2b_async.bulk._loader import Loader
 from b2b_async.bulk.job import identity
-from b2b_async.bulk.loader import Loader
-from b2b_async.cli.common import calm_collector
-from b2b_async.cli.inputs import FileInput
+from b2b_async.cli._common import calm_collector
+from b2b_async.cli._inputs import FileInput
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

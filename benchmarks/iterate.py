@@ -1,4 +1,4 @@
-"""``iter_orders`` over 100,000 orders of a sandbox in another process, while orders are being placed.
+"""``list_orders`` over 100,000 orders of a sandbox in another process, while orders are being placed.
 
     python benchmarks/iterate.py [--orders N]
 
@@ -48,7 +48,7 @@ async def read(url: str) -> None:
     limiter = RateLimiter(Quota(100_000, 1.0))
     async with Client(Credentials("sandbox-access-token", "sandbox-store"), base_url=url, limiter=limiter) as client:
         started = time.perf_counter()
-        async with v3.orders.iter_orders(client, min_created=LONG_AGO) as orders:
+        async with v3.orders.list_orders(client, min_created=LONG_AGO).items() as orders:
             async for order in orders:
                 count += 1
                 met[order.bc_order_id] = 1

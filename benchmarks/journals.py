@@ -45,7 +45,7 @@ from b2b_async.bulk import (
     read_status,
     write_page,
 )
-from b2b_async.bulk.results import read_figures
+from b2b_async.bulk.journal.reader import read_figures
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:

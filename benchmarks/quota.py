@@ -41,13 +41,14 @@ from pyrate_limiter import Duration, InMemoryBucket, Rate, RateItem
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from helpers import ended
 from jumping import AutojumpLoop
 from redis_server import BINARY, MISSING, RedisServer, on_loop_time, patient
 from servers import MODELS, TwoBuckets
 
 from b2b_async import Quota, RateLimiter
-from b2b_async._headers import QuotaHeaders
-from b2b_async.redis import RedisRateLimiter
+from b2b_async.ratelimit.feedback import QuotaFeedback
+from b2b_async.ratelimit.redis import RedisRateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 LIMIT, WINDOW = 150, 60.0
 SERVERS: dict[str, Callable[[int, float, float], Server]] = {**MODELS, "two-bucket counter": TwoBuckets}
 DRF = "Django REST framework"
-SILENCE = QuotaHeaders()
+SILENCE = QuotaFeedback()
 
 
 # -- the world -----------------------------------------------------------------------------------------------------
@@ -148,7 +149,9 @@ class Ours(Strategy):
         while True:
             ticket = await self.limiter.acquire(lane, first=again, route="PUT /orders")
             status, headers = await self.world.send()
-            self.limiter.report(ticket, status, QuotaHeaders.from_headers(headers, refused=status == 429))
+            self.limiter.release(
+                ticket, ended(status, QuotaFeedback.from_headers(headers, "refused" if status == 429 else "accepted"))
+            )
             if status != 429:
                 return
             again = True
@@ -216,7 +219,7 @@ class BigCommerceRule(Strategy):
 
     def learn(self, status: int | None, headers: dict[str, str]) -> None:
         """Look at an answer."""
-        said = QuotaHeaders.from_headers(headers, refused=True)
+        said = QuotaFeedback.from_headers(headers, "refused")
         if status == 200:
             self.last = (LIMIT if said.remaining is None else said.remaining, said.resets_after or 0.0)
 
@@ -279,7 +282,7 @@ class DiscordRule(Strategy):
         """Look at an answer."""
         del status
         self.outgoing -= 1
-        said = QuotaHeaders.from_headers(headers, refused=True)
+        said = QuotaFeedback.from_headers(headers, "refused")
         if said.remaining is not None:
             self.remaining = min(said.remaining, LIMIT - self.outgoing)
             self.reset_at = asyncio.get_running_loop().time() + (said.resets_after or 0.0)
@@ -574,7 +577,7 @@ def cost(requests: int) -> None:
             started = time.process_time()
             for _ in range(requests):
                 ticket = await limiter.acquire(route="PUT /orders")
-                limiter.report(ticket, 200, QuotaHeaders.from_headers(told, refused=False))
+                limiter.release(ticket, ended(200, QuotaFeedback.from_headers(told)))
             slices.append((time.process_time() - started) / requests * 1e6)
             await asyncio.sleep(1.1)
         row(name, f"{min(slices):.1f}")

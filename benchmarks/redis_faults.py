@@ -37,10 +37,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from helpers import ended
 
 from b2b_async import Quota
-from b2b_async._headers import QuotaHeaders
-from b2b_async.redis import RedisRateLimiter
+from b2b_async.ratelimit.feedback import QuotaFeedback
+from b2b_async.ratelimit.redis import RedisRateLimiter
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -83,7 +84,7 @@ async def client(number: str, first: str, port: str, redis_url: str) -> None:
                 reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
                 writer.write(f"{number} {sent_at!r}\n".encode())
                 await reader.readline()
-                limiter.report(ticket, 200, QuotaHeaders())
+                limiter.release(ticket, ended(200, QuotaFeedback()))
                 writer.close()
             except Exception:
                 logger.exception("a request failed")
@@ -232,7 +233,7 @@ class Run:
                 await kill(process)
             server.close()
         lines = [line.split() for log in self.logs.iterdir() for line in log.read_text().splitlines()]
-        self.figures["warnings"] = sum(line[1:3] == ["WARNING", "b2b_async.redis"] for line in lines)
+        self.figures["warnings"] = sum(line[1:3] == ["WARNING", "b2b_async.ratelimit.redis"] for line in lines)
         self.figures["errors"] = died + sum(line[1:2] == ["ERROR"] for line in lines)
         return self.judge(ended_at)
 

@@ -28,7 +28,7 @@ from redis_server import BINARY, MISSING, RedisServer
 
 from b2b_async import Client, Credentials, Quota, RateLimiter, Timeouts
 from b2b_async.bulk import BulkJob, SQLiteJournal
-from b2b_async.redis import RedisRateLimiter
+from b2b_async.ratelimit.redis import RedisRateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

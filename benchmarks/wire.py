@@ -194,8 +194,8 @@ def variants(own: str) -> Iterator[Case]:
     for place, meaning, make, texts in groups:
         for text in texts.split("|"):
             answer = make(re.sub("|".join(words), lambda word: words[word[0]], text))
-            yield case(f"{place} {text!r}", meaning, answer, bare=True)
-            yield case(f"{place} {text!r}, FIN", meaning, answer, End.FIN, bare=True)
+            yield case(f"{place} {text!r}", meaning, answer, headerless=True)
+            yield case(f"{place} {text!r}, FIN", meaning, answer, End.FIN, headerless=True)
     broken = (gz[: len(gz) // 2], gz[:10], gz[:-8], gz[:-8] + b"12345678", gz + b"x", b"\x1f\x8c" + gz[2:], b"")
     others = (gz[:14] + b"\xff\xff\xff" + gz[17:], gzip.compress(gz), gzip.compress(b" " * (64 * MAX_BODY)))
     for number, octets in enumerate((*broken, *others)):

@@ -42,11 +42,11 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("B2B_")]:
         monkeypatch.delenv(name)
     # Commands set the logger and the garbage collector up; the next test shall not see it.
-    monkeypatch.setattr("b2b_async.cli.jobs.calm_collector", lambda: None)
+    monkeypatch.setattr("b2b_async.cli._jobs.calm_collector", lambda: None)
     logger = logging.getLogger("b2b_async")
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "level", logging.NOTSET)
-    for name in ("b2b_async.redis", "b2b_async.lists"):
+    for name in ("b2b_async.ratelimit.redis", "b2b_async.lists"):
         monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
     logger.manager._clear_cache()  # type: ignore[attr-defined]
 

@@ -6,12 +6,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from b2b_async import Client, Credentials
+import attrs
+
+from b2b_async import Client, Credentials, QuotaFeedback
+from b2b_async.events import OutcomeUnknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from ssl import SSLContext
 
+    from b2b_async.events import Event
+    from b2b_async.ratelimit.feedback import Result
     from b2b_async.sandbox import Sandbox
 
 BASE_URL = "https://api-b2b.bigcommerce.com"
@@ -77,3 +82,25 @@ def http(status: int, body: bytes | str, *headers: str, content_type: str = "app
 
 
 GOOD = http(200, '{"code": 200, "data": {"total": 3}, "message": "SUCCESS"}')
+
+
+def ended(status: int | None, headers: QuotaFeedback | None = None) -> QuotaFeedback:
+    """Return the feedback of an attempt that was answered with *status*, or lost (None), with what its headers say."""
+    result: Result = "accepted"
+    if status is None:
+        result = "lost"
+    elif status == 429:
+        result = "refused"
+    elif status >= 500:
+        result = "failed"
+    return attrs.evolve(headers or QuotaFeedback(), result=result)
+
+
+def unknowns(into: list[OutcomeUnknown]) -> Callable[[Event], None]:
+    """Return a listener that keeps the events of calls whose outcome is unknown."""
+
+    def keep(event: Event) -> None:
+        if isinstance(event, OutcomeUnknown):
+            into.append(event)
+
+    return keep

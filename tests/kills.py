@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from b2b_async import Client, Credentials, Quota, RateLimiter, Timeouts
-from b2b_async.bulk import ASSIGN, CREATE_ORDERS, BulkJob, ItemOutcome, OrderRow, SQLiteJournal, read_outcomes, runner
+from b2b_async.bulk import ASSIGN, CREATE_ORDERS, BulkJob, ItemOutcome, OrderRow, SQLiteJournal, _runner, read_outcomes
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -218,5 +218,5 @@ if __name__ == "__main__":
     parser.add_argument("url")
     parser.add_argument("--look-again", type=float)
     options = parser.parse_args()
-    runner.LOOK_AGAIN = options.look_again
+    _runner.LOOK_AGAIN = options.look_again
     asyncio.run(child(options.kind, options.items, options.journal, options.url))

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from b2b_async.redis import RedisRateLimiter
+    from b2b_async.ratelimit.redis import RedisRateLimiter
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 MISSING = "neither redis-server nor valkey-server is on this machine (Debian: apt-get install redis-server)"

@@ -8,9 +8,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
+from helpers import ended
 
-from b2b_async._headers import QuotaHeaders
-from b2b_async.quota import Ticket
+from b2b_async.ratelimit.feedback import QuotaFeedback
+from b2b_async.ratelimit.window import Ticket
 from b2b_async.sandbox import SlidingLog as DRFLog
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class Books(Protocol):
         """Grant a slot, or say when to ask again."""
         ...
 
-    def report(self, ticket: Any, now: float, status: int | None, headers: QuotaHeaders) -> Any:
+    def release(self, ticket: Any, now: float, feedback: QuotaFeedback) -> Any:
         """Take a slot back."""
         ...
 
@@ -294,9 +295,11 @@ def simulate(
         else:
             ticket, status, headers = detail
             said = (
-                QuotaHeaders() if status is None else QuotaHeaders.from_headers(change(headers), refused=status == 429)
+                QuotaFeedback()
+                if status is None
+                else QuotaFeedback.from_headers(change(headers), "refused" if status == 429 else "accepted")
             )
-            books.report(ticket, now, status, said)
+            books.release(ticket, now, ended(status, said))
             free += 1
             if status == 429:
                 sent -= 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from helpers import ended
 
 from b2b_async import ConfigurationError, Quota
-from b2b_async._buckets import ENDPOINTS, Buckets
-from b2b_async._headers import QuotaHeaders
-from b2b_async.quota import Ticket
+from b2b_async.ratelimit.buckets import Buckets
+from b2b_async.ratelimit.feedback import QuotaFeedback
+from b2b_async.ratelimit.window import Ticket
 
 A, B, C = "PUT /a", "GET /b", "GET /c"
 STORE = (150, 60.0)
@@ -27,9 +28,9 @@ class World:
         assert isinstance(ticket, Ticket), f"wait until {ticket}"
         self.now += 0.1
         left = (allocated or STORE)[0] if status == 200 else 0
-        headers = QuotaHeaders(**{"allocated": allocated, "remaining": left, **said})  # type: ignore[arg-type]
-        self.books.report(ticket, self.now, status, headers)
-        self.books.report(ticket, self.now, status, headers)
+        headers = QuotaFeedback(**{"allocated": allocated, "remaining": left, **said})  # type: ignore[arg-type]
+        self.books.release(ticket, self.now, ended(status, headers))
+        self.books.release(ticket, self.now, ended(status, headers))
 
     def free_at(self, route: str) -> float:
         """Say when the next call of *route* may leave; 0 for now."""
@@ -42,7 +43,7 @@ class World:
     @property
     def sizes(self) -> dict[str, tuple[int, float]]:
         """Give all quotas that are known."""
-        return {"": self.books.store.size, **{route: books.size for route, books in self.books.endpoints.items()}}
+        return {"": self.books.overall.size, **{route: books.size for route, books in self.books.endpoints.items()}}
 
 
 def test_one_garbled_header_changes_nothing() -> None:
@@ -115,16 +116,16 @@ def test_what_was_agreed_on_counts_again_when_the_books_have_been_changed() -> N
     for route in (A, B, C):
         for _ in range(3):
             world.call(route, (300, 60.0))
-    world.books.store.resize(world.now, 20, 60.0)
+    world.books.overall.resize(world.now, 20, 60.0)
     world.call(A, (300, 60.0))
-    assert world.books.store.size == (300, 60.0)
+    assert world.books.overall.size == (300, 60.0)
     world.now += 130
     for route in (A, B, C):
         for _ in range(2):
             world.call(route, (50, 60.0))
-    world.books.store.resize(world.now, 300, 60.0)
+    world.books.overall.resize(world.now, 300, 60.0)
     world.call(C, (50, 60.0))
-    assert world.books.store.size == (50, 60.0)
+    assert world.books.overall.size == (50, 60.0)
 
 
 def test_an_answer_without_headers_takes_no_word_back() -> None:
@@ -201,10 +202,10 @@ def test_the_core_api_speaks_of_another_quota() -> None:
     """What remains of it is not the store's, and its refusal holds the endpoint that was passed on."""
     world = World()
     world.call(B, remaining=51)
-    assert world.books.store.foreign == 98
+    assert world.books.overall.foreign == 98
     world.call(A, None, remaining=19_998, core=True)
     world.call(A, None, remaining=0, core=True)
-    assert world.books.store.foreign == 98
+    assert world.books.overall.foreign == 98
     world.call(A, None, status=429, remaining=0, core=True, resets_after=15.0)
     assert world.free_at(A) == pytest.approx(15.1)
     assert world.free_at(B) == 0.0
@@ -223,8 +224,8 @@ def test_a_server_that_stops_sending_headers_is_a_server_without() -> None:
 
 def test_the_vendors_own_small_quota_is_known() -> None:
     """15 a minute for attachments."""
-    world = World(dict(ENDPOINTS))
-    (attachments,) = ENDPOINTS
+    attachments = "POST /api/v3/io/companies/{companyId}/attachments"
+    world = World({attachments: Quota(15, 60.0)})
     for _ in range(15):
         world.call(attachments, (15, 60.0), remaining=15)
     assert world.free_at(attachments) > 50

@@ -24,8 +24,8 @@ from redis_server import BINARY, MISSING, RedisServer
 from b2b_async import __main__
 from b2b_async.bulk import BulkJob, Counts, SQLiteJournal, read_status
 from b2b_async.cli import commands
-from b2b_async.cli.jobs import _run
-from b2b_async.cli.screen import Screen
+from b2b_async.cli._jobs import _run
+from b2b_async.cli._progress import Screen
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:

@@ -36,9 +36,9 @@ from b2b_async.bulk import (
     read_outcomes,
     read_status,
 )
-from b2b_async.cli import common, inputs, jobs, screen
-from b2b_async.cli.net import OutputError
-from b2b_async.cli.screen import Screen
+from b2b_async.cli import _common, _inputs, _jobs, _progress
+from b2b_async.cli._net import OutputError
+from b2b_async.cli._progress import Screen
 from b2b_async.sandbox import Faults, Sandbox, Store
 from b2b_async.testing import mocked_api
 
@@ -208,7 +208,7 @@ def test_the_failed_ones_are_done_again(tmp_path: Path, live_sandbox: Start) -> 
     assert last_json(both[1]) == {"command": "assign", "exit": 0, "rows": 1, "duplicates": 0, "sent": 0}
 
 
-def test_unknown_creations_of_another_journal_are_looked_up(
+def test_unknown_creations_of_another_journal_are_verifications(
     orders: tuple[Sandbox, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They may have been done; nothing is sent twice on a guess."""
@@ -223,7 +223,7 @@ def test_unknown_creations_of_another_journal_are_looked_up(
     assert [outcome.status for outcome in read_outcomes(f"{file}.journal")] == ["unknown", "succeeded"]
     sandbox.store.orders["100"].company_id = "1"
     status, stdout, _ = run("create-orders", "--from", f"{file}.journal", "--json", *FAST)
-    monkeypatch.setattr("b2b_async.bulk.runner.LOOK_AGAIN", 0.1)
+    monkeypatch.setattr("b2b_async.bulk._runner.LOOK_AGAIN", 0.1)
 
     assert status == 0
     assert (last_json(stdout)["reconciled"], last_json(stdout)["repeated"]) == (1, 0)
@@ -377,7 +377,7 @@ def test_stdin_is_kept(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.
     other = run(*words, stdin=b"1001\n1003\n")
     more = run(*words, stdin=b"1001\n1002\n1003\n")
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
-    with inputs.readable_twice("-", tmp_path / "mine.journal") as (path, once):
+    with _inputs.readable_twice("-", tmp_path / "mine.journal") as (path, once):
         terminal = (path.stat().st_size, once)
 
     assert (first["succeeded"], last_json(same[1])["skipped"], last_json(empty[1])["skipped"]) == (2, 2, 2)
@@ -392,7 +392,7 @@ def test_stdin_is_kept(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.
 
 def test_names_of_journals_do_not_meet() -> None:
     """Though two commands begin in the same second."""
-    assert len({inputs.named_by_time("assign") for _ in range(5)}) == 5
+    assert len({_inputs.named_by_time("assign") for _ in range(5)}) == 5
 
 
 # -- files that change -----------------------------------------------------------------------------------------
@@ -447,7 +447,7 @@ def test_a_file_that_has_grown_is_welcome(tmp_path: Path, live_sandbox: Start, m
     write_ids(tmp_path, 1001, 1002, 1003)
     status, stdout, _ = run("assign", file, "--json", *FAST)
     assert (status, last_json(stdout)["succeeded"], last_json(stdout)["skipped"]) == (0, 1, 2)
-    monkeypatch.setattr(inputs.FileInput, "check", lambda _: pytest.fail("it was checked again"))
+    monkeypatch.setattr(_inputs.FileInput, "check", lambda _: pytest.fail("it was checked again"))
     status, stdout, _ = run("assign", file, "--json", *FAST)
 
     assert (status, last_json(stdout)["skipped"], last_json(stdout)["total"]) == (0, 3, 3)
@@ -584,7 +584,7 @@ def test_the_collector_is_calmed() -> None:
     """For the life of a command."""
     before = gc.get_threshold()
     try:
-        common.calm_collector()
+        _common.calm_collector()
         assert gc.get_threshold()[0] > before[0]
         assert gc.get_freeze_count() > 0
     finally:
@@ -599,7 +599,7 @@ async def _watch(
     monkeypatch: pytest.MonkeyPatch, journal: SQLiteJournal, store: Store, **console: Any
 ) -> tuple[str, Counts]:
     shown = io.StringIO()
-    monkeypatch.setattr(screen, "errors_console", lambda: Console(file=shown, highlight=False, **console))
+    monkeypatch.setattr(_progress, "errors_console", lambda: Console(file=shown, highlight=False, **console))
     async with Sandbox(store, quota="60/60s", latency=0.3) as sandbox:
         async with client_of(sandbox, limiter=RateLimiter(Quota(60, 60.0))) as client, journal:
             items = [*store.users, 1001]
@@ -634,7 +634,7 @@ async def test_a_bar_on_a_terminal(*, monkeypatch: pytest.MonkeyPatch, tmp_path:
 async def test_waiting_for_a_second_look_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A minute without a request looks like standing still."""
     shown = io.StringIO()
-    monkeypatch.setattr(screen, "errors_console", lambda: Console(file=shown, highlight=False))
+    monkeypatch.setattr(_progress, "errors_console", lambda: Console(file=shown, highlight=False))
     store = Store()
     async with Sandbox(store) as sandbox, client_of(sandbox) as client:
         async with SQLiteJournal(tmp_path / "a.journal") as journal:
@@ -650,7 +650,7 @@ async def test_waiting_for_a_second_look_is_said(monkeypatch: pytest.MonkeyPatch
 
 def test_spans() -> None:
     """As people say them."""
-    assert [screen._span(seconds) for seconds in (5, 119, 125, 7100, 7300)] == [
+    assert [_progress._span(seconds) for seconds in (5, 119, 125, 7100, 7300)] == [
         "5 s",
         "119 s",
         "2 min",
@@ -756,7 +756,7 @@ def test_a_failing_disk_elsewhere_is_a_sentence(
         (PermissionError(13, "Permission denied", "/etc/x"), "b2b-async: /etc/x: Permission denied\n"),
         (OSError(5, "Input/output error"), "b2b-async: Input/output error\n"),
     ):
-        monkeypatch.setattr(jobs, "whole", _fail(error))
+        monkeypatch.setattr(_jobs, "whole", _fail(error))
         status, stdout, stderr = run("assign", "--company", "1", "--json", "--journal", str(journal))
         assert (status, stderr, last_json(stdout)["exit"]) == (3, text, 3)
 
@@ -764,7 +764,7 @@ def test_a_failing_disk_elsewhere_is_a_sentence(
 def test_the_hang_up_is_kept_away_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has none."""
     monkeypatch.delattr(signal, "SIGHUP")
-    jobs._outlive_terminal()
+    _jobs._outlive_terminal()
 
 
 def test_a_server_that_is_not_the_api_settles_nothing(
@@ -820,7 +820,7 @@ def test_the_totals_of_a_job_that_was_stopped_at_once(
     watching = Screen(Mock(quota=Mock(requests=0)), Mock())
     for journal, totals in ((f"{file}.journal", (2, 0, 2)), (file, (None, None, None))):
         with click.Context(click.Command("assign")), pytest.raises(click.exceptions.Exit) as ended:
-            jobs._conclude(
+            _jobs._conclude(
                 "assign", None, reason="SIGINT twice", screen=watching, journal=Path(journal), again="", as_json=True
             )
         facts = last_json(capsys.readouterr().out)

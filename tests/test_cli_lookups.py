@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_cli import last_json, run
 
-from b2b_async.cli import listing
+from b2b_async.cli import _output
 from b2b_async.sandbox import Faults, Order, Store
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def test_a_narrow_terminal_cuts_off_no_amount(live_sandbox: Start, monkeypatch: 
     made = store()
     made.orders["9000"].total_inc_tax = Decimal("10000000000000.99")
     live_sandbox(made)
-    monkeypatch.setattr("b2b_async.cli.listing._UNBOUNDED", width)
+    monkeypatch.setattr("b2b_async.cli._output._UNBOUNDED", width)
 
     _, stdout, _ = run("orders", "list", *EVER)
     assert "10000000000000.99" in stdout
@@ -244,14 +244,14 @@ def test_what_was_read_before_an_error_is_shown(live_sandbox: Start, words: tupl
 def test_ctrl_c_shows_what_was_read(live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the place to go on."""
     live_sandbox(store())
-    shown = listing._Rows._show
+    shown = _output._Rows._show
 
-    def interrupted(self: listing._Rows, item: Any) -> None:
+    def interrupted(self: _output._Rows, item: Any) -> None:
         shown(self, item)
         if self.count == 7:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(listing._Rows, "_show", interrupted)
+    monkeypatch.setattr(_output._Rows, "_show", interrupted)
     status, stdout, _ = run("users", "list", "--all", "--json")
 
     assert (status, len(stdout.splitlines())) == (3, 8)
@@ -290,4 +290,4 @@ def test_a_list_that_changes_is_told(live_sandbox: Start, monkeypatch: pytest.Mo
     status, _, stderr = run("users", "list", "--all")
 
     assert status == 1
-    assert "1 of 249 rows may have been passed over" in stderr
+    assert "1 of 249 rows may have been missed" in stderr

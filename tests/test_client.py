@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from helpers import CREDENTIALS, client_of, http, raw_server
+from helpers import CREDENTIALS, client_of, http, raw_server, unknowns
 
 from b2b_async import Client, CompanyId, Credentials, Operation, Quota, RateLimiter, Request, Timeouts, UserId, v2, v3
 from b2b_async._call import CallState
@@ -107,9 +107,10 @@ async def test_one_log_line_for_each_call(caplog: pytest.LogCaptureFixture) -> N
                 await v3.orders.assign_customer_orders(client, 9999)
             lines = [(record.levelname, record.getMessage()) for record in caplog.records]
 
-    assert [level for level, _ in lines] == ["DEBUG", "INFO"]
+    assert [level for level, _ in lines] == ["DEBUG", "DEBUG", "INFO"]
     assert "answered 200" in lines[0][1]
-    assert f"NotFoundError [call {caught.value.call_id}, PUT /api/v3/io/customers/9999/orders/b2b" in lines[1][1]
+    assert "attempt 1 ended with NotFoundError (status 404)" in lines[1][1]
+    assert f"NotFoundError [call {caught.value.call_id}, PUT /api/v3/io/customers/9999/orders/b2b" in lines[2][1]
     assert sandbox.access_token not in caplog.text
 
 
@@ -191,7 +192,7 @@ async def test_a_class_that_cannot_be_made_is_an_error_of_ours() -> None:
 
     async with Sandbox() as sandbox, client_of(sandbox) as client:
         with pytest.raises(ResponseValidationError, match=r"\$\.data\.total cannot be made into complex") as caught:
-            await client.call(v3.orders.ASSIGN_CUSTOMER_ORDERS, 1001, body=b"{}", into=Odd)
+            await client.call(v3.orders.ASSIGN_CUSTOMER_ORDERS, {"customerId": 1001}, body=b"{}", into=Odd)
 
     assert caught.value.outcome == "applied"
 
@@ -201,7 +202,7 @@ async def test_a_body_of_ones_own_may_be_anything() -> None:
     async with Sandbox() as sandbox, client_of(sandbox) as client:
         for body in (b"", b"{", b"[1]", b'{"customerId": [1]}', b"\xff"):
             with pytest.raises(NotFoundError) as caught:
-                await client.send(v3.orders.ASSIGN_CUSTOMER_ORDERS, 9999, body=body)
+                await client.send(v3.orders.ASSIGN_CUSTOMER_ORDERS, {"customerId": 9999}, body=body)
             assert caught.value.ids == {"customerId": "9999"}
 
 
@@ -328,8 +329,8 @@ async def test_what_has_no_answer_is_told() -> None:
         return None
 
     async with Sandbox() as sandbox, client_of(sandbox) as client:
-        with pytest.raises(InvalidArgumentError, match="ask for each one with its list_ function"):
-            await client.with_response(v3.users.iter_users)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgumentError, match="with_response takes a function to await"):
+            await client.with_response(lambda view: v3.users.list_users(view).items())  # type: ignore[arg-type, return-value]
         with pytest.raises(RuntimeError, match="made no call with the client that it was given"):
             await client.with_response(nothing)
 
@@ -350,7 +351,7 @@ async def test_a_middleware_that_returns_nothing_is_named(place: str, outcome: s
     unknown: list[Any] = []
     store = Store()
     store.add_order(Order("9001", 1001, Decimal("1.10")))
-    options: dict[str, Any] = {place: [forgetful], "on_unknown": unknown.append}
+    options: dict[str, Any] = {place: [forgetful], "listeners": [unknowns(unknown)]}
     async with Sandbox(store) as sandbox, client_of(sandbox, **options) as client:
         with pytest.raises(ConfigurationError, match="the middleware forgetful returned NoneType instead") as caught:
             await v2.orders.create_order(client, "1", "1001", order_id="9001", total_inc_tax=Decimal("1.10"))
@@ -366,13 +367,31 @@ async def test_a_whole_pipeline_cannot_be_given_the_time_of_a_call() -> None:
     Client(CREDENTIALS, middlewares=[], timeout=Timeouts(attempt=5))
 
 
-@pytest.mark.parametrize("segments", [(), (1, 2)])
-async def test_a_path_takes_as_many_segments_as_it_has_parameters(segments: tuple[int, ...]) -> None:
-    """Too many are not dropped."""
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "takes the path parameters thingId, not none"),
+        ({"thingId": 1, "other": 2}, "takes the path parameters thingId, not thingId, other"),
+        ({"id": 1}, "takes the path parameters thingId, not id"),
+        ({"thingId": ".."}, "the path parameter thingId must be an id, not '..'"),
+        ({"thingId": ""}, "the path parameter thingId must be an id, not ''"),
+    ],
+)
+async def test_a_path_takes_its_parameters_by_name(given: dict[str, Any], words: str) -> None:
+    """None may be missing or surplus, and none may change the path; nothing is sent."""
     operation = Operation("Get Thing", "v3", "GET", "/things/{thingId}")
     async with Client(CREDENTIALS) as client:
-        with pytest.raises(InvalidArgumentError, match=rf"takes thingId, but {len(segments)} segments were given"):
-            await client.send(operation, *segments)
+        with pytest.raises(InvalidArgumentError, match=words):
+            await client.send(operation, given)
+
+
+def test_a_path_parameter_is_encoded() -> None:
+    """In one place, whatever it is."""
+    operation = Operation("Get Thing", "v3", "GET", "/things/{thingId}/of/{other}")
+    path = operation.path({"other": "ä b", "thingId": "1/2?"})
+
+    assert path == "/api/v3/io/things/1%2F2%3F/of/%C3%A4%20b"
+    assert operation.ids(path) == {"thingId": "1/2?", "other": "ä b"}
 
 
 def test_headers_cannot_be_changed_and_show_no_value() -> None:

@@ -28,7 +28,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 REPLACED = {
     "v2.orders.list_company_orders": "v3.orders.list_orders(company_id=...)",
-    "v2.orders.iter_company_orders": "v3.orders.iter_orders(company_id=...)",
     "v2.orders.update_company_order": "v3.orders.update_order",
     "v2.orders.update_bc_orders_company": "v3.orders.assign_customer_orders",
     "v2.orders.update_user_orders_company": "v3.orders.reassign_orders",
@@ -37,7 +36,6 @@ REPLACED = {
     "v2.orders.get_order_detail": "v3.orders.get_order",
     "v2.orders.get_order_product": "v3.orders.list_order_products",
     "v2.companies.list_bc_order_ids": "v3.orders.list_orders(company_id=...)",
-    "v2.companies.iter_bc_order_ids": "v3.orders.iter_orders(company_id=...)",
     "v2.companies.get_company_by_customer_id": "v3.companies.list_companies(customer_id=...)",
 }
 
@@ -50,7 +48,7 @@ def python(*words: str, code: str) -> str:
 
 def test_every_function_of_an_operation_is_deprecated() -> None:
     """And only the look-up that is no operation of the vendor's is not."""
-    assert len(FUNCTIONS) == 15
+    assert len(FUNCTIONS) == 13
     assert set(REPLACED) < set(FUNCTIONS)
     assert set(FUNCTIONS) - set(REPLACED) == {
         "v2.orders.create_order",
@@ -88,7 +86,7 @@ async def _called(function: Callable[..., Any], arguments: list[None]) -> None:
 def test_a_function_is_still_itself() -> None:
     """With its signature, and as a coroutine function if it is one."""
     assert inspect.iscoroutinefunction(v2.orders.create_order)
-    assert not inspect.iscoroutinefunction(v2.orders.iter_company_orders)
+    assert not inspect.iscoroutinefunction(v2.orders.list_company_orders)
     assert list(inspect.signature(v2.orders.create_order).parameters)[:3] == ["client", "company_id", "customer_id"]
     assert v2.orders.create_order.__name__ == "create_order"
 

@@ -196,7 +196,7 @@ def test_a_client_of_a_closed_loop_says_so() -> None:
 
     asyncio.run(client.__aenter__())
     with pytest.raises(ConfigurationError, match="belongs to an event loop that is closed, so nothing was sent"):
-        asyncio.run(v3.orders.list_orders(client))
+        asyncio.run(v3.orders.assign_customer_orders(client, 1001))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # of the session that was left open
         asyncio.run(again())
@@ -211,7 +211,7 @@ async def test_a_client_of_another_thread_says_so() -> None:
 
     def other() -> None:
         try:
-            asyncio.run(v3.orders.list_orders(client))
+            asyncio.run(v3.orders.assign_customer_orders(client, 1001))
         except ConfigurationError as error:
             caught.append(error)
 

@@ -27,7 +27,7 @@ def test_the_front_door_lists_what_it_shows() -> None:
         name
         for name, value in vars(b2b_async).items()
         if not name.startswith("_") and (not hasattr(value, "__path__") or name in {"v2", "v3"})
-    } - {"client", "errors", "ids", "quota", "testing", "TYPE_CHECKING", "facade", "v2"}
+    } - {"client", "errors", "events", "ids", "ratelimit", "testing", "TYPE_CHECKING", "facade", "v2"}
 
     assert visible | {"v3"} == set(b2b_async.__all__)
     assert {error.__name__ for error in ALL} <= set(b2b_async.__all__)
@@ -99,7 +99,9 @@ def test_no_error_of_aiohttp_is_forgotten(state: Any) -> None:
             error.__dict__.update(_certificate_error=ValueError("bad certificate"))
             if isinstance(error, aiohttp.ClientConnectorDNSError):
                 continue  # needs a whole connection key; tested over the wire
-        request = b2b_async.Request(operation=operation, path="/x", call=CallState("1", in_flight=state), body=b"{}")
+        request = b2b_async.Request(
+            operation=operation, path="/x", call=CallState("1", observed_outcome=state), body=b"{}"
+        )
         ours = transport._failure(error, request, head, Mock(trust_env=False))
 
         assert isinstance(ours, ConfigurationError | APIConnectionError)

@@ -24,7 +24,7 @@ from b2b_async.bulk import (
     write_csv,
     write_jsonl,
 )
-from b2b_async.bulk.tables import neutralize, restore
+from b2b_async.bulk.inputs._tables import neutralize, restore
 
 if TYPE_CHECKING:
     from pathlib import Path

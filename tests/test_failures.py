@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
-from helpers import CREDENTIALS, GOOD, client_of, http, raw_server
+from helpers import CREDENTIALS, GOOD, client_of, http, raw_server, unknowns
 
 from b2b_async import (
     AmbiguousOutcomeError,
@@ -46,7 +46,7 @@ from b2b_async.sandbox import FAULTS, Faults, Order, Sandbox, Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from b2b_async import UnknownOutcome
+    from b2b_async.events import OutcomeUnknown
 
     Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -165,10 +165,10 @@ async def test_a_timeout_around_a_call_always_ends_it(fault: str, method: Callab
 @pytest.mark.parametrize("turns", range(14))
 async def test_a_cancellation_at_any_moment_leaves_everything_sound(turns: int, fault: str | None) -> None:
     """Turn by turn of the loop: a slot whose request arrived is held, any other comes back; the next call works."""
-    heard: list[UnknownOutcome] = []
+    heard: list[OutcomeUnknown] = []
     faults = Faults(script=[fault], slow_seconds=5)
     async with sandbox_with_order(faults=faults) as sandbox:
-        async with client_of(sandbox, connections=1, on_unknown=heard.append) as client:
+        async with client_of(sandbox, connections=1, listeners=[unknowns(heard)]) as client:
             call = asyncio.ensure_future(post(client))
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -182,7 +182,7 @@ async def test_a_cancellation_at_any_moment_leaves_everything_sound(turns: int, 
         assert used >= arrived
         assert bool(heard) >= (call.cancelled() and arrived > 0), "it may have been carried out, and nobody was told"
         assert call.cancelled() or call.result().order_id == "9001"
-    assert client.limiter._buckets.store.in_flight == 0
+    assert client.limiter._buckets.overall.in_flight == 0
 
 
 async def test_cancellations_meet_calls_at_every_stage() -> None:
@@ -332,7 +332,7 @@ async def test_ten_thousand_calls_leave_nothing_behind() -> None:
 
     assert complaints == []
     assert len(asyncio.all_tasks()) == 1
-    assert limiter._buckets.store.in_flight == 0
+    assert limiter._buckets.overall.in_flight == 0
     assert open_files() <= before
 
 
@@ -472,7 +472,7 @@ async def test_a_deadline_while_connecting_means_not_sent() -> None:
         slow = url.replace("http://127.0.0.1", "https://localhost")
         heard: list[Any] = []
         timeouts = Timeouts(call=2, connect=10, attempt=30)
-        async with Client(CREDENTIALS, base_url=slow, timeout=timeouts, on_unknown=heard.append) as client:
+        async with Client(CREDENTIALS, base_url=slow, timeout=timeouts, listeners=[unknowns(heard)]) as client:
             with pytest.raises(DeadlineExceededError) as caught:
                 await post(client, reconcile=False)
             used = client.quota.used
@@ -544,7 +544,7 @@ async def test_a_long_body_may_be_on_its_way_when_its_connection_closes(size: in
     with pytest.raises(aiohttp.ClientConnectionResetError):
         await _Body(b" " * size, call).write_with_length(ClosingWriter(), None)
 
-    assert call.in_flight == outcome
+    assert call.observed_outcome == outcome
 
 
 # -- secrets ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from b2b_async._headers import QuotaHeaders, retry_after
+from b2b_async.ratelimit.feedback import QuotaFeedback, retry_after
 
 DOCUMENTED = {
     "x-requests-allocated": "150 times/60 s",
@@ -19,20 +19,22 @@ DOCUMENTED = {
 
 def test_the_documented_example_is_read() -> None:
     """Units are dropped, upper and lower case do not matter."""
-    read = QuotaHeaders.from_headers(CIMultiDict(DOCUMENTED), refused=True)
+    read = QuotaFeedback.from_headers(CIMultiDict(DOCUMENTED), "refused")
 
-    assert read == QuotaHeaders((150, 60.0), 150, 0.3973509933774834, None)
+    assert read == QuotaFeedback((150, 60.0), 150, 0.3973509933774834, None, result="refused")
     assert read.delay == 0.3973509933774834
-    assert QuotaHeaders.from_headers(DOCUMENTED, refused=False).delay is None
+    assert QuotaFeedback.from_headers(DOCUMENTED).delay is None
 
 
 def test_the_core_family_is_read_in_milliseconds() -> None:
     """The core API's names have other units."""
     headers = {"X-Rate-Limit-Requests-Left": "35", "X-Rate-Limit-Time-Reset-Ms": "15000"}
 
-    assert QuotaHeaders.from_headers(headers, refused=True) == QuotaHeaders(None, 35, 15.0, None, core=True)
-    assert QuotaHeaders.from_headers(headers, refused=False) == QuotaHeaders(None, 35, core=True)
-    assert QuotaHeaders.from_headers({"X-Rate-Limit-Requests-Left": "0"}, refused=True).resets_after is None
+    assert QuotaFeedback.from_headers(headers, "refused") == QuotaFeedback(
+        None, 35, 15.0, None, core=True, result="refused"
+    )
+    assert QuotaFeedback.from_headers(headers) == QuotaFeedback(None, 35, core=True)
+    assert QuotaFeedback.from_headers({"X-Rate-Limit-Requests-Left": "0"}, "refused").resets_after is None
 
 
 @pytest.mark.parametrize(
@@ -40,16 +42,13 @@ def test_the_core_family_is_read_in_milliseconds() -> None:
 )
 def test_an_insane_allocation_is_none(value: str) -> None:
     """A limit or window that cannot be is not learned."""
-    assert (
-        QuotaHeaders.from_headers({"X-Requests-Remaining": "1", "X-Requests-Allocated": value}, refused=False).allocated
-        is None
-    )
+    assert QuotaFeedback.from_headers({"X-Requests-Remaining": "1", "X-Requests-Allocated": value}).allocated is None
 
 
 @given(st.dictionaries(st.sampled_from([*DOCUMENTED, "Retry-After", "Date"]), st.text()))
 def test_no_header_crashes_a_call(headers: dict[str, str]) -> None:
     """Whatever is in them, there is a value or None."""
-    read = QuotaHeaders.from_headers(CIMultiDict(headers), refused=True)
+    read = QuotaFeedback.from_headers(CIMultiDict(headers), "refused")
 
     assert read.remaining is None or read.remaining >= 0
     assert read.delay is None or read.delay >= 0

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2b_async import ItemIterator, Page, RetryPolicy, ServerError, v3
-from b2b_async._iterate import _Met
+from b2b_async._pagination import _Seen
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def test_orders_that_are_placed_meanwhile_come_at_the_end(caplog: pytest.L
     store = many(5_000)
     found: list[int] = []
     async with Sandbox(store, quota="1000/1s") as sandbox, client_of(sandbox) as client:
-        async with v3.orders.iter_orders(client, min_created=LONG_AGO) as orders:
+        async with v3.orders.list_orders(client, min_created=LONG_AGO).items() as orders:
             async for order in orders:
                 found.append(order.bc_order_id)
                 if len(found) % 100 == 0:
@@ -59,14 +59,14 @@ async def test_orders_that_are_placed_meanwhile_come_at_the_end(caplog: pytest.L
     assert len(found) == len(set(found)) == len(store.orders) == orders.total > 5_000
     assert orders.duplicates == orders.missed == 0
     assert len(sandbox.requests) == -(-len(found) // 200)
-    assert "passed over" not in caplog.text
+    assert "missed" not in caplog.text
 
 
 @pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 1000])
 async def test_as_many_requests_as_pages(count: int) -> None:
     """And all orders, the oldest first; ``offset`` says how far it is."""
     async with Sandbox(many(count), quota="1000/1s") as sandbox, client_of(sandbox) as client:
-        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        orders = v3.orders.list_orders(client, min_created=LONG_AGO).items()
         found = [order.bc_order_id async for order in orders]
 
     assert found == list(range(1000, 1000 + count))
@@ -78,13 +78,15 @@ async def test_one_goes_on_where_another_stopped() -> None:
     """The item that was being worked on comes again."""
     async with Sandbox(many(450), quota="1000/1s") as sandbox, client_of(sandbox) as client:
         first: list[int] = []
-        async with v3.orders.iter_orders(client, min_created=LONG_AGO) as orders:
+        async with v3.orders.list_orders(client, min_created=LONG_AGO).items() as orders:
             async for order in orders:
                 first.append(order.bc_order_id)
                 if len(first) == 300:
                     break
             assert orders.offset == 299
-        rest = [o.bc_order_id async for o in v3.orders.iter_orders(client, min_created=LONG_AGO, offset=orders.offset)]
+        rest = [
+            o.bc_order_id async for o in v3.orders.list_orders(client, min_created=LONG_AGO).items(offset=orders.offset)
+        ]
 
     assert first[:-1] + rest == list(range(1000, 1450))
 
@@ -94,7 +96,7 @@ async def test_a_page_is_fetched_ahead_unless_it_is_not_wanted() -> None:
     async with Sandbox(many(1000), quota="1000/1s", latency=0.5) as sandbox, client_of(sandbox) as client:
         for prefetch, requests in ((True, 2), (False, 1)):
             sandbox.ledger.clear()
-            async with v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=prefetch) as orders:
+            async with v3.orders.list_orders(client, min_created=LONG_AGO).items(prefetch=prefetch) as orders:
                 await anext(orders)
                 await asyncio.sleep(1)
                 assert len(sandbox.requests) == requests
@@ -108,13 +110,13 @@ async def test_leaving_early_leaves_nothing_behind() -> None:
     async with Sandbox(many(1000), quota="1000/1s", latency=0.5, faults=faults) as sandbox:
         async with client_of(sandbox, retry=RetryPolicy(attempts=1)) as client:
             before = tasks()
-            orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+            orders = v3.orders.list_orders(client, min_created=LONG_AGO).items()
             await anext(orders)
             await orders.aclose()
             assert tasks() == before
             with pytest.raises(StopAsyncIteration):
                 await anext(orders)
-            async for _ in v3.orders.iter_orders(client, min_created=LONG_AGO):
+            async for _ in v3.orders.list_orders(client, min_created=LONG_AGO).items():
                 await asyncio.sleep(2)  # the page ahead has failed
                 break
             gc.collect()
@@ -129,11 +131,11 @@ async def test_an_error_comes_when_its_page_is_due() -> None:
     faults = Faults(script=[None, "500"])
     async with Sandbox(many(500), quota="1000/1s", faults=faults) as sandbox:
         async with client_of(sandbox, retry=RetryPolicy(attempts=1)) as client:
-            orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+            orders = v3.orders.list_orders(client, min_created=LONG_AGO).items()
             found: list[int] = []
             with pytest.raises(ServerError):
                 await read(orders, found)
-            again = v3.orders.iter_orders(client, min_created=LONG_AGO, offset=orders.offset)
+            again = v3.orders.list_orders(client, min_created=LONG_AGO).items(offset=orders.offset)
             more = [order.bc_order_id async for order in again]
 
     assert len(found) == orders.offset == 200
@@ -143,7 +145,7 @@ async def test_an_error_comes_when_its_page_is_due() -> None:
 async def test_a_cancelled_reader_stops_the_page_that_is_fetched() -> None:
     """At once."""
     async with Sandbox(many(500), quota="1000/1s", latency=5) as sandbox, client_of(sandbox) as client:
-        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        orders = v3.orders.list_orders(client, min_created=LONG_AGO).items()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(read(orders, []), 7)
         assert tasks() == {asyncio.current_task()}
@@ -155,7 +157,7 @@ async def test_what_is_passed_over_is_told(caplog: pytest.LogCaptureFixture) -> 
     """An order that vanishes moves all behind it forward; one that comes in front moves them back."""
     store = many(600)
     async with Sandbox(store, quota="1000/1s") as sandbox, client_of(sandbox) as client:
-        gone = v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=False)
+        gone = v3.orders.list_orders(client, min_created=LONG_AGO).items(prefetch=False)
         found: list[int] = []
         async for order in gone:
             found.append(order.bc_order_id)
@@ -163,10 +165,10 @@ async def test_what_is_passed_over_is_told(caplog: pytest.LogCaptureFixture) -> 
                 store.remove_order("1010")
         assert (len(found), gone.missed, gone.total) == (599, 1, 599)
         assert 1200 not in found
-        assert "List Orders: the list changed while it was read; 1 of 599 rows may have been passed over" in caplog.text
+        assert "List Orders: the list changed while it was read; 1 of 599 rows may have been missed" in caplog.text
         caplog.clear()
 
-        come = v3.orders.iter_orders(client, min_created=LONG_AGO, order_by="DESC", prefetch=False)
+        come = v3.orders.list_orders(client, min_created=LONG_AGO, order_by="DESC").items(prefetch=False)
         newest: list[int] = []
         async for order in come:
             newest.append(order.bc_order_id)
@@ -193,16 +195,16 @@ def paged(rows: list[int], *, total: bool, cap: int) -> Callable[[int, int], Awa
     cap=st.integers(1, 20),
     offset=st.integers(0, 70),
     total=st.booleans(),
-    prefetch=st.booleans(),
+    ahead_from=st.sampled_from([None, 0.0, 0.5, 1.0]),
 )
 def test_a_list_that_stands_still_is_read_whole(
-    *, rows: list[int], limit: int, cap: int, offset: int, total: bool, prefetch: bool
+    *, rows: list[int], limit: int, cap: int, offset: int, total: bool, ahead_from: float | None
 ) -> None:
     """Whatever the size of its pages, with and without a total, from anywhere."""
 
     async def walked() -> tuple[list[int], ItemIterator[int]]:
         fetch = paged(rows, total=total, cap=cap)
-        walk = ItemIterator("x", fetch, key=int, limit=limit, offset=offset, prefetch=prefetch)
+        walk = ItemIterator("x", fetch, key=int, limit=limit, offset=offset, ahead_from=ahead_from)
         return [row async for row in walk], walk
 
     found, walk = asyncio.run(walked())
@@ -228,7 +230,7 @@ def test_nothing_comes_twice_and_what_is_missing_is_told(data: st.DataObject) ->
         return page
 
     async def walked() -> tuple[list[int], ItemIterator[int]]:
-        walk = ItemIterator("x", fetch, key=int, limit=3, offset=0, prefetch=False)
+        walk = ItemIterator("x", fetch, key=int, limit=3, offset=0, ahead_from=None)
         return [row async for row in walk], walk
 
     found, walk = asyncio.run(walked())
@@ -242,7 +244,7 @@ def test_nothing_comes_twice_and_what_is_missing_is_told(data: st.DataObject) ->
 @given(st.lists(st.one_of(st.integers(0, 3000), st.integers(0, 3000).map(str), st.text(max_size=5))))
 def test_ids_are_remembered(keys: list[int | str]) -> None:
     """As a set would: 7 and "7" are one id, "07" is another."""
-    met, reference = _Met(), set[str]()
+    met, reference = _Seen(), set[str]()
     for key in keys:
         assert met.add(key) == (str(key) not in reference)
         reference.add(str(key))
@@ -250,7 +252,9 @@ def test_ids_are_remembered(keys: list[int | str]) -> None:
 
 def walk_over(rows: list[int], *, limit: int = 10, cap: int = 10, prefetch: bool = True) -> ItemIterator[int]:
     """Iterate over a list whose server names no total."""
-    return ItemIterator("x", paged(rows, total=False, cap=cap), key=int, limit=limit, offset=0, prefetch=prefetch)
+    return ItemIterator(
+        "x", paged(rows, total=False, cap=cap), key=int, limit=limit, offset=0, ahead_from=0.0 if prefetch else None
+    )
 
 
 async def test_without_a_total_only_an_empty_page_is_the_last() -> None:
@@ -269,7 +273,7 @@ async def test_a_server_that_turns_no_pages_is_asked_thrice(
         asked.append(offset)
         return Page(items=(1, 2, 3), total=None if offset else total, limit=limit, offset=0)
 
-    walk = ItemIterator("x", fetch, key=int, limit=3, offset=0, prefetch=False)
+    walk = ItemIterator("x", fetch, key=int, limit=3, offset=0, ahead_from=None)
 
     assert [row async for row in walk] == [1, 2, 3]
     assert asked == offsets
@@ -281,7 +285,7 @@ async def test_an_iterator_survives_an_error_and_a_cancellation() -> None:
     faults = Faults(script=[None, "500", None, "500"])
     async with Sandbox(many(500), quota="1000/1s", faults=faults, latency=1) as sandbox:
         async with client_of(sandbox, retry=RetryPolicy(attempts=1)) as client:
-            orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+            orders = v3.orders.list_orders(client, min_created=LONG_AGO).items()
             found: list[int] = []
             errors: list[str] = []
             while len(errors) < 10:
@@ -300,7 +304,7 @@ async def test_an_iterator_survives_an_error_and_a_cancellation() -> None:
 async def test_several_tasks_read_from_one_iterator() -> None:
     """Each item goes to one of them."""
     async with Sandbox(many(1000), quota="1000/1s", latency=0.1) as sandbox, client_of(sandbox) as client:
-        orders = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        orders = v3.orders.list_orders(client, min_created=LONG_AGO).items()
         shares: list[list[int]] = [[] for _ in range(4)]
 
         async def work(share: list[int]) -> None:
@@ -322,7 +326,7 @@ async def test_closing_while_a_page_is_fetched_ends_it(prefetch: bool) -> None: 
     """At once: whoever waits for the page is told that there are no more items."""
     loop = asyncio.get_running_loop()
     async with Sandbox(many(500), quota="1000/1s", latency=5) as sandbox, client_of(sandbox) as client:
-        orders = v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=prefetch)
+        orders = v3.orders.list_orders(client, min_created=LONG_AGO).items(prefetch=prefetch)
         waiting = asyncio.ensure_future(anext(orders, None))
         await asyncio.sleep(0.5)
         started = loop.time()
@@ -343,7 +347,7 @@ async def test_one_page_of_nothing_new_is_not_the_end() -> None:
             rows[:0] = [100, 101]
         return page
 
-    walk = ItemIterator("x", fetch, key=int, limit=2, offset=0, prefetch=False)
+    walk = ItemIterator("x", fetch, key=int, limit=2, offset=0, ahead_from=None)
 
     assert [row async for row in walk] == list(range(10))
     assert walk.duplicates == 2
@@ -353,7 +357,7 @@ async def test_what_was_missed_is_known_before_the_end() -> None:
     """Who leaves early takes it along: the next iterator cannot know."""
     store = many(600)
     async with Sandbox(store, quota="1000/1s") as sandbox, client_of(sandbox) as client:
-        async with v3.orders.iter_orders(client, min_created=LONG_AGO, prefetch=False) as orders:
+        async with v3.orders.list_orders(client, min_created=LONG_AGO).items(prefetch=False) as orders:
             async for order in orders:
                 if order.bc_order_id == 1150:
                     for number in range(1000, 1050):
@@ -368,7 +372,7 @@ async def test_the_collector_may_be_in_another_thread() -> None:
     """A loop in debug mode would not like it."""
     asyncio.get_running_loop().set_debug(True)
     async with Sandbox(many(500), quota="1000/1s", latency=1) as sandbox, client_of(sandbox) as client:
-        orders: Any = v3.orders.iter_orders(client, min_created=LONG_AGO)
+        orders: Any = v3.orders.list_orders(client, min_created=LONG_AGO).items()
         await anext(orders)
         assert len(tasks()) == 2
         orders.itself = orders
@@ -417,7 +421,7 @@ async def test_what_went_and_what_is_short_are_not_added_up() -> None:
             del rows[:3]
         return page
 
-    walk = ItemIterator("x", fetch, key=int, limit=10, offset=0, prefetch=False)
+    walk = ItemIterator("x", fetch, key=int, limit=10, offset=0, ahead_from=None)
 
     assert len([row async for row in walk]) == 27
     assert walk.missed == 3
@@ -425,7 +429,7 @@ async def test_what_went_and_what_is_short_are_not_added_up() -> None:
 
 def test_an_id_with_zeros_before_it_is_another() -> None:
     """To v2, ids are texts."""
-    met = _Met()
+    met = _Seen()
 
     assert [met.add(key) for key in ("7", "007", "7", "007", "0", "00")] == [True, True, False, False, True, True]
 
@@ -439,7 +443,7 @@ async def test_who_waits_while_a_page_is_turned_gets_of_it() -> None:
         await asyncio.sleep(1)
         return Page(items=tuple(range(offset, min(offset + limit, 4))), total=4, limit=limit, offset=offset)
 
-    numbers = ItemIterator("Numbers", fetch, key=lambda number: number, limit=2, offset=0, prefetch=False)
+    numbers = ItemIterator("Numbers", fetch, key=lambda number: number, limit=2, offset=0, ahead_from=None)
     got = await asyncio.gather(*(anext(numbers) for _ in range(4)))
 
     assert (sorted(got), asked) == ([0, 1, 2, 3], [0, 2])
@@ -452,7 +456,7 @@ async def test_closing_ends_who_waits_for_a_page() -> None:
         await asyncio.sleep(60)
         raise AssertionError
 
-    numbers = ItemIterator("Numbers", fetch, key=lambda number: number, limit=2, offset=0, prefetch=False)
+    numbers = ItemIterator("Numbers", fetch, key=lambda number: number, limit=2, offset=0, ahead_from=None)
     waiting = asyncio.ensure_future(anext(numbers, None))
     await asyncio.sleep(1)
     await numbers.aclose()

@@ -49,11 +49,11 @@ from b2b_async.bulk import (
     read_outcomes,
     read_status,
 )
+from b2b_async.bulk.export import flat
+from b2b_async.bulk.inputs.companies import customer_ids_of
 from b2b_async.bulk.job import seconds_left
-from b2b_async.bulk.journal import NoJournal
-from b2b_async.bulk.report import flat
-from b2b_async.bulk.store import customer_ids_of
-from b2b_async.quota import EndpointSnapshot
+from b2b_async.bulk.journal.protocol import NoJournal
+from b2b_async.ratelimit.quota import EndpointSnapshot
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
 from b2b_async.testing import mocked_api
 
@@ -976,7 +976,7 @@ async def test_what_is_absent_stays_unknown_if_the_caller_says_so(journal: SQLit
     assert "a look-up does not show it. It was not sent again" in outcome.failure.text
 
 
-async def test_what_is_refused_because_it_is_there_is_looked_up_again(journal: SQLiteJournal) -> None:
+async def test_what_is_refused_because_it_is_there_is_verifications_again(journal: SQLiteJournal) -> None:
     """Records that appear later than two minutes after: the refusal is believed only if a look-up shows why."""
     stage = Suspects(journal, applied=True, lag=90.0)
     async with stage.sandbox as sandbox, fast(sandbox) as client:
@@ -1102,7 +1102,7 @@ async def test_a_look_up_that_is_answered_409_shows_nothing(journal: SQLiteJourn
     assert stage.posts == 2
 
 
-async def test_an_item_that_another_job_may_have_sent_is_looked_up(journal: SQLiteJournal) -> None:
+async def test_an_item_that_another_job_may_have_sent_is_verifications(journal: SQLiteJournal) -> None:
     """The caller's word is as good as the journal's."""
     store = Store()
     rows = rows_of(store, 2)
@@ -1116,7 +1116,7 @@ async def test_an_item_that_another_job_may_have_sent_is_looked_up(journal: SQLi
 
 async def test_many_suspects_do_not_pile_up(journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many wait for their second look at the same time."""
-    monkeypatch.setattr("b2b_async.bulk.runner._MOST_LATER", 5)
+    monkeypatch.setattr("b2b_async.bulk._runner._MOST_LATER", 5)
     store = Store()
     async with Sandbox(store) as sandbox, fast(sandbox) as client:
         items = [Item(n, row, in_doubt=True) for n, row in enumerate(rows_of(store, 20))]
@@ -1522,7 +1522,7 @@ async def test_runs_shorter_than_a_minute_settle_an_item_in_doubt(
 ) -> None:
     """The journal remembers when it was first found absent."""
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr("b2b_async.bulk.runner.time.time", lambda: 1e9 + loop.time())
+    monkeypatch.setattr("b2b_async.bulk._runner.time.time", lambda: 1e9 + loop.time())
     store = Store()
     store.add_order(Order("9001", 1001, Decimal("10.50")))
     row = OrderRow(company_id="1", customer_id="1001", order_id="9001", total_inc_tax=Decimal("10.50"))

@@ -37,10 +37,10 @@ from b2b_async.bulk import (
     SQLiteJournal,
     read_outcomes,
     read_status,
-    sqlite,
     write_page,
 )
-from b2b_async.bulk.results import read_figures, read_items
+from b2b_async.bulk.journal import sqlite
+from b2b_async.bulk.journal.reader import read_figures, read_items
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from helpers import ended
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jumping import AutojumpLoop
@@ -15,26 +16,26 @@ from servers import DRFLog
 from test_quota import MANY
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError, RateLimiter
-from b2b_async._headers import QuotaHeaders
-from b2b_async._limiter import Queue, Waiter
-from b2b_async.quota import Ticket
+from b2b_async.ratelimit.feedback import QuotaFeedback
+from b2b_async.ratelimit.limiter import Queue, Waiter
+from b2b_async.ratelimit.window import Ticket
 
 if TYPE_CHECKING:
     from b2b_async._messages import Lane
 
-SILENCE = QuotaHeaders()
+SILENCE = QuotaFeedback()
 
 
-def said(remaining: int, resets_after: float = 0.4) -> QuotaHeaders:
+def said(remaining: int, resets_after: float = 0.4) -> QuotaFeedback:
     """Give headers with *remaining*."""
-    return QuotaHeaders(remaining=remaining, resets_after=resets_after)
+    return QuotaFeedback(remaining=remaining, resets_after=resets_after)
 
 
 async def full_limiter(limit: int = 2) -> RateLimiter:
     """Give a limiter whose slots come back at 60.1 s."""
     limiter = RateLimiter(Quota(limit, 60.0, "burst", reserve=0), uniform=lambda: 0.5)
     for n in range(limit):
-        limiter.report(await limiter.acquire(), 200, said(limit - n))
+        limiter.release(await limiter.acquire(), ended(200, said(limit - n)))
     return limiter
 
 
@@ -52,7 +53,7 @@ async def test_first_come_first_served_and_interactive_before_bulk() -> None:
     async def use(name: str, lane: str, *, first: bool = False) -> None:
         ticket = await limiter.acquire("bulk" if lane == "bulk" else "interactive", first=first)
         order.append(name)
-        limiter.report(ticket, 200, said(1))
+        limiter.release(ticket, ended(200, said(1)))
 
     async with asyncio.TaskGroup() as group:
         for name, lane, first in [
@@ -105,7 +106,7 @@ async def test_a_waiter_cancelled_in_the_same_turn_as_the_pump_runs_is_passed_ov
     first, second = (asyncio.ensure_future(limiter.acquire()) for _ in range(2))
     await settle()
     first.cancel()
-    limiter._pump()
+    limiter._dispatch()
     await settle()
     assert limiter.snapshot().waiting_interactive == 1
     await second
@@ -116,10 +117,10 @@ async def test_a_hold_ends_for_new_and_old_waiters() -> None:
     loop = asyncio.get_running_loop()
     limiter = RateLimiter(Quota(10, 60.0), uniform=lambda: 0.5)
     refused, other = await limiter.acquire(), await limiter.acquire()
-    limiter.report(refused, 429, said(0, 2.0))
+    limiter.release(refused, ended(429, said(0, 2.0)))
     waiter = asyncio.ensure_future(limiter.acquire())
     await asyncio.sleep(1)
-    limiter.report(other, 200, said(9))
+    limiter.release(other, ended(200, said(9)))
     assert limiter.snapshot().held_for == pytest.approx(1.1)
     waiter.cancel()
     await limiter.acquire()
@@ -132,7 +133,7 @@ async def test_an_endpoint_without_slots_holds_up_nobody_else() -> None:
     loop = asyncio.get_running_loop()
     own = {"PUT /x": Quota(1, 60.0, reserve=0), "GET /z": Quota(5, 60.0, reserve=0)}
     async with RateLimiter(Quota(4, 60.0, "burst", reserve=0), endpoints=own) as limiter:
-        limiter.report(await limiter.acquire(route="PUT /x"), 200, said(4))
+        limiter.release(await limiter.acquire(route="PUT /x"), ended(200, said(4)))
         waiting = [asyncio.ensure_future(limiter.acquire(lane, route="PUT /x")) for lane in ("bulk", "interactive")]
         await settle()
         limiter.unsent(await limiter.acquire(route="GET /y", until=10))
@@ -221,11 +222,11 @@ def test_a_loop_that_dies_with_calls_in_it_leaves_a_limiter_that_works() -> None
         try:
             await asyncio.sleep(3600)
         finally:
-            limiter.report(ticket, None, SILENCE)
+            limiter.release(ticket, ended(None, SILENCE))
 
     tasks = [loop.create_task(hold()), loop.create_task(hold()), loop.create_task(hold())]
     loop.run_until_complete(asyncio.sleep(0.01))
-    assert limiter._buckets.store.in_flight == 2
+    assert limiter._buckets.overall.in_flight == 2
     loop.close()
     for task in tasks[:2]:
         task.get_coro().close()  # type: ignore[union-attr]
@@ -234,8 +235,10 @@ def test_a_loop_that_dies_with_calls_in_it_leaves_a_limiter_that_works() -> None
         await asyncio.sleep(0)
         limiter.snapshot()
         tasks[2].get_coro().close()  # type: ignore[union-attr]
-        limiter._buckets.store.report(limiter._buckets.store.try_acquire(1e9, "interactive"), 1e9, 200, SILENCE)  # type: ignore[arg-type]
-        return limiter._buckets.store.in_flight, limiter.snapshot().waiting_interactive
+        limiter._buckets.overall.release(
+            limiter._buckets.overall.try_acquire(1e9, "interactive"), 1e9, ended(200, SILENCE)
+        )  # type: ignore[arg-type]
+        return limiter._buckets.overall.in_flight, limiter.snapshot().waiting_interactive
 
     assert asyncio.run(look()) == (0, 0)
     for task in tasks:
@@ -282,10 +285,12 @@ class Call:
         except asyncio.CancelledError:
             if not arrived:  # it is on its way all the same
                 servers[""].admit(loop.time())
-            limiter.report(ticket, None, SILENCE)
+            limiter.release(ticket, ended(None, SILENCE))
             raise
         status = 200 if accepted else 429
-        limiter.report(ticket, status, QuotaHeaders.from_headers(headers, refused=not accepted))
+        limiter.release(
+            ticket, ended(status, QuotaFeedback.from_headers(headers, "refused" if not accepted else "accepted"))
+        )
 
 
 CALLS = st.lists(
@@ -326,7 +331,7 @@ def test_any_calls_end_in_order_and_leave_nothing_behind(calls: list[Call], limi
         assert [error for error in done if error and not isinstance(error, asyncio.CancelledError)] == []
         left = limiter.snapshot()
         assert (left.waiting_interactive, left.waiting_bulk, limiter._waiting) == (0, 0, 0)
-        assert [books.in_flight for books in (limiter._buckets.store, *limiter._buckets.endpoints.values())] == [0, 0]
+        assert [books.in_flight for books in (limiter._buckets.overall, *limiter._buckets.endpoints.values())] == [0, 0]
         await asyncio.sleep(100)
         assert limiter.snapshot().left == limit
 

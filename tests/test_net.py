@@ -189,7 +189,7 @@ def test_ctrl_c_while_modules_are_imported(module: str, press: str) -> None:
 
 def test_the_end_of_a_command_is_in_the_net(tmp_path: Path) -> None:
     """The last output, a Ctrl-C in the last moment, an end that is no number; streams that are closed."""
-    run = "import sys\nfrom b2b_async.cli import net\n"
+    run = "import sys\nfrom b2b_async.cli import _net as net\n"
     for code, line, status, text in (
         ("net.run(lambda: sys.stdout.write('x'))", "> /dev/full", 0, "No space left"),
         ("net.run(lambda: [sys.stdout.write('x') for _ in range(10**5)])", "> /dev/full", 3, ""),

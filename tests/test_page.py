@@ -24,7 +24,7 @@ from test_journal import add, begin, outcome_of
 
 from b2b_async import Quota, RateLimiter, RetryPolicy
 from b2b_async.bulk import BulkJob, Item, JournalError, SQLiteJournal, read_outcomes, read_status, write_page
-from b2b_async.bulk.results import read_figures
+from b2b_async.bulk.journal.reader import read_figures
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ def test_no_figure_changes_the_elements_of_a_page(
     elements = Parsed(page).elements
     found = 0
     for figures in changed(read_figures(journal), value):
-        monkeypatch.setattr("b2b_async.bulk.page.read_figures", lambda _, figures=figures: figures)
+        monkeypatch.setattr("b2b_async.bulk.html_report.read_figures", lambda _, figures=figures: figures)
         write_page(journal, page)
         parsed = Parsed(page)
         assert parsed.elements <= elements
@@ -330,7 +330,7 @@ def test_no_figure_changes_the_elements_of_a_page(
         found += shown(HOSTILE) in parsed.text
     outcome = next(read_outcomes(journal, "unknown"))
     for one in changed(outcome, value):
-        monkeypatch.setattr("b2b_async.bulk.page.read_outcomes", lambda *_, one=one: iter([one]))
+        monkeypatch.setattr("b2b_async.bulk.html_report.read_outcomes", lambda *_, one=one: iter([one]))
         write_page(journal, page)
         assert Parsed(page).elements <= elements
 

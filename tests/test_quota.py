@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from helpers import ended
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import MODELS, BurstGateway, CountingGateway, DRFLog, PlainLog, Trip, simulate, told
 
-from b2b_async._buckets import Buckets
-from b2b_async._headers import QuotaHeaders
-from b2b_async.quota import LeaseWindow, Quota, Ticket
+from b2b_async.ratelimit.buckets import Buckets
+from b2b_async.ratelimit.feedback import QuotaFeedback
+from b2b_async.ratelimit.quota import Quota
+from b2b_async.ratelimit.window import LeaseWindow, Ticket
 
 if TYPE_CHECKING:
     from servers import Gateway, Server
 
     from b2b_async._messages import Lane
 
-SILENCE = QuotaHeaders()
+SILENCE = QuotaFeedback()
 
 
-def said(remaining: int, resets_after: float = 0.4, **more: Any) -> QuotaHeaders:
+def said(remaining: int, resets_after: float = 0.4, **more: Any) -> QuotaFeedback:
     """Give headers with *remaining*."""
-    return QuotaHeaders(remaining=remaining, resets_after=resets_after, **more)
+    return QuotaFeedback(remaining=remaining, resets_after=resets_after, **more)
 
 
 def books_of(quota: Quota | None = None) -> LeaseWindow:
@@ -200,8 +202,8 @@ def test_the_clocks_origin_does_not_matter(quota: Quota, trips: list[Trip], lane
             answer = self.books.try_acquire(grid(now) + self.by, lane, route)
             return answer if isinstance(answer, Ticket) else max(grid(answer - self.by), grid(now) + 1 / 1024)
 
-        def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> None:
-            self.books.report(ticket, grid(now) + self.by, status, headers)
+        def release(self, ticket: Ticket, now: float, feedback: QuotaFeedback) -> None:
+            self.books.release(ticket, grid(now) + self.by, feedback)
 
     runs: list[list[object]] = []
     for by in (0.0, origin):
@@ -234,7 +236,7 @@ def test_a_slot_comes_back_a_window_after_its_answer() -> None:
     books = books_of(Quota(1, 60.0))
     ticket = grant(books, 0.0)
     assert until(books, 1.0) == math.inf
-    books.report(ticket, 2.0, 200, said(1))
+    books.release(ticket, 2.0, ended(200, said(1)))
     assert until(books, 3.0) == 62.1
     assert books.left(62.0) == 0
     grant(books, 62.1)
@@ -246,10 +248,10 @@ def test_a_refused_or_unsent_slot_comes_back_at_once() -> None:
     ticket = grant(books, 0.0)
     books.unsent(ticket)
     books.unsent(ticket)
-    books.report(ticket, 0.0, 200, SILENCE)
+    books.release(ticket, 0.0, ended(200, SILENCE))
     assert books.active == 0
     refused = grant(books, 0.0)
-    books.report(refused, 1.0, 429, said(0, 2.0))
+    books.release(refused, 1.0, ended(429, said(0, 2.0)))
     assert books.active == 0
     assert books.refused == 1
 
@@ -259,25 +261,25 @@ def test_until_the_first_answer_few_are_in_flight() -> None:
     books = books_of()
     tickets = [grant(books, 0.0) for _ in range(5)]
     assert until(books, 0.0) == math.inf
-    books.report(tickets[0], 1.0, 200, said(9))
+    books.release(tickets[0], 1.0, ended(200, said(9)))
     grant(books, 1.0)
 
 
 def test_what_others_hold_is_left_to_them() -> None:
     """Ten allowed, three left after ours: six are held by others."""
     books = books_of()
-    books.report(grant(books, 0.0), 1.0, 200, said(10))
-    books.report(grant(books, 1.0), 2.0, 200, said(3))
+    books.release(grant(books, 0.0), 1.0, ended(200, said(10)))
+    books.release(grant(books, 1.0), 2.0, ended(200, said(3)))
     assert books.foreign == 6
     assert books.left(2.0) == 2
-    books.report(grant(books, 2.0), 3.0, 200, said(8))
+    books.release(grant(books, 2.0), 3.0, ended(200, said(8)))
     assert books.foreign == 0
 
 
 def test_head_room_for_others_fades() -> None:
     """Bulk leaves some slots for a while; interactive calls may take them."""
     books = books_of(Quota(100, 60.0, "burst"))
-    books.report(grant(books, 0.0, "bulk"), 1.0, 200, said(80))
+    books.release(grant(books, 0.0, "bulk"), 1.0, ended(200, said(80)))
     assert books.headroom(1.0) == pytest.approx(15.0)
     assert books.headroom(601.0) == pytest.approx(7.5)
 
@@ -285,14 +287,14 @@ def test_head_room_for_others_fades() -> None:
 def test_an_exhausted_quota_is_probed_at_growing_intervals() -> None:
     """One request at a time, then twice as late."""
     books = books_of(Quota(10, 60.0, "burst"))
-    books.report(grant(books, 0.0, "bulk"), 1.0, 200, said(0, 3.0))
+    books.release(grant(books, 0.0, "bulk"), 1.0, ended(200, said(0, 3.0)))
     first = until(books, 1.0, "bulk")
     assert first == pytest.approx(6.0)
-    books.report(grant(books, 6.0, "bulk"), 6.5, 200, said(0, 3.0))
+    books.release(grant(books, 6.0, "bulk"), 6.5, ended(200, said(0, 3.0)))
     assert until(books, 6.5, "bulk") == pytest.approx(16.5)
     probe = grant(books, 16.5, "bulk")
     assert until(books, 16.5, "bulk") == pytest.approx(61.1)
-    books.report(probe, 17.0, 200, said(9))
+    books.release(probe, 17.0, ended(200, said(9)))
     assert books.foreign < 9
 
 
@@ -300,7 +302,7 @@ def test_bulk_bursts_first_and_is_paced_then() -> None:
     """Eight of ten at once, the rest spread over what is left of the window."""
     books = books_of(Quota(10, 60.0, "auto"))
     for n in range(8):
-        books.report(grant(books, 0.0, "bulk"), 0.0, 200, said(10 - n))
+        books.release(grant(books, 0.0, "bulk"), 0.0, ended(200, said(10 - n)))
     assert 10 < until(books, 0.0, "bulk") < 40
     grant(books, 0.0, "interactive")
 
@@ -308,8 +310,8 @@ def test_bulk_bursts_first_and_is_paced_then() -> None:
 def test_after_an_interactive_call_bulk_leaves_a_slot() -> None:
     """So that the next one need not wait for a window."""
     books = books_of(Quota(3, 60.0, "burst", reserve=1))
-    books.report(grant(books, 0.0), 0.0, 200, said(3))
-    books.report(grant(books, 50.0, "bulk"), 50.0, 200, said(2))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(3)))
+    books.release(grant(books, 50.0, "bulk"), 50.0, ended(200, said(2)))
     until(books, 55.0, "bulk")
     grant(books, 55.0)
 
@@ -318,35 +320,35 @@ def test_a_refusal_holds_once_per_episode() -> None:
     """Not once for each request in flight, but as long as the longest of them says; a time too early is doubled."""
     books = books_of(Quota(10, 60.0))
     tickets = [grant(books, 0.0) for _ in range(3)]
-    books.report(tickets[0], 1.0, 429, said(0, 5.0))
+    books.release(tickets[0], 1.0, ended(429, said(0, 5.0)))
     assert until(books, 1.0) == pytest.approx(6.1)
-    books.report(tickets[1], 2.0, 429, said(0, 1.0))
+    books.release(tickets[1], 2.0, ended(429, said(0, 1.0)))
     assert until(books, 2.0) == pytest.approx(6.1)
-    books.report(tickets[2], 2.5, 429, said(0, retry_after=9.0))
+    books.release(tickets[2], 2.5, ended(429, said(0, retry_after=9.0)))
     assert until(books, 2.5) == pytest.approx(11.6)
-    books.report(grant(books, 11.6), 11.7, 200, said(5))
+    books.release(grant(books, 11.6), 11.7, ended(200, said(5)))
     again = grant(books, 11.8)
-    books.report(again, 12.0, 429, said(0, 5.0, retry_after=8.0))
+    books.release(again, 12.0, ended(429, said(0, 5.0, retry_after=8.0)))
     assert until(books, 12.0) == pytest.approx(20.1)
     third = grant(books, 20.1)
-    books.report(third, 21.0, 429, said(0, 5.0))
+    books.release(third, 21.0, ended(429, said(0, 5.0)))
     assert until(books, 21.0) == pytest.approx(21 + 2 * 8.1), "8.1 s were too few, and 5 would be, too"
 
 
 def test_overload_holds_longer_each_time_and_halves_the_speed() -> None:
     """A 429 that says nothing: 5 s, 10 s, then half the slots for a window."""
     books = books_of(Quota(4, 60.0))
-    books.report(grant(books, 0.0), 0.0, 200, said(4))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(4)))
     first, late = grant(books, 1.0), grant(books, 1.0)
-    books.report(first, 2.0, 429, SILENCE)
-    books.report(late, 3.0, 429, SILENCE)
+    books.release(first, 2.0, ended(429, SILENCE))
+    books.release(late, 3.0, ended(429, SILENCE))
     assert until(books, 3.0) == 7.0
-    books.report(grant(books, 7.0), 8.0, 429, SILENCE)
+    books.release(grant(books, 7.0), 8.0, ended(429, SILENCE))
     assert until(books, 8.0) == 18.0
     test = grant(books, 18.0)
     assert books.left(18.0) == 0, "two of four"
     assert until(books, 18.0) == 23.0, "one request tests whether others are let through; if it is lost, another one"
-    books.report(test, 18.5, 200, SILENCE)
+    books.release(test, 18.5, ended(200, SILENCE))
     assert until(books, 18.5) == pytest.approx(60.1)
     grant(books, 78.0)
 
@@ -354,22 +356,22 @@ def test_overload_holds_longer_each_time_and_halves_the_speed() -> None:
 def test_a_server_without_headers_leaves_our_own_books() -> None:
     """A refusal then shrinks the cap; it grows again slowly."""
     books = books_of(Quota(10, 60.0, "burst"))
-    books.report(grant(books, 0.0), 1.0, 200, SILENCE)
+    books.release(grant(books, 0.0), 1.0, ended(200, SILENCE))
     assert books.left(1.0) == 9
-    books.report(grant(books, 1.0), 2.0, 429, QuotaHeaders(retry_after=3.0))
+    books.release(grant(books, 1.0), 2.0, ended(429, QuotaFeedback(retry_after=3.0)))
     assert until(books, 2.0) == pytest.approx(5.1)
     assert books.left(2.0) == 0
     assert books.left(5.1) == 1, "it tests whether others are let through"
-    books.report(grant(books, 6.0), 20.0, 200, SILENCE)
-    books.report(grant(books, 20.0), 21.0, 404, SILENCE)
+    books.release(grant(books, 6.0), 20.0, ended(200, SILENCE))
+    books.release(grant(books, 20.0), 21.0, ended(404, SILENCE))
     assert books.left(300.0) == 7
 
 
 def test_a_gateways_page_does_not_end_the_cold_start() -> None:
     """A 5xx without headers says nothing about the server behind."""
     books = books_of()
-    books.report(grant(books, 0.0), 1.0, 503, SILENCE)
-    assert not books._bare
+    books.release(grant(books, 0.0), 1.0, ended(503, SILENCE))
+    assert not books.is_headerless
     for _ in range(5):
         grant(books, 1.0)
     until(books, 1.0)
@@ -378,18 +380,18 @@ def test_a_gateways_page_does_not_end_the_cold_start() -> None:
 def test_silence_after_headers_is_not_a_server_without_headers() -> None:
     """A proxy's error page has none, and changes nothing."""
     books = books_of()
-    books.report(grant(books, 0.0), 1.0, 200, said(10))
-    books.report(grant(books, 1.0), 2.0, 503, SILENCE)
-    assert not books._bare
+    books.release(grant(books, 0.0), 1.0, ended(200, said(10)))
+    books.release(grant(books, 1.0), 2.0, ended(503, SILENCE))
+    assert not books.is_headerless
 
 
 def test_a_shorter_window_keeps_the_leases_in_order() -> None:
     """The slots of before still come back when they were going to."""
     books = books_of(Quota(3, 60.0, "burst"))
     tickets = [grant(books, 0.0) for _ in range(3)]
-    books.report(tickets[0], 1.0, 200, said(3))
+    books.release(tickets[0], 1.0, ended(200, said(3)))
     books.resize(2.0, 3, 30.0)
-    books.report(tickets[1], 2.0, 200, said(3))
+    books.release(tickets[1], 2.0, ended(200, said(3)))
     assert [round(books.earliest(2.0, ahead), 2) for ahead in range(2)] == [32.05, 32.05]
     assert until(books, 2.0) == pytest.approx(32.05)
 
@@ -398,19 +400,19 @@ def test_a_request_that_was_given_up_may_still_be_under_way() -> None:
     """Its slot comes back a twelfth of the window later than that of one that was answered."""
     books = books_of(Quota(2, 60.0, "burst"))
     given_up, answered = grant(books, 0.0), grant(books, 0.0)
-    books.report(given_up, 1.0, None, SILENCE)
-    books.report(answered, 2.0, 200, said(1))
+    books.release(given_up, 1.0, ended(None, SILENCE))
+    books.release(answered, 2.0, ended(200, said(1)))
     assert books.earliest(2.0, 0) == pytest.approx(62.1)
     assert books.earliest(2.0, 1) == pytest.approx(66.1)
 
 
 def test_an_endpoint_that_nobody_speaks_of_has_its_own_books() -> None:
     """There is no first answer to wait for; and a slot that is given back twice changes nothing."""
-    books = LeaseWindow(Quota(10, 60.0, "burst"), lambda: 0.5, bare=True)
-    books.report(grant(books, 0.0), 0.0, 200, said(9))
+    books = LeaseWindow(Quota(10, 60.0, "burst"), lambda: 0.5, headerless=True)
+    books.release(grant(books, 0.0), 0.0, ended(200, said(9)))
     late = grant(books, 1.0)
-    books.settle(late, 2.0, 200)
-    books.settle(late, 3.0, 200)
+    books.release_unattributed(late, 2.0, ended(200))
+    books.release_unattributed(late, 3.0, ended(200))
     assert books.left(2.0) == 8
     assert books.left(61.5) == 9, "the server's word is old by then"
     for _ in range(9):
@@ -421,21 +423,21 @@ def test_a_slow_window_ends_before_its_leases() -> None:
     """What can be had at the earliest is not what the half speed of an overloaded hour would give."""
     books = books_of(Quota(4, 600.0))
     for _ in range(3):
-        books.report(grant(books, 0.0), 0.0, 200, said(4))
-    books.report(grant(books, 0.0), 0.0, 429, SILENCE)
+        books.release(grant(books, 0.0), 0.0, ended(200, said(4)))
+    books.release(grant(books, 0.0), 0.0, ended(429, SILENCE))
     assert books.earliest(6.0, 0) == 6.0
     assert books.earliest(6.0, 1) == pytest.approx(601.0)
     given_up = LeaseWindow(Quota(3, 60.0), lambda: 0.5)
     tickets = [grant(given_up, 0.0) for _ in range(3)]
-    given_up.report(tickets[0], 0.0, 200, said(3))
-    given_up.report(tickets[1], 2.0, None, SILENCE)
+    given_up.release(tickets[0], 0.0, ended(200, said(3)))
+    given_up.release(tickets[1], 2.0, ended(None, SILENCE))
     assert [round(given_up.earliest(2.0, ahead), 1) for ahead in range(4)] == [60.1, 62.1, 67.1, 120.2]
 
 
 def test_bulk_is_not_starved_by_the_reserve() -> None:
     """Where there are two slots, both are for all."""
     books = books_of(Quota(2, 60.0, "burst", reserve=1))
-    books.report(grant(books, 0.0), 0.0, 200, said(2))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(2)))
     grant(books, 50.0, "bulk")
 
 
@@ -446,14 +448,14 @@ def test_a_limit_of_requests_at_once() -> None:
     first, _ = grant(books, 0.0), grant(books, 0.0)
     assert books.left(0.0) == 0
     assert until(books, 0.0) == math.inf
-    books.report(first, 1.0, 200, said(10))
+    books.release(first, 1.0, ended(200, said(10)))
     grant(books, 1.0)
 
 
 def test_a_share_is_a_share() -> None:
     """0.57 of 100 is 57."""
     books = books_of(Quota(100, 60.0, "burst", share=0.57))
-    books.report(grant(books, 0.0), 0.0, 200, said(100))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(100)))
     for _ in range(56):
         grant(books, 0.0)
     until(books, 0.0)
@@ -463,11 +465,11 @@ def test_the_earliest_slot_of_a_queue() -> None:
     """A bound from below: free slots now, then leases as they end, then a window later again."""
     books = books_of(Quota(2, 60.0, "burst"))
     assert books.earliest(0.0, 1) == 0.0
-    books.report(grant(books, 0.0), 1.0, 200, said(2))
+    books.release(grant(books, 0.0), 1.0, ended(200, said(2)))
     second = grant(books, 1.0)
     assert books.earliest(1.0, 0) == pytest.approx(61.1)
     assert books.earliest(1.0, 1) == pytest.approx(61.1)
-    books.report(second, 5.0, 200, said(1))
+    books.release(second, 5.0, ended(200, said(1)))
     assert [round(books.earliest(5.0, ahead), 1) for ahead in range(4)] == [61.1, 65.1, 121.2, 125.2]
 
 
@@ -521,12 +523,12 @@ def learned() -> LeaseWindow:
     books = books_of(Quota(100, 60.0, "burst"))
     tickets = [grant(books, 0.0) for _ in range(4)]
     for ticket in tickets:
-        books.report(ticket, 1.0, 200, said(99))
-    books.report(grant(books, 1.0), 1.0, 429, QuotaHeaders(resets_after=1.9))
-    books.report(grant(books, 3.0), 3.0, 429, QuotaHeaders(resets_after=1.9))
+        books.release(ticket, 1.0, ended(200, said(99)))
+    books.release(grant(books, 1.0), 1.0, ended(429, QuotaFeedback(resets_after=1.9)))
+    books.release(grant(books, 3.0), 3.0, ended(429, QuotaFeedback(resets_after=1.9)))
     assert books.size == (100, 60.0)
     test = grant(books, 7.0)
-    books.report(test, 7.0, 200, said(99))
+    books.release(test, 7.0, ended(200, said(99)))
     return books
 
 
@@ -541,9 +543,9 @@ def test_refusals_in_a_row_that_contradict_the_headers_teach_the_quota() -> None
 def test_a_learned_quota_shrinks_with_refusals_and_grows_slowly() -> None:
     """A refusal holds it for as long as was needed the last time."""
     books = learned()
-    books.report(grant(books, 14.0), 14.0, 429, said(0, 0.1))
+    books.release(grant(books, 14.0), 14.0, ended(429, said(0, 0.1)))
     assert until(books, 14.0) == pytest.approx(14 + 4.0), "the hold is not shorter than the one that was long enough"
-    books.report(grant(books, 18.0), 18.0, 200, said(99))
+    books.release(grant(books, 18.0), 18.0, ended(200, said(99)))
     assert books.left(30.0) == 2, "70 % of 4"
     books.resize(30.0, 2000, 60.0)
     assert (books.limit, books.size) == (4, (2000, 60.0)), "larger claims are noted and not believed"
@@ -554,18 +556,18 @@ def test_a_learned_quota_shrinks_with_refusals_and_grows_slowly() -> None:
 def test_a_learned_quota_is_given_up_where_the_headers_prove_right() -> None:
     """After five windows without a refusal it grows by 2 % a window."""
     books = books_of(Quota(20, 60.0, "burst"))
-    books.report(grant(books, 0.0), 0.0, 200, said(19))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(19)))
     for ticket in [grant(books, 0.0) for _ in range(8)]:
-        books.report(ticket, 0.0, 200, said(19))
-    books.report(grant(books, 0.0), 0.0, 429, SILENCE)
-    books.report(grant(books, 5.0), 5.0, 429, SILENCE)
-    books.report(grant(books, 62.0), 62.0, 200, said(19))
+        books.release(ticket, 0.0, ended(200, said(19)))
+    books.release(grant(books, 0.0), 0.0, ended(429, SILENCE))
+    books.release(grant(books, 5.0), 5.0, ended(429, SILENCE))
+    books.release(grant(books, 62.0), 62.0, ended(200, said(19)))
     assert (books.limit, books.size) == (9, (20, 60.0))
     now, tenths = 62.0, 0
     while books.limit == 9:
         now += 7.0
         tenths += 1
-        books.report(grant(books, now), now, 200, said(19))
+        books.release(grant(books, now), now, ended(200, said(19)))
     assert books.limit == 20
     grows = math.log(20 / 9) / math.log(1.02) * 60 / 7
     assert tenths == pytest.approx(5 * 60 / 7 + grows, rel=0.05)
@@ -575,11 +577,11 @@ def test_a_learned_quota_is_given_up_where_the_headers_prove_right() -> None:
 def test_a_refusal_that_names_the_right_time_contradicts_nothing() -> None:
     """A fixed window that others have used up is whole again after it."""
     books = books_of(Quota(10, 60.0, "burst"))
-    books.report(grant(books, 0.0), 0.0, 200, said(9))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(9)))
     for _ in range(3):
         now = books.held_until + 1 if books.held_until > 0 else 1.0
-        books.report(grant(books, now), now, 429, said(0, 20.0))
-        books.report(grant(books, now + 21), now + 21, 200, said(9))
+        books.release(grant(books, now), now, ended(429, said(0, 20.0)))
+        books.release(grant(books, now + 21), now + 21, ended(200, said(9)))
     assert books.limit == 10
 
 
@@ -587,29 +589,29 @@ def test_what_was_accepted_at_a_higher_rate_than_the_headers_claim_teaches_nothi
     """Four in five seconds are more than ten in sixty."""
     books = books_of(Quota(10, 60.0, "burst"))
     for ticket in [grant(books, 0.0) for _ in range(3)]:
-        books.report(ticket, 0.0, 200, said(9))
+        books.release(ticket, 0.0, ended(200, said(9)))
     for now in (1.0, 7.0):
-        books.report(grant(books, now), now, 429, SILENCE)
-        books.report(grant(books, now + 5), now + 5, 200, said(9))
+        books.release(grant(books, now), now, ended(429, SILENCE))
+        books.release(grant(books, now + 5), now + 5, ended(200, said(9)))
     assert books.limit == 10
 
 
 def test_a_limit_above_the_users_own_is_approached_with_few_requests_in_flight() -> None:
     """Five, and one more for each ten beyond it; two after a refusal."""
     books = books_of(Quota(10, 60.0, "burst"))
-    books.report(grant(books, 0.0), 0.0, 200, said(9))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(9)))
     books.resize(0.0, 1000, 60.0)
     assert books.left(0.0) == 5
     flying = [grant(books, 0.0) for _ in range(5)]
     assert books.ask(0.0, "interactive") == math.inf
     for ticket in flying:
-        books.report(ticket, 0.0, 200, said(990))
+        books.release(ticket, 0.0, ended(200, said(990)))
     for _ in range(34):
-        books.report(grant(books, 0.0), 0.0, 200, said(900))
+        books.release(grant(books, 0.0), 0.0, ended(200, said(900)))
     assert books.active == 40
     assert books.left(0.0) == 8
-    books.report(grant(books, 0.0), 0.0, 429, said(0, 1.0))
-    books.report(grant(books, 2.0), 2.0, 200, said(900))
+    books.release(grant(books, 0.0), 0.0, ended(429, said(0, 1.0)))
+    books.release(grant(books, 2.0), 2.0, ended(200, said(900)))
     assert books.left(2.0) == 2
 
 
@@ -617,17 +619,17 @@ def test_what_others_use_up_teaches_nothing() -> None:
     """At the start nothing is known; and a quota that others have used up is free again after their window."""
     books = books_of(Quota(150, 60.0, "burst"))
     for ticket in [grant(books, 0.0) for _ in range(5)]:
-        books.report(ticket, 0.2, 429, SILENCE)
+        books.release(ticket, 0.2, ended(429, SILENCE))
     for _ in range(2):
         now = books.held_until
-        books.report(grant(books, now), now, 429, SILENCE)
+        books.release(grant(books, now), now, ended(429, SILENCE))
     now = books.held_until
-    books.report(grant(books, now), now, 200, said(149))
+    books.release(grant(books, now), now, ended(200, said(149)))
     assert books.limit == 150
     for _ in range(3):
-        books.report(grant(books, now), now, 429, said(0, 1.0))
+        books.release(grant(books, now), now, ended(429, said(0, 1.0)))
         now = books.held_until
-    books.report(grant(books, now), now, 200, said(149))
+    books.release(grant(books, now), now, ended(200, said(149)))
     assert books.limit == 150
 
 
@@ -637,11 +639,11 @@ def test_two_refusals_that_are_far_apart_teach_nothing() -> None:
     now = 0.0
     for _ in range(3):
         for _ in range(10):
-            books.report(grant(books, now), now, 200, said(149))
+            books.release(grant(books, now), now, ended(200, said(149)))
             now += 20.0
-        books.report(grant(books, now), now, 429, SILENCE)
+        books.release(grant(books, now), now, ended(429, SILENCE))
         now = books.held_until
-        books.report(grant(books, now), now, 200, said(149))
+        books.release(grant(books, now), now, ended(200, said(149)))
     assert books.limit == 150
 
 
@@ -651,7 +653,7 @@ def test_a_learned_limit_grows_beyond_itself() -> None:
     now = 7.0
     for _ in range(200):
         now += 7.0
-        books.report(grant(books, now), now, 200, said(99))
+        books.release(grant(books, now), now, ended(200, said(99)))
     assert books.size == (100, 60.0)
     assert books.left(now + 60) > 4
 
@@ -659,7 +661,7 @@ def test_a_learned_limit_grows_beyond_itself() -> None:
 def test_a_row_of_refusals_ends_where_nothing_was_sent_for_long() -> None:
     """The next refusal is the first of another row."""
     books = books_of(Quota(10, 60.0, "burst"))
-    books.report(grant(books, 0.0), 0.0, 200, said(10))
-    books.report(grant(books, 1.0), 1.0, 429, said(0, 2.0))
-    books.report(grant(books, 500.0), 500.0, 429, said(0, 2.0))
+    books.release(grant(books, 0.0), 0.0, ended(200, said(10)))
+    books.release(grant(books, 1.0), 1.0, ended(429, said(0, 2.0)))
+    books.release(grant(books, 500.0), 500.0, ended(429, said(0, 2.0)))
     assert until(books, 500.0) == pytest.approx(502.1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from aiohttp import web
-from helpers import CREDENTIALS, client_of, http, raw_server
+from helpers import CREDENTIALS, client_of, http, raw_server, unknowns
 
 from b2b_async import (
     AmbiguousOutcomeError,
@@ -23,11 +23,11 @@ from b2b_async import (
     Credentials,
     DeadlineExceededError,
     InvalidArgumentError,
-    LookUpResult,
     Operation,
     ResponseValidationError,
     RetryPolicy,
     Timeouts,
+    VerificationResult,
     v2,
     v3,
 )
@@ -39,7 +39,8 @@ from b2b_async.sandbox import Faults, Order, Sandbox, Store
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-    from b2b_async import Handler, Request, Response, UnknownOutcome
+    from b2b_async import Handler, Request, Response
+    from b2b_async.events import OutcomeUnknown
 
 ORDER = "9001"
 V3_LOOK, V2_LOOK = f"GET /api/v3/io/orders/{ORDER}", f"GET /api/v2/io/orders/{ORDER}/companyIdBCId"
@@ -85,10 +86,10 @@ async def test_a_lost_answer_is_found_again(fault: str, caplog: pytest.LogCaptur
 
     assert created == v2.orders.CreatedOrder(ORDER, reconciled=True)
     assert sandbox.requests[1:] == [V3_LOOK]
-    assert "a look-up shows it done" in caplog.text
+    assert "a verification shows that it was carried out" in caplog.text
 
 
-async def test_an_answer_that_is_not_lost_is_not_looked_up() -> None:
+async def test_an_answer_that_is_not_lost_is_not_verifications() -> None:
     """And says so."""
     async with sandbox_with() as sandbox, client_of(sandbox) as client:
         assert await create(client) == v2.orders.CreatedOrder(ORDER, reconciled=False)
@@ -115,13 +116,15 @@ async def test_without_a_trace_the_outcome_stays_unknown() -> None:
     error = caught.value
     assert posts(sandbox) == 1
     assert error.outcome == "unknown"
-    assert len(error.looked_up) == len(sandbox.requests) - 1 >= 7
-    assert {(look.operation, look.result, look.error) for look in error.looked_up} == {("Get Order", "absent", None)}
-    assert error.looked_up[0].request_id == "sandbox-2"
-    assert [look.after for look in error.looked_up] == sorted(look.after for look in error.looked_up)
-    assert f"; looked up {len(error.looked_up)} times in" in str(error)
+    assert len(error.verifications) == len(sandbox.requests) - 1 >= 7
+    assert {(look.operation, look.result, look.error) for look in error.verifications} == {
+        ("Get Order", "absent", None)
+    }
+    assert error.verifications[0].request_id == "sandbox-2"
+    assert [look.after for look in error.verifications] == sorted(look.after for look in error.verifications)
+    assert f"; verified {len(error.verifications)} times in" in str(error)
     assert 60 < asyncio.get_running_loop().time() < 120
-    assert pickle.loads(pickle.dumps(error)).looked_up == error.looked_up  # noqa: S301 -- made in the line itself
+    assert pickle.loads(pickle.dumps(error)).verifications == error.verifications  # noqa: S301 -- made in the line itself
 
 
 async def test_a_good_status_without_a_record_is_no_proof() -> None:
@@ -187,7 +190,7 @@ async def test_where_every_way_is_closed_nothing_more_is_asked() -> None:
                 await create(client)
 
     assert len(arrived) == 3
-    assert [(look.result, look.error) for look in caught.value.looked_up] == [("failed", "AuthenticationError")] * 2
+    assert [(look.result, look.error) for look in caught.value.verifications] == [("failed", "AuthenticationError")] * 2
     assert caught.value.outcome == "unknown"
 
 
@@ -220,8 +223,8 @@ async def test_all_forms_of_a_record_are_understood(data: str, result: str) -> N
         else:
             with pytest.raises(AmbiguousOutcomeError) as caught:
                 await create(client, resend_if_absent=result == "failed")
-            assert {look.result for look in caught.value.looked_up} == {result}
-            assert caught.value.looked_up[0].request_id == "id-1"
+            assert {look.result for look in caught.value.verifications} == {result}
+            assert caught.value.verifications[0].request_id == "id-1"
 
     assert sum(request.startswith(b"POST") for request in arrived) == 1
 
@@ -262,10 +265,10 @@ async def test_an_answer_that_says_nothing_of_the_order_is_no_absence(answer: by
         with pytest.raises(AmbiguousOutcomeError) as caught:
             await create(client, resend_if_absent=True)
 
-    assert {look.result for look in caught.value.looked_up} == {"failed"}
+    assert {look.result for look in caught.value.verifications} == {"failed"}
     assert sum(request.startswith(b"POST") for request in arrived) == 1
     refused = b" 404 " in answer or b" 400 " in answer
-    assert (len(caught.value.looked_up) == 2) == refused, "where every way is refused, nothing more is asked"
+    assert (len(caught.value.verifications) == 2) == refused, "where every way is refused, nothing more is asked"
 
 
 async def test_the_deadline_ends_the_search_with_the_ambiguous_error() -> None:
@@ -281,8 +284,8 @@ async def test_the_deadline_ends_the_search_with_the_ambiguous_error() -> None:
                 await create(client)
 
     assert asyncio.get_running_loop().time() == pytest.approx(9, abs=0.01)
-    assert [look.result for look in caught.value.looked_up] == ["absent"]
-    assert any("ended during a look-up" in note for note in caught.value.__notes__)
+    assert [look.result for look in caught.value.verifications] == ["absent"]
+    assert any("ended during a verification" in note for note in caught.value.__notes__)
 
 
 async def test_a_short_call_keeps_time_to_look() -> None:
@@ -291,7 +294,7 @@ async def test_a_short_call_keeps_time_to_look() -> None:
         async with client_of(sandbox, timeout=Timeouts(call=10, attempt=30)) as client:
             assert (await create(client)).reconciled
             looked = asyncio.get_running_loop().time()
-            with pytest.raises(DeadlineExceededError, match="Look whether it was carried out") as caught:
+            with pytest.raises(DeadlineExceededError, match="Check whether it was carried out") as caught:
                 await create(client, reconcile=False)
             ended = asyncio.get_running_loop().time()
 
@@ -336,7 +339,7 @@ async def test_a_look_is_a_call_of_the_same_kind() -> None:
     assert look.lane == "bulk"
     assert look.headers["User-Agent"] == "nightly"
     assert look.call.deadline is post.call.deadline is not None
-    assert look.call.id == f"{post.call.id}-look-1"
+    assert look.call.id == f"{post.call.id}-verify-1"
 
 
 async def test_a_way_that_fails_moves_behind_one_that_works_and_costs_no_retry_budget() -> None:
@@ -357,10 +360,10 @@ async def test_a_way_that_fails_moves_behind_one_that_works_and_costs_no_retry_b
         with pytest.raises(AmbiguousOutcomeError) as caught:
             await create(client)
 
-    assert room.budget == 100
+    assert room.budget.left == 100
     assert asked[:4] == ["v2", "v3", "v2", "v2"], "the POST, both looks, and from then on the way that answers"
     assert asked.count("v3") == 1
-    assert [look.result for look in caught.value.looked_up[:3]] == ["failed", "absent", "absent"]
+    assert [look.result for look in caught.value.verifications[:3]] == ["failed", "absent", "absent"]
 
 
 async def test_a_way_whose_answer_is_not_understood_is_followed_by_the_other() -> None:
@@ -385,7 +388,7 @@ async def test_a_company_that_is_no_id_is_not_understood(company: str) -> None:
         with pytest.raises(AmbiguousOutcomeError) as caught:
             await create(client)
 
-    assert {look.result for look in caught.value.looked_up} == {"failed"}
+    assert {look.result for look in caught.value.verifications} == {"failed"}
 
 
 @pytest.mark.parametrize(("company", "same"), [('" 1"', True), ('"' + "9" * 5000 + '"', False)])
@@ -414,7 +417,7 @@ async def test_a_closed_client_looks_no_further() -> None:
         with pytest.raises(AmbiguousOutcomeError) as caught:
             await call
 
-    assert [look.error for look in caught.value.looked_up] == ["ConfigurationError"] * 2
+    assert [look.error for look in caught.value.verifications] == ["ConfigurationError"] * 2
     assert asyncio.get_running_loop().time() < 5
 
 
@@ -454,7 +457,7 @@ async def test_a_search_without_a_deadline_ends_too() -> None:
         with pytest.raises(AmbiguousOutcomeError) as caught:
             await create(client)
 
-    assert len(caught.value.looked_up) == 12
+    assert len(caught.value.verifications) == 12
     assert 100 < asyncio.get_running_loop().time() < 300
 
 
@@ -470,7 +473,7 @@ async def test_it_is_sent_again_only_if_the_caller_says_so() -> None:
     assert [line.split()[0] for line in sandbox.requests] == ["POST", *["GET"] * 4, "POST"]
 
 
-async def test_a_second_loss_is_looked_up_and_not_sent_a_third_time() -> None:
+async def test_a_second_loss_is_verifications_and_not_sent_a_third_time() -> None:
     """Once is what was said."""
     async with (
         sandbox_with("reset-before", None, None, None, None, "reset-after") as sandbox,
@@ -524,8 +527,8 @@ async def test_a_cancelled_call_that_was_in_flight_is_told(
     call: Callable[[Client], Any], fault: str, outcome: str
 ) -> None:
     """At once and in the call's own task, before the cancellation goes on."""
-    heard: list[UnknownOutcome] = []
-    async with sandbox_with(fault) as sandbox, client_of(sandbox, on_unknown=heard.append) as client:
+    heard: list[OutcomeUnknown] = []
+    async with sandbox_with(fault) as sandbox, client_of(sandbox, listeners=[unknowns(heard)]) as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await call(client)
@@ -540,9 +543,9 @@ async def test_a_cancelled_call_that_was_in_flight_is_told(
 
 async def test_an_unknown_error_is_told_and_raised() -> None:
     """With its name and its attempts."""
-    heard: list[UnknownOutcome] = []
+    heard: list[OutcomeUnknown] = []
     async with sandbox_with("reset-before", "reset-before") as sandbox, client_of(sandbox) as client:
-        view = client.with_options(on_unknown=heard.append)
+        view = client.with_options(listeners=[unknowns(heard)])
         with pytest.raises(AmbiguousOutcomeError) as caught:
             await create(view, reconcile=False)
         with pytest.raises(AmbiguousOutcomeError):
@@ -556,8 +559,8 @@ async def test_an_unknown_error_is_told_and_raised() -> None:
 @pytest.mark.parametrize("fault", ["429", "503-delay", "envelope-400"])
 async def test_nobody_is_told_of_what_is_known(fault: str) -> None:
     """A refusal, or a call that still waits for its turn."""
-    heard: list[UnknownOutcome] = []
-    async with sandbox_with(fault) as sandbox, client_of(sandbox, on_unknown=heard.append) as client:
+    heard: list[OutcomeUnknown] = []
+    async with sandbox_with(fault) as sandbox, client_of(sandbox, listeners=[unknowns(heard)]) as client:
         with pytest.raises((TimeoutError, BadRequestError)):
             async with asyncio.timeout(1):
                 await assign(client)
@@ -567,9 +570,9 @@ async def test_nobody_is_told_of_what_is_known(fault: str) -> None:
 
 async def test_nobody_is_told_of_what_changes_nothing() -> None:
     """A look-up may be repeated by anybody."""
-    heard: list[UnknownOutcome] = []
+    heard: list[OutcomeUnknown] = []
     async with sandbox_with("html-before") as sandbox:
-        async with client_of(sandbox, on_unknown=heard.append, retry=RetryPolicy(attempts=1)) as client:
+        async with client_of(sandbox, listeners=[unknowns(heard)], retry=RetryPolicy(attempts=1)) as client:
             with pytest.raises(ResponseValidationError) as caught:
                 await client.send(Operation("List Companies", "v3", "GET", "/companies"))
 
@@ -578,9 +581,9 @@ async def test_nobody_is_told_of_what_changes_nothing() -> None:
 
 async def test_an_answer_that_does_not_fit_is_known() -> None:
     """It was carried out; the error says so."""
-    heard: list[UnknownOutcome] = []
+    heard: list[OutcomeUnknown] = []
     async with raw_server(http(200, '{"code": 200}')) as (url, _):
-        async with Client(CREDENTIALS, base_url=url, on_unknown=heard.append) as client:
+        async with Client(CREDENTIALS, base_url=url, listeners=[unknowns(heard)]) as client:
             with pytest.raises(ResponseValidationError) as caught:
                 await v3.orders.update_order(client, 1, po_number="1")
 
@@ -590,30 +593,30 @@ async def test_an_answer_that_does_not_fit_is_known() -> None:
 async def test_a_hook_that_fails_does_not_change_how_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged."""
 
-    def broken(_told: UnknownOutcome) -> None:
+    def broken(_told: OutcomeUnknown) -> None:
         message = "the disk is full"
         raise OSError(message)
 
     with caplog.at_level(logging.ERROR, logger="b2b_async"):
-        async with sandbox_with("reset-before") as sandbox, client_of(sandbox, on_unknown=broken) as client:
+        async with sandbox_with("reset-before") as sandbox, client_of(sandbox, listeners=[broken]) as client:
             with pytest.raises(AmbiguousOutcomeError):
                 await create(client, reconcile=False)
 
     assert "the disk is full" in caplog.text
 
 
-async def hook_that_is_async(_told: UnknownOutcome) -> None:
+async def hook_that_is_async(_told: OutcomeUnknown) -> None:
     """Nobody would await it."""
 
 
 class AsyncHook:
     """Neither would anybody this."""
 
-    async def __call__(self, told: UnknownOutcome) -> None:
+    async def __call__(self, told: OutcomeUnknown) -> None:
         """Do nothing."""
 
 
-def hook_that_is_a_generator(_told: UnknownOutcome) -> Iterator[None]:
+def hook_that_is_a_generator(_told: OutcomeUnknown) -> Iterator[None]:
     """Nobody would go through it."""
     yield
 
@@ -622,31 +625,31 @@ def hook_that_is_a_generator(_told: UnknownOutcome) -> Iterator[None]:
 def test_a_hook_that_cannot_be_called_at_once_is_refused(hook: Any) -> None:
     """When the client is made, and not when the first record is lost."""
     with pytest.raises(ConfigurationError, match="plain function"):
-        Client(CREDENTIALS, on_unknown=hook)
+        Client(CREDENTIALS, listeners=[hook])
     with pytest.raises(ConfigurationError, match="plain function"):
-        Client(CREDENTIALS).with_options(on_unknown=hook)
+        Client(CREDENTIALS).with_options(listeners=[hook])
 
 
 async def test_an_async_hook_in_disguise_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody can see it before it is called."""
 
-    def disguised(told: UnknownOutcome) -> object:
+    def disguised(told: OutcomeUnknown) -> object:
         return hook_that_is_async(told)
 
     with caplog.at_level(logging.ERROR, logger="b2b_async"):
         async with (
             sandbox_with("reset-before") as sandbox,
-            client_of(sandbox, on_unknown=disguised) as client,
+            client_of(sandbox, listeners=[disguised]) as client,
         ):
             with pytest.raises(AmbiguousOutcomeError):
                 await create(client, reconcile=False)
 
-    assert "on_unknown is async" in caplog.text
+    assert "is async, so it was not carried out" in caplog.text
 
 
 async def test_a_call_that_is_cancelled_when_it_was_answered_was_applied() -> None:
     """A slow middleware of the user's had the answer in hand."""
-    heard: list[UnknownOutcome] = []
+    heard: list[OutcomeUnknown] = []
 
     async def dawdle(request: Request, handler: Handler) -> Response:
         response = await handler(request)
@@ -654,7 +657,7 @@ async def test_a_call_that_is_cancelled_when_it_was_answered_was_applied() -> No
         return response
 
     async with sandbox_with() as sandbox:
-        async with client_of(sandbox, per_call=[dawdle], on_unknown=heard.append) as client:
+        async with client_of(sandbox, per_call=[dawdle], listeners=[unknowns(heard)]) as client:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(1):
                     await create(client)
@@ -671,6 +674,6 @@ async def test_the_servers_json_does_not_say_how_we_know() -> None:
 
 def test_results_of_looks_are_plain_values() -> None:
     """They pickle with their error."""
-    look = LookUpResult(operation="x", result="failed", error="ServerError", request_id=None, after=1.0)
+    look = VerificationResult(operation="x", result="failed", error="ServerError", request_id=None, after=1.0)
 
     assert pickle.loads(pickle.dumps(look)) == look  # noqa: S301 -- made in the line itself

@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from helpers import ended
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_server import BINARY, MISSING, PatientConnection, RedisServer, on_loop_time, patient
@@ -16,10 +17,10 @@ from servers import MODELS, DRFLog, simulate, told
 from test_quota import LANES, LATE, QUOTAS, TRIPS
 
 from b2b_async import ConfigurationError, Quota, QuotaWaitTooLongError
-from b2b_async._buckets import Buckets
-from b2b_async._headers import QuotaHeaders, refusal_delay
-from b2b_async.redis import RedisRateLimiter
-from b2b_async.redis.mirror import Mirror, script
+from b2b_async.ratelimit.buckets import Buckets
+from b2b_async.ratelimit.feedback import QuotaFeedback, refusal_delay
+from b2b_async.ratelimit.redis import RedisRateLimiter
+from b2b_async.ratelimit.redis.replica import Replica, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from servers import Trip
 
     from b2b_async._messages import Lane
-    from b2b_async.quota import Ticket
-    from b2b_async.redis.mirror import Answer, Call
+    from b2b_async.ratelimit.redis.replica import Reply, ScriptCall
+    from b2b_async.ratelimit.window import Ticket
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=MISSING)
 
@@ -78,19 +79,19 @@ class BothBooks:
         self._script = client.register_script(script())
         self._python = Buckets(quota, endpoints, lambda: 0.5)
         own = Buckets(quota, endpoints, lambda: 0.5)
-        self._mirror = Mirror(own, prefix="{test}", process="one", attempt=1e6, uniform=lambda: 0.5)
+        self._replica = Replica(own, prefix="{test}", process="one", attempt=1e6, uniform=lambda: 0.5)
         self._tickets: dict[Ticket, Ticket] = {}
-        for call in self._mirror.tell(0.0, tuple(endpoints), ""):
+        for call in self._replica.tell(0.0, tuple(endpoints), ""):
             self._run(call, 0.0)
 
-    def _run(self, call: Call, now: float) -> Answer:
-        answer = self._mirror.read(call, self._script(*self._mirror.write(call, now)), now, now)  # type: ignore[arg-type]
-        self._mirror.take_over(call, answer, now)
+    def _run(self, call: ScriptCall, now: float) -> Reply:
+        answer = self._replica.read(call, self._script(*self._replica.write(call, now)), now, now)  # type: ignore[arg-type]
+        self._replica.take_over(call, answer, now)
         return answer
 
     def try_acquire(self, now: float, lane: Lane, route: str) -> Ticket | float:
         """Grant a slot, or say when to ask again."""
-        call = self._mirror.ask(lane, route)
+        call = self._replica.ask(lane, route)
         answer = self._run(call, now)
         here = self._python.try_acquire(now, lane, route)
         if isinstance(here, float):
@@ -98,16 +99,16 @@ class BothBooks:
             assert answer.wait == pytest.approx(here - now, abs=1e-6)
         else:
             assert answer.granted
-            self._tickets[here] = self._mirror.granted(call, answer, now)
+            self._tickets[here] = self._replica.granted(call, answer, now)
         return here
 
-    def report(self, ticket: Ticket, now: float, status: int | None, headers: QuotaHeaders) -> None:
+    def release(self, ticket: Ticket, now: float, feedback: QuotaFeedback) -> None:
         """Take a slot back."""
-        self._python.report(ticket, now, status, headers)
-        call = self._mirror.report(self._tickets.pop(ticket), now, status, headers)
+        self._python.release(ticket, now, feedback)
+        call = self._replica.release(self._tickets.pop(ticket), now, feedback)
         assert call is not None
-        store = self._run(call, now).books[0]
-        books = self._python.store
+        store = self._run(call, now).windows[0]
+        books = self._python.overall
         assert (store.limit, store.active, store.foreign) == (books.limit, books.active, books.foreign)
 
 
@@ -129,8 +130,8 @@ def test_a_later_refusal_prolongs_the_hold_in_redis_as_here(
     """Of one episode, the longest time counts."""
     books = BothBooks(blocking, Quota(10, 60.0), {})
     one, other = (cast("Ticket", books.try_acquire(0.0, "interactive", "PUT /x")) for _ in range(2))
-    books.report(one, 1.0, 429, QuotaHeaders.from_headers(first, refused=True))
-    books.report(other, 2.0, 429, QuotaHeaders.from_headers(later, refused=True))
+    books.release(one, 1.0, ended(429, QuotaFeedback.from_headers(first, "refused")))
+    books.release(other, 2.0, ended(429, QuotaFeedback.from_headers(later, "refused")))
     at = books.try_acquire(3.0, "interactive", "PUT /x")
     held = 1.0 + (refusal_delay(first) or 5.0)  # of a refusal without a time: overload
     prolonged = 2.0 + (refusal_delay(later) or 0.0)
@@ -187,7 +188,7 @@ def test_redis_and_python_decide_the_same(
 
 # -- several processes ---------------------------------------------------------------------------------------------
 
-SILENCE = QuotaHeaders()
+SILENCE = QuotaFeedback()
 
 
 def limiter_of(server: RedisServer, quota: Quota | None = None, **options: Any) -> RedisRateLimiter:
@@ -204,9 +205,9 @@ async def close(*limiters: RedisRateLimiter) -> None:
         await limiter._connect().aclose()
 
 
-def said(remaining: int, **more: Any) -> QuotaHeaders:
+def said(remaining: int, **more: Any) -> QuotaFeedback:
     """Give headers with *remaining*."""
-    return QuotaHeaders(remaining=remaining, resets_after=0.4, **more)
+    return QuotaFeedback(remaining=remaining, resets_after=0.4, **more)
 
 
 async def use(limiter: RedisRateLimiter, server: DRFLog, lane: Lane = "bulk") -> int:
@@ -217,7 +218,9 @@ async def use(limiter: RedisRateLimiter, server: DRFLog, lane: Lane = "bulk") ->
     accepted, headers, _ = server.admit(loop.time())
     await asyncio.sleep(0.05)
     status = 200 if accepted else 429
-    limiter.report(ticket, status, QuotaHeaders.from_headers(headers, refused=not accepted))
+    limiter.release(
+        ticket, ended(status, QuotaFeedback.from_headers(headers, "refused" if not accepted else "accepted"))
+    )
     return status
 
 
@@ -255,7 +258,7 @@ async def test_one_process_knows_what_the_others_hold(server: RedisServer) -> No
     third = await two.acquire()
     seen = two.snapshot()
     assert (seen.used, seen.left, seen.next_in, seen.degraded) == (4, 0, None, False)
-    one.report(tickets[0], 200, said(4))
+    one.release(tickets[0], ended(200, said(4)))
     await asyncio.sleep(0.1)
     with pytest.raises(QuotaWaitTooLongError) as caught:
         await two.acquire(until=asyncio.get_running_loop().time() + 10)
@@ -267,7 +270,7 @@ async def test_one_process_knows_what_the_others_hold(server: RedisServer) -> No
     for limiter, ticket in ((one, tickets[1]), (one, tickets[2]), (two, third)):
         limiter.unsent(ticket)
         limiter.unsent(ticket)
-        limiter.report(ticket, 200, SILENCE)
+        limiter.release(ticket, ended(200, SILENCE))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire())
     await asyncio.sleep(0.1)
@@ -290,13 +293,13 @@ async def test_what_nobody_gives_back_comes_back_by_itself(server: RedisServer) 
 async def test_the_lanes_and_their_order_hold(server: RedisServer) -> None:
     """Interactive before bulk, first come first served, a refused call first; a cancelled one blocks nobody."""
     limiter = limiter_of(server, Quota(1, 60.0, "burst", reserve=0))
-    limiter.report(await limiter.acquire(), 200, said(1))
+    limiter.release(await limiter.acquire(), ended(200, said(1)))
     order: list[str] = []
 
     async def call(name: str, lane: Lane, *, first: bool = False) -> None:
         ticket = await limiter.acquire(lane, first=first)
         order.append(name)
-        limiter.report(ticket, 200, said(1))
+        limiter.release(ticket, ended(200, said(1)))
 
     asks: list[tuple[str, Lane, bool]] = [
         ("b1", "bulk", False),
@@ -345,7 +348,7 @@ async def test_an_endpoints_own_quota_is_shared_too(server: RedisServer) -> None
     blocked = asyncio.ensure_future(two.acquire(route="PUT /x"))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire(route="GET /y"))
-    one.report(ticket, 200, said(1))
+    one.release(ticket, ended(200, said(1)))
     await asyncio.sleep(0.1)
     with pytest.raises(QuotaWaitTooLongError, match="own quota of PUT /x"):
         await two.acquire(route="PUT /x", until=asyncio.get_running_loop().time() + 10)
@@ -363,23 +366,23 @@ async def test_what_one_process_learns_all_know(server: RedisServer) -> None:
     one, two = (limiter_of(server, Quota(10, 60.0)) for _ in range(2))
     loop = asyncio.get_running_loop()
     for _ in range(3):
-        one.report(await one.acquire(route="PUT /x"), 200, said(11, allocated=(12, 60.0)))
+        one.release(await one.acquire(route="PUT /x"), ended(200, said(11, allocated=(12, 60.0))))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire(route="GET /y"))
     assert (two.snapshot().limit, two.snapshot().window) == (12, 60.0)
-    one.report(await one.acquire(route="PUT /x"), 429, said(3, allocated=(12, 60.0), retry_after=20.0))
+    one.release(await one.acquire(route="PUT /x"), ended(429, said(3, allocated=(12, 60.0), retry_after=20.0)))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire(route="GET /y"))
     assert loop.time() < 1
     blocked = await one.acquire(route="PUT /x")
     assert loop.time() == pytest.approx(20.2, abs=0.2)
-    one.report(blocked, 429, said(0, allocated=(12, 60.0), retry_after=5.0))
+    one.release(blocked, ended(429, said(0, allocated=(12, 60.0), retry_after=5.0)))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire(route="GET /y"))
     assert loop.time() == pytest.approx(25.3, abs=0.3)
     for _ in range(70):
         loop_time = loop.time()
-        one.report(await one.acquire(route="PUT /x"), 200, said(11, allocated=(12, 60.0)))
+        one.release(await one.acquire(route="PUT /x"), ended(200, said(11, allocated=(12, 60.0))))
         await asyncio.sleep(loop_time + 6 - loop.time())
     assert "PUT /x" not in one._buckets.endpoints, "it has healed"
     await close(one, two)
@@ -407,8 +410,8 @@ async def test_without_redis_calls_go_on_and_it_is_said_once(
 ) -> None:
     """With an equal share; when it is back with empty hands, each process tells it what it holds."""
     one, two = (limiter_of(own_server, Quota(8, 60.0, "burst", reserve=0)) for _ in range(2))
-    one.report(await one.acquire(), 200, said(8))
-    two.report(await two.acquire(), 200, said(7))
+    one.release(await one.acquire(), ended(200, said(8)))
+    two.release(await two.acquire(), ended(200, said(7)))
     await asyncio.sleep(0.1)
     one.unsent(await one.acquire())
     await asyncio.sleep(0.1)
@@ -421,8 +424,8 @@ async def test_without_redis_calls_go_on_and_it_is_said_once(
     assert one.snapshot().left == 0, "4 of 8"
     assert 1 <= len(warnings_of(caplog)) <= 2, "once by each"
     assert "1/2 of the quota" in warnings_of(caplog)[0]
-    one.report(tickets[0], 200, said(4))
-    one.report(tickets[1], 200, said(4))
+    one.release(tickets[0], ended(200, said(4)))
+    one.release(tickets[1], ended(200, said(4)))
     one.unsent(tickets[2])
     one.unsent(await one.acquire())
     await one.acquire()
@@ -447,7 +450,7 @@ async def test_a_limiter_whose_redis_never_was_there_says_so_once(
     own_server.stop()
     limiter = limiter_of(own_server, Quota(9, 60.0, "burst"), processes=3)
     for _ in range(3):
-        limiter.report(await limiter.acquire("bulk"), 200, SILENCE)
+        limiter.release(await limiter.acquire("bulk"), ended(200, SILENCE))
     await asyncio.sleep(30)
 
     assert limiter.snapshot().left == 0
@@ -484,18 +487,18 @@ async def test_redis_that_loses_its_data_is_told_again(server: RedisServer, bloc
     """Nothing that a process holds is forgotten, whether it goes on asking or only reports."""
     one, two = limiter_of(server), limiter_of(server)
     under_way = await one.acquire()
-    one.report(await one.acquire(), 200, said(4))
+    one.release(await one.acquire(), ended(200, said(4)))
     held = await two.acquire()
     await asyncio.sleep(0.1)
     blocking.flushall()
     one.unsent(await one.acquire())
-    two.report(held, 200, said(2))
+    two.release(held, ended(200, said(2)))
     await asyncio.sleep(0.1)
     one.unsent(await one.acquire())
     await asyncio.sleep(0.1)
 
     assert one.snapshot().used == 3
-    one.report(under_way, 200, said(1))
+    one.release(under_way, ended(200, said(1)))
     await asyncio.sleep(0.1)
     assert one.snapshot().used == 3
     await close(one, two)
@@ -508,10 +511,10 @@ async def test_a_clock_that_goes_back_stops_nobody(server: RedisServer) -> None:
     behind = 0.0
     limiter._clock = lambda: 5000 + loop.time() - behind
     for _ in range(3):
-        limiter.report(await limiter.acquire(), 200, said(4))
+        limiter.release(await limiter.acquire(), ended(200, said(4)))
     await asyncio.sleep(0.1)
     behind = 3600.0
-    limiter.report(await limiter.acquire(), 200, said(1))
+    limiter.release(await limiter.acquire(), ended(200, said(1)))
     await asyncio.sleep(0.1)
     started = loop.time()
     await limiter.acquire()
@@ -553,7 +556,7 @@ def test_a_limiter_serves_one_loop_after_the_other(server: RedisServer) -> None:
 
     async def take() -> int:
         async with limiter:
-            limiter.report(await limiter.acquire(), 200, said(4))
+            limiter.release(await limiter.acquire(), ended(200, said(4)))
         return limiter.snapshot().used
 
     assert [asyncio.run(take()) for _ in range(2)] == [1, 2]
@@ -572,7 +575,7 @@ def test_what_cannot_be_used_is_said_before_anything_is_sent(server_url: str, st
     with pytest.raises(ConfigurationError, match=words) as caught:
         RedisRateLimiter(server_url, store)
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    ours = shown.partition("b2b_async/redis/limiter.py")[2]
+    ours = shown.partition("b2b_async/ratelimit/redis/limiter.py")[2]
     assert ours
     assert "secret" not in ours
     assert caught.value.__context__ is None
@@ -597,12 +600,12 @@ async def test_a_part_that_is_lost_is_told_again(own_server: RedisServer, loss: 
     own = {"PUT /x": Quota(20, 60.0, reserve=0)}
     one, two = (limiter_of(own_server, Quota(20, 60.0, "burst", reserve=0), endpoints=own) for _ in range(2))
     for _ in range(2):
-        two.report(await two.acquire(route="PUT /x"), 200, said(20))
+        two.release(await two.acquire(route="PUT /x"), ended(200, said(20)))
     await asyncio.sleep(0.1)
     with own_server.client() as client:
         client.save()
         for _ in range(4):
-            one.report(await one.acquire(route="PUT /x"), 200, said(20))
+            one.release(await one.acquire(route="PUT /x"), ended(200, said(20)))
         under_way = await one.acquire(route="PUT /x")
         await asyncio.sleep(0.1)
         if loss == "old file":
@@ -628,7 +631,7 @@ async def test_a_hold_outlives_the_books_that_it_was_written_in(own_server: Redi
     loop = asyncio.get_running_loop()
     one, two = (limiter_of(own_server, Quota(10, 60.0)) for _ in range(2))
     one.unsent(await one.acquire())
-    two.report(await two.acquire(), 429, said(0, retry_after=30.0))
+    two.release(await two.acquire(), ended(429, said(0, retry_after=30.0)))
     await asyncio.sleep(0.1)
     with own_server.client() as client:
         client.flushall()
@@ -636,7 +639,7 @@ async def test_a_hold_outlives_the_books_that_it_was_written_in(own_server: Redi
     assert loop.time() == pytest.approx(31.2, abs=1.2)
     held = await one.acquire()
     own_server.stop()
-    one.report(held, 429, said(0, retry_after=40.0))
+    one.release(held, ended(429, said(0, retry_after=40.0)))
     waiter = asyncio.ensure_future(one.acquire())
     await asyncio.sleep(1)
     started = loop.time()
@@ -653,7 +656,7 @@ async def test_without_redis_what_others_held_is_theirs(own_server: RedisServer)
     one, two = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
     two.unsent(await two.acquire())
     for _ in range(8):
-        one.report(await one.acquire(), 200, said(10))
+        one.release(await one.acquire(), ended(200, said(10)))
     await asyncio.sleep(0.1)
     two.unsent(await two.acquire())
     await asyncio.sleep(0.1)
@@ -677,7 +680,7 @@ async def test_an_answer_under_way_may_free_a_call_in_time(server: RedisServer) 
         limiter.unsent(ticket)
     waiter = asyncio.ensure_future(limiter.acquire(until=asyncio.get_running_loop().time() + 10))
     await asyncio.sleep(5)
-    limiter.report(tickets[0], 200, said(10))
+    limiter.release(tickets[0], ended(200, said(10)))
     limiter.unsent(await waiter)
     await close(limiter)
 
@@ -685,9 +688,9 @@ async def test_an_answer_under_way_may_free_a_call_in_time(server: RedisServer) 
 async def test_what_is_held_is_told_in_pieces(server: RedisServer, blocking: redis.Redis) -> None:
     """Thousands of slots, none forgotten."""
     limiter = limiter_of(server, Quota(5000, 60.0, "burst", reserve=0))
-    limiter.report(await limiter.acquire(), 200, said(5000))
+    limiter.release(await limiter.acquire(), ended(200, said(5000)))
     for _ in range(1200):
-        limiter.report(await limiter.acquire(), 200, said(5000))
+        limiter.release(await limiter.acquire(), ended(200, said(5000)))
     await asyncio.sleep(0.1)
     blocking.flushall()
     limiter.unsent(await limiter.acquire())
@@ -704,10 +707,10 @@ async def test_a_closed_limiter_opens_nothing(server: RedisServer) -> None:
         tickets = [await limiter.acquire() for _ in range(2)]
         waiters = [asyncio.ensure_future(limiter.acquire()) for _ in range(3)]
         await asyncio.sleep(0.01)
-        limiter.report(tickets[0], 200, said(2))
+        limiter.release(tickets[0], ended(200, said(2)))
     results = await asyncio.gather(*waiters, return_exceptions=True)
     assert all(isinstance(error, ConfigurationError) for error in results)
-    limiter.report(tickets[1], 200, said(2))
+    limiter.release(tickets[1], ended(200, said(2)))
     with pytest.raises(ConfigurationError, match="closed"):
         await limiter.acquire()
     await asyncio.sleep(0)
@@ -754,14 +757,14 @@ async def test_a_frozen_redis_does_not_hold_up_the_end(
     one, two = (limiter_of(own_server, timeout=seconds) for seconds in (9.0, 5.0))
     one.unsent(await one.acquire())
     ticket = await one.acquire()
-    two.report(await two.acquire(), 200, said(3))
+    two.release(await two.acquire(), ended(200, said(3)))
     await asyncio.sleep(0.1)
     monkeypatch.setattr(PatientConnection, "patient", False)
     own_server.freeze()
     waiters = [asyncio.ensure_future(two.acquire()) for _ in range(1)]
     await asyncio.sleep(5.5)
     assert two.snapshot().degraded
-    one.report(ticket, 200, said(3))
+    one.release(ticket, ended(200, said(3)))
     waiting = asyncio.ensure_future(one.acquire())
     gone = asyncio.ensure_future(one.acquire())
     await asyncio.sleep(1)
@@ -783,12 +786,12 @@ async def test_an_endpoints_own_quota_counts_without_redis_too(own_server: Redis
     """Also one that is learnt meanwhile; and the attempts to reach Redis go on."""
     own_server.stop()
     limiter = limiter_of(own_server, Quota(20, 60.0), endpoints={"PUT /x": Quota(2, 60.0)}, processes=2)
-    limiter.report(await limiter.acquire(route="PUT /x"), 200, said(20))
+    limiter.release(await limiter.acquire(route="PUT /x"), ended(200, said(20)))
     waiter = asyncio.ensure_future(limiter.acquire(route="PUT /x"))
     await asyncio.sleep(30)
     assert not waiter.done()
-    limiter.report(await limiter.acquire(route="GET /y"), 429, said(5, retry_after=20.0))
-    assert limiter._buckets.endpoints["GET /y"].part == 0.5
+    limiter.release(await limiter.acquire(route="GET /y"), ended(429, said(5, retry_after=20.0)))
+    assert limiter._buckets.endpoints["GET /y"].share == 0.5
     await asyncio.to_thread(own_server.start)
     await asyncio.sleep(15)
     assert not limiter.snapshot().degraded
@@ -830,20 +833,20 @@ async def test_nothing_is_granted_for_those_who_have_not_told_yet(own_server: Re
     quota = Quota(20, 60.0, "burst", reserve=0)
     one, two = (limiter_of(own_server, quota, uniform=random.Random(seed).random) for seed in (1, 2))
     for limiter in (two, one):
-        limiter.report(await limiter.acquire(), 200, SILENCE)
+        limiter.release(await limiter.acquire(), ended(200, SILENCE))
     await asyncio.sleep(0.1)
     for limiter in (one, two):
         limiter.unsent(await limiter.acquire())
     await asyncio.sleep(0.1)
     for limiter in (one, two):
         for _ in range(9):
-            limiter.report(await limiter.acquire(), 200, SILENCE)
+            limiter.release(await limiter.acquire(), ended(200, SILENCE))
     if loss == "connection":
         await asyncio.sleep(0.1)
         own_server.stop()
 
     async def call(limiter: RedisRateLimiter) -> None:
-        limiter.report(await limiter.acquire(), 200, SILENCE)
+        limiter.release(await limiter.acquire(), ended(200, SILENCE))
 
     waiters = [asyncio.ensure_future(call(limiter)) for limiter in (one, two) for _ in range(8)]
     if loss == "data":
@@ -884,18 +887,18 @@ async def test_an_old_file_is_noticed_by_a_process_that_never_saw_the_new_one(ow
     """It is another run of the server; so the others must tell again, whoever comes first."""
     quota = Quota(20, 60.0, "burst", reserve=0)
     one = limiter_of(own_server, quota)
-    one.report(await one.acquire(), 200, SILENCE)
+    one.release(await one.acquire(), ended(200, SILENCE))
     await asyncio.sleep(0.1)
     with own_server.client() as client:
         client.save()
     for _ in range(9):
-        one.report(await one.acquire(), 200, SILENCE)
+        one.release(await one.acquire(), ended(200, SILENCE))
     await asyncio.sleep(0.1)
     own_server.stop()
     await asyncio.to_thread(own_server.start)
     two = limiter_of(own_server, quota, processes=2)
     for _ in range(9):
-        two.report(await two.acquire(), 200, SILENCE)
+        two.release(await two.acquire(), ended(200, SILENCE))
     await asyncio.sleep(0.1)
     one.unsent(await one.acquire())
     await asyncio.sleep(2)
@@ -949,13 +952,13 @@ async def test_an_empty_redis_grants_nothing_until_others_had_time_to_report(own
     loop = asyncio.get_running_loop()
     idle, new = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
     for _ in range(8):
-        idle.report(await idle.acquire(), 200, SILENCE)
+        idle.release(await idle.acquire(), ended(200, SILENCE))
     await asyncio.sleep(5)
     with own_server.client() as client:
         client.flushall()
     lost = loop.time()
     for _ in range(2):
-        new.report(await new.acquire(), 200, SILENCE)
+        new.release(await new.acquire(), ended(200, SILENCE))
     assert 2 <= loop.time() - lost < 3.1
     waiter = asyncio.ensure_future(new.acquire())
     await asyncio.sleep(50)
@@ -972,7 +975,7 @@ async def test_a_clock_that_jumps_frees_nothing(own_server: RedisServer) -> None
     for limiter in (one, two):
         limiter._clock = lambda: 5000 + loop.time() + ahead
         for _ in range(5):
-            limiter.report(await limiter.acquire(), 200, SILENCE)
+            limiter.release(await limiter.acquire(), ended(200, SILENCE))
     await asyncio.sleep(0.1)
     for jump in (3.0, 64.0, 86_400.0):
         ahead = jump
@@ -991,15 +994,15 @@ async def test_restarts_do_not_hide_how_many_share_the_quota(own_server: RedisSe
     one, two = (limiter_of(own_server, Quota(10, 60.0, "burst", reserve=0)) for _ in range(2))
     for limiter in (one, two):
         for _ in range(5):
-            limiter.report(await limiter.acquire(), 200, SILENCE)
-    one.report(ticket := await asyncio.wait_for(one.acquire(), 70), 200, SILENCE)
+            limiter.release(await limiter.acquire(), ended(200, SILENCE))
+    one.release(ticket := await asyncio.wait_for(one.acquire(), 70), ended(200, SILENCE))
     del ticket
     two._closed = True  # it is frozen, and holds what it holds
     for _ in range(3):
         own_server.stop()
         await asyncio.to_thread(own_server.start)
         await asyncio.sleep(3)
-    assert one._mirror.processes == 2
+    assert one._replica.processes == 2
     two._closed = False
     await close(one, two)
 
@@ -1038,7 +1041,7 @@ async def test_a_timer_of_another_loop_does_nothing(server: RedisServer) -> None
     limiter.unsent(await limiter.acquire())
     other = asyncio.new_event_loop()
     limiter._worker = None
-    limiter._pump_in(other)
+    limiter._dispatch_in(other)
     other.close()
     assert limiter._worker is None
     await close(limiter)

@@ -33,7 +33,7 @@ from b2b_async import (
     v2,
     v3,
 )
-from b2b_async._policy import Tally, Verdict, decide, outcome_of_status
+from b2b_async._policy import RetryDecision, Tally, backoff, decide, meaning_of
 from b2b_async.errors import Answer, APIConnectionError, B2BError, ResponseValidationError, class_for_status
 from b2b_async.middleware.retry import Retry
 from b2b_async.sandbox import Faults, Sandbox
@@ -47,9 +47,11 @@ BUSY = http(503, '{"code": 503}')
 
 
 def status_error(status: int, delay: float | None = None, *, under_success: bool = False) -> B2BError:
-    """Give the error that the status room makes of *status*."""
+    """Return the error that ``RaiseForStatus`` makes of *status*."""
     answer = Answer(status=status, retry_after=delay, under_success=under_success)
-    return class_for_status(status)("x", answer=answer, outcome=outcome_of_status(status, delay))
+    return class_for_status(status)(
+        "x", answer=answer, outcome=meaning_of(status, delay=delay is not None, under_success=under_success).outcome
+    )
 
 
 def broken(outcome: Outcome, *, retryable: bool = True) -> B2BError:
@@ -66,7 +68,7 @@ def garbled(outcome: Outcome = "applied", *, retryable: bool = True) -> B2BError
     return error
 
 
-AGAIN, TOLD, THROTTLED = ("retry", "transient"), ("retry", "told"), ("retry", "throttled")
+AGAIN, DELAYED, THROTTLED = ("retry", "transient"), ("retry", "delay"), ("retry", "throttled")
 RAISE, AMBIGUOUS = ("raise", "transient"), ("ambiguous", "transient")
 
 
@@ -83,8 +85,8 @@ RAISE, AMBIGUOUS = ("raise", "transient"), ("ambiguous", "transient")
         (status_error(429, 5.0), THROTTLED, THROTTLED),
         (status_error(429), THROTTLED, THROTTLED),
         (status_error(429, under_success=True), THROTTLED, RAISE),
-        (status_error(503, 5.0), TOLD, TOLD),
-        (status_error(502, 5.0), TOLD, AMBIGUOUS),
+        (status_error(503, 5.0), DELAYED, DELAYED),
+        (status_error(502, 5.0), DELAYED, AMBIGUOUS),
         *[(status_error(status), AGAIN, AMBIGUOUS) for status in (408, 500, 502, 503, 504, 520, 524)],
         (status_error(507), RAISE, AMBIGUOUS),
         *[(status_error(status), RAISE, RAISE) for status in (301, 302, 303, 400, 401, 403, 404, 409, 422, 501, 505)],
@@ -95,9 +97,9 @@ RAISE, AMBIGUOUS = ("raise", "transient"), ("ambiguous", "transient")
 def test_the_outcome_table(error: B2BError, idempotent: tuple[str, str], other: tuple[str, str]) -> None:
     """Row by row, for operations that may be sent twice and for those that may not."""
     for is_idempotent, expected in ((True, idempotent), (False, other)):
-        verdict = decide(error, idempotent=is_idempotent, tally=Tally().after(error), policy=POLICY)
+        decision = decide(error, idempotent=is_idempotent, tally=Tally().after(error), policy=POLICY)
 
-        assert (verdict.action, verdict.kind) == expected
+        assert (decision.action, decision.reason) == expected
 
 
 def test_attempts_are_counted_and_refusals_are_not() -> None:
@@ -114,11 +116,11 @@ def test_attempts_are_counted_and_refusals_are_not() -> None:
 def test_the_pause_doubles_up_to_its_bound() -> None:
     """0.5, 1, 2, 4, 8, 8 seconds at most."""
     policy = RetryPolicy(attempts=99)
-    pauses = [decide(broken("unknown"), idempotent=True, tally=Tally(n), policy=policy).delay for n in range(1, 7)]
+    pauses = [backoff(policy, attempts) for attempts in range(1, 7)]
 
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
-    assert decide(status_error(503, 9.0), idempotent=True, tally=Tally(1), policy=policy) == Verdict(
-        "retry", "told", 9.0
+    assert decide(status_error(503, 9.0), idempotent=True, tally=Tally(1), policy=policy) == RetryDecision(
+        "retry", "delay", 9.0
     )
 
 
@@ -129,15 +131,16 @@ async def assign(sandbox: Sandbox, **options: Any) -> v3.orders.AssignedOrders:
 
 
 async def test_transient_failures_are_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    """The caller sees the success; the log has a line for each retry."""
+    """The caller sees the success; the log has a line for each retry, at DEBUG."""
     loop = asyncio.get_running_loop()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.DEBUG, logger="b2b_async"):
         async with Sandbox(faults=Faults(script=["503", "500", "503"])) as sandbox:
             assigned = await assign(sandbox)
 
     assert assigned.total == 3
     assert len(sandbox.requests) == 4
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+    assert [record.levelname for record in caplog.records] == ["DEBUG"] * 7
+    assert caplog.text.count("is followed by another one in") == 3
     assert 0.25 + 0.5 + 1 <= loop.time() <= 0.5 + 1 + 2 + 0.01
 
 
@@ -247,7 +250,7 @@ async def test_a_retry_that_helps_gives_its_budget_back() -> None:
         retry = next(room for room in client._middlewares if isinstance(room, Retry))
         await v3.orders.assign_customer_orders(client, 1001)
 
-    assert retry.budget == 100
+    assert retry.budget.left == 100
 
 
 async def test_the_deadline_ends_a_hanging_call() -> None:
@@ -467,29 +470,29 @@ POLICIES = st.builds(
 @given(error=FAILURES, idempotent=st.booleans(), tally=TALLIES, policy=POLICIES)
 def test_what_holds_for_every_failure(error: B2BError, idempotent: bool, tally: Tally, policy: RetryPolicy) -> None:  # noqa: FBT001
     """Nothing is sent twice that may have acted, nothing asked again that cannot change, all within the policy."""
-    verdict = decide(error, idempotent=idempotent, tally=tally, policy=policy)
+    decision = decide(error, idempotent=idempotent, tally=tally, policy=policy)
     settled = error.outcome in {"not_sent", "rejected"}
     answer = error.answer
 
-    assert verdict == decide(error, idempotent=idempotent, tally=tally, policy=policy), "it depends on nothing else"
-    if verdict.action == "retry":
+    assert decision == decide(error, idempotent=idempotent, tally=tally, policy=policy), "it depends on nothing else"
+    if decision.action == "retry":
         assert idempotent or (settled and not (answer and answer.under_success))
         assert isinstance(error, APIConnectionError | ResponseValidationError) or error.status in TRANSIENT
-        assert verdict.delay <= policy.max_delay
-        assert verdict.stopped is None
-        assert verdict.delay >= (error.retry_after or 0.0), "never before the server's time"
-        if verdict.kind == "throttled":
+        assert decision.delay <= policy.max_delay
+        assert decision.stopped is None
+        assert decision.delay >= (error.retry_after or 0.0), "never before the server's time"
+        if decision.reason == "throttled":
             assert tally.throttled <= policy.throttled
         else:
             assert tally.attempts < policy.attempts
-    if verdict.action == "ambiguous":
+    if decision.action == "ambiguous":
         assert not idempotent
         assert not settled
-    if verdict.action == "raise" and not idempotent:
+    if decision.action == "raise" and not idempotent:
         fits_not = isinstance(error, ResponseValidationError) and error.outcome == "applied"
         assert settled or fits_not or isinstance(error, UnexpectedRedirectError)
-    if verdict.stopped is not None:
-        assert verdict.action != "retry"
+    if decision.stopped is not None:
+        assert decision.action != "retry"
         patient = attrs.evolve(policy, attempts=100, throttled=100, max_delay=1e9, internal_errors=100)
         assert decide(error, idempotent=idempotent, tally=tally, policy=patient).action == "retry"
 
@@ -587,7 +590,6 @@ async def test_the_wait_after_a_refusal_is_named(caplog: pytest.LogCaptureFixtur
             answered = await client.with_response(v3.orders.assign_customer_orders, 1)
 
     assert answered.attempts[0].delay == pytest.approx(120)
-    assert "next one in 120.00 s" in caplog.text
     assert "the server refuses requests for 900 s; the limiter tries one again after 120 s" in caplog.text
 
 

@@ -18,7 +18,7 @@ import aiohttp
 import attrs
 import pytest
 import trustme
-from helpers import CREDENTIALS, GOOD, http, raw_server
+from helpers import CREDENTIALS, GOOD, http, raw_server, unknowns
 
 from b2b_async import (
     AmbiguousOutcomeError,
@@ -46,13 +46,15 @@ from b2b_async import (
     v3,
 )
 from b2b_async._config import DEFAULT_MAX_BODY, _escaped_forms
+from b2b_async.middleware.decode import Decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
     from typing import Self
 
-    from b2b_async import Handler, Response, UnknownOutcome
+    from b2b_async import Handler, Response
+    from b2b_async.events import OutcomeUnknown
 
 ONCE = RetryPolicy(attempts=1, throttled=0)
 
@@ -820,9 +822,9 @@ async def test_an_answer_about_another_object_is_none(call: Callable[[Client], A
 )
 async def test_what_does_not_say_that_a_creation_was_refused_leaves_it_unknown(answer: bytes) -> None:
     """The hook observes it, too."""
-    unknown: list[UnknownOutcome] = []
+    unknown: list[OutcomeUnknown] = []
     async with raw_server(answer) as (url, arrived):
-        error = await failing_post(url, on_unknown=unknown.append)
+        error = await failing_post(url, listeners=[unknowns(unknown)])
     assert error.outcome == "unknown"
     assert [one.outcome for one in unknown] == ["unknown"]
     assert len(arrived) == 1
@@ -847,7 +849,7 @@ async def test_json_that_is_no_envelope_makes_an_assignment_be_repeated() -> Non
 
 async def test_a_cancellation_after_json_that_is_no_envelope_does_not_say_applied() -> None:
     """It says unknown."""
-    unknown: list[UnknownOutcome] = []
+    unknown: list[OutcomeUnknown] = []
 
     async def linger(request: Request, handler: Handler) -> Response:
         response = await handler(request)
@@ -855,7 +857,7 @@ async def test_a_cancellation_after_json_that_is_no_envelope_does_not_say_applie
         return response
 
     operation = Operation("Change", "v3", "PUT", "/things")
-    options: dict[str, Any] = {"per_call": [linger], "on_unknown": unknown.append}
+    options: dict[str, Any] = {"per_call": [linger], "listeners": [unknowns(unknown)]}
     async with raw_server(http(200, '{"data": [1]}')) as (url, _), client_at(url, **options) as client:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.send(operation, body=b"{}"), 5)
@@ -918,13 +920,14 @@ async def test_records_of_a_large_answer_are_made_in_a_thread() -> None:
     threads: set[str] = set()
 
     async with raw_server(http(200, f'{{"code": 200, "data": [{rows}]}}')) as (url, _), client_at(url) as client:
-        structured = client._structured
+        decode = [one for one in client._middlewares if isinstance(one, Decode)][-1]
+        decoded = decode._decoded
 
         def watch(*args: Any) -> Any:
             threads.add(threading.current_thread().name)
-            return structured(*args)
+            return decoded(*args)
 
-        client._structured = watch  # type: ignore[method-assign]
+        decode._decoded = watch  # type: ignore[method-assign]
         page = await v3.companies.list_companies(client, limit=249)
     assert len(page.items) == 1000
     assert "MainThread" not in threads

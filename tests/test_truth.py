@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from truth import CALL, Told, judge, measure
 
-from b2b_async import AmbiguousOutcomeError, LookUpResult, RetryPolicy, ServerError, _policy, _transport
+from b2b_async import AmbiguousOutcomeError, RetryPolicy, ServerError, VerificationResult, _policy, _transport
 from b2b_async.errors import Answer
 from b2b_async.middleware import status
 from b2b_async.sandbox import FAULTS, Entry
 
 ABSENT, FAILED = (
-    LookUpResult(operation="x", result=result, error=None, request_id=None, after=9.0)
+    VerificationResult(operation="x", result=result, error=None, request_id=None, after=9.0)
     for result in ("absent", "failed")
 )
 POST = "/api/v2/io/companies/1/user/1002/orders"
@@ -38,10 +38,12 @@ GUARDS: dict[str, list[tuple[Any, str, Any]]] = {
         (_transport, "_is_out_of_step", lambda _protocol: False),
         (_transport._Body, "has_left", True),
     ],
-    "an answer belongs to its request": [(_transport.Transport, "_belongs", lambda *_args, **_options: True)],
+    "an answer belongs to its request": [(_transport._LastAnswers, "belongs", lambda *_args, **_options: True)],
     "only the envelope says yes": [(status, "_says_yes", lambda _request, _envelope: True)],
-    "304 is no answer": [(_policy, "_TRANSIENT", _policy._TRANSIENT - {304})],
-    "a status that may have acted": [(status, "outcome_of_status", lambda *_args, **_options: "rejected")],
+    "304 is no answer": [(_policy, "_MEANINGS", {**_policy._MEANINGS, 304: _policy.Meaning(outcome="rejected")})],
+    "a status that may have acted": [
+        (status, "meaning_of", lambda *_args, **_options: _policy.Meaning(outcome="rejected"))
+    ],
 }
 
 
@@ -96,12 +98,12 @@ def unknown(**changes: Any) -> Any:
         (told("unknown", error=ServerError("x", answer=Answer(status=500))), [entry(fault="500")], "unjustified"),
         (told("unknown", "POST", error=unknown()), [entry("POST", fault="500")], "unjustified"),
         (
-            told("unknown", "POST", error=unknown(looked_up=(ABSENT,))),
+            told("unknown", "POST", error=unknown(verifications=(ABSENT,))),
             [entry("POST", fault="429", status=429)],
             "unjustified",
         ),
         (
-            told("unknown", "POST", error=unknown(looked_up=(FAILED, ABSENT))),
+            told("unknown", "POST", error=unknown(verifications=(FAILED, ABSENT))),
             [entry("POST", fault="500-after", applied=True)],
             "missed",
         ),
@@ -121,7 +123,10 @@ def test_the_judge_sees_what_is_wrong(word: Told, entries: list[Entry], fault: s
     [
         (told("succeeded"), [entry(fault="reset-after", applied=True), entry(applied=True)]),
         (told("rejected"), [entry(fault="envelope-400", status=200)]),
-        (told("unknown", "POST", error=unknown(looked_up=(FAILED,))), [entry("POST", fault="500-after", applied=True)]),
+        (
+            told("unknown", "POST", error=unknown(verifications=(FAILED,))),
+            [entry("POST", fault="500-after", applied=True)],
+        ),
     ],
 )
 def test_the_judge_lets_the_truth_pass(word: Told, entries: list[Entry]) -> None:

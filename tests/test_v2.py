@@ -57,9 +57,9 @@ async def test_the_orders_of_a_company() -> None:
         )
         cheap = await v2.orders.list_company_orders(client, "1", order_by="totalIncTax", include_extra=True)
         channel = await v2.orders.list_company_orders(client, "1", channel_id=ChannelId(2))
-        every = [order.order_id async for order in v2.orders.iter_company_orders(client, "1")]
+        every = [order.order_id async for order in v2.orders.list_company_orders(client, "1").items()]
         ids = await v2.companies.list_bc_order_ids(client, "1", begin_date_at=date(2026, 3, 12))
-        all_ids = [order.order_id async for order in v2.companies.iter_bc_order_ids(client, "1")]
+        all_ids = [order.order_id async for order in v2.companies.list_bc_order_ids(client, "1").items()]
         for missing in (
             v2.orders.list_company_orders(client, "99"),
             v2.companies.list_bc_order_ids(client, "99"),
@@ -306,7 +306,7 @@ async def test_a_long_list_is_read_to_its_end() -> None:
             mock.get(url, payload={"code": 200, "data": {"list": [row]}})
             page = await v2.orders.list_company_orders(client, "1")
 
-    assert str(caught.value).endswith("the answer does not fit: $.data.list[1].orderId is missing")
+    assert str(caught.value).endswith("the response does not fit: $.data.list[1].orderId is missing")
     assert (page.items[0].order_status, page.items[0].order_id, page.items[0].extra) == ("Shipped", "5", {})
 
 
@@ -320,7 +320,7 @@ BAD: list[tuple[Callable[[Client], Any], str]] = [
     (lambda c: v2.orders.list_company_orders(c, ".."), "company_id must be an id"),
     (lambda c: v2.orders.list_company_orders(c, "1", order_by="id"), "order_by must be 'bcOrderId', 'totalIncTax' or"),
     (lambda c: v2.orders.list_company_orders(c, "1", limit=201), "limit must be"),
-    (lambda c: v2.orders.iter_company_orders(c, "1", include_extra=0), "include_extra must be True or False"),
+    (lambda c: v2.orders.list_company_orders(c, "1", include_extra=0).items(), "include_extra must be True or False"),
     (lambda c: v2.orders.get_orders_images(c, []), "order_ids must not be empty"),
     (lambda c: v2.orders.get_orders_images(c, ["1,2"]), "'1,2' has a comma in it"),
     (lambda c: v2.orders.get_order_detail(c, ""), "order_id must be an id"),

@@ -198,7 +198,7 @@ async def test_extra_fields_of_orders() -> None:
     """Page by page."""
     async with Sandbox() as sandbox, client_of(sandbox) as client:
         page = await v3.orders.list_order_extra_field_configs(client, limit=1, offset=1)
-        names = [config.field_name async for config in v3.orders.iter_order_extra_field_configs(client)]
+        names = [config.field_name async for config in v3.orders.list_order_extra_field_configs(client).items()]
 
     assert (page.total, page.items[0].field_name, page.items[0].maximum_length) == (2, "Cost center", 100)
     assert names == ["Fintech ID", "Cost center"]
@@ -229,7 +229,9 @@ async def test_users_are_found() -> None:
         ):
             with pytest.raises(NotFoundError, match="User matching query does not exist"):
                 await missing
-        everybody = [one.id async for one in v3.users.iter_users(client, company_id=CompanyId(1), roles=[0, 1, 2])]
+        everybody = [
+            one.id async for one in v3.users.list_users(client, company_id=CompanyId(1), roles=[0, 1, 2]).items()
+        ]
 
     assert user == same
     assert (user.id, user.customer_id, user.company_id, user.role, user.email) == (
@@ -272,7 +274,7 @@ async def test_companies_are_found() -> None:
         with pytest.raises(NotFoundError, match="This resource is not found"):
             await v3.companies.get_company(client, CompanyId(99))
         (listed,) = (await v3.companies.list_companies(client, q="company 3", include_extra_fields=True)).items
-        found = [one.company_id async for one in v3.companies.iter_companies(client, company_status=1)]
+        found = [one.company_id async for one in v3.companies.list_companies(client, company_status=1).items()]
 
     assert company == listed
     assert company.extra_fields[0].field_value == "Code G"
@@ -306,9 +308,10 @@ BAD: list[tuple[Callable[[Client], Any], str]] = [
     (lambda c: v3.orders.list_orders(c, show_extra="false"), "show_extra must be True or False"),
     (lambda c: v3.orders.list_orders(c, sort_by="id"), "sort_by must be 'createdAt' or 'updatedAt', not 'id'"),
     (lambda c: v3.orders.list_orders(c, order_by="asc"), "order_by must be 'ASC' or 'DESC', not 'asc'"),
-    (lambda c: v3.orders.iter_orders(c, order_by=None), "order_by must be 'ASC' or 'DESC', not None"),
-    (lambda c: v3.orders.iter_orders(c, offset="1"), "offset must be"),
-    (lambda c: v3.orders.iter_orders(c, prefetch=1), "prefetch must be True or False"),
+    (lambda c: v3.orders.list_orders(c).items(offset=-1), "offset must be a whole number of at least 0"),
+    (lambda c: v3.orders.list_orders(c).items(prefetch=1), "prefetch must be True or False, not 1"),
+    (lambda c: v3.orders.list_orders(c).items(offset="1"), "offset must be"),
+    (lambda c: v3.orders.list_orders(c).items(prefetch=1), "prefetch must be True or False"),
     (lambda c: v3.orders.get_order(c, "117"), "bc_order_id must be an id"),
     (lambda c: v3.orders.update_order(c, 117), "there is nothing to change"),
     (lambda c: v3.orders.update_order(c, 117, po_number=5), "po_number must be a string without control"),
@@ -421,34 +424,31 @@ FILTERS: dict[str, Any] = {
     "company_status": 3,
     "extra_fields": {"Tax code": "G:1"},
     "extra_field_filter_type": "exact-match",
+    "bc_order_id": 117,
+    "bc_group_id": 9,
+    "customer_id": 1001,
+    "order_id": "117",
+    "email": "a@example.com",
     "begin_date_at": date(2026, 1, 5),
     "end_date_at": date(2026, 1, 6),
 }
-TWINS: list[tuple[Any, Any, tuple[Any, ...], dict[str, Any], dict[str, str]]] = [
+LISTS: list[tuple[Any, tuple[Any, ...], dict[str, Any], dict[str, str]]] = [
     (
         v3.orders.list_orders,
-        v3.orders.iter_orders,
         (),
         {"sort_by": "updatedAt", "order_by": "DESC"},
         {"sortBy": "createdAt", "orderBy": "ASC"},
     ),
-    (v3.users.list_users, v3.users.iter_users, (), {}, {}),
+    (v3.users.list_users, (), {}, {}),
     (
         v3.companies.list_companies,
-        v3.companies.iter_companies,
         (),
         {"sort_by": "updatedAt", "order_by": "DESC"},
         {"sortBy": "companyName", "orderBy": "ASC"},
     ),
-    (v3.orders.list_order_extra_field_configs, v3.orders.iter_order_extra_field_configs, (), {}, {}),
-    (
-        v2.orders.list_company_orders,
-        v2.orders.iter_company_orders,
-        ("1",),
-        {"order_by": "createdAt"},
-        {"orderBy": "bcOrderId"},
-    ),
-    (v2.companies.list_bc_order_ids, v2.companies.iter_bc_order_ids, ("1",), {}, {}),
+    (v3.orders.list_order_extra_field_configs, (), {}, {}),
+    (v2.orders.list_company_orders, ("1",), {"order_by": "createdAt"}, {"orderBy": "bcOrderId"}),
+    (v2.companies.list_bc_order_ids, ("1",), {}, {}),
 ]
 
 
@@ -468,22 +468,42 @@ async def asked(call: Any) -> dict[str, Any]:
     return query
 
 
-@pytest.mark.parametrize(("page", "walk", "path", "sorts", "defaults"), TWINS)
-async def test_twins_ask_the_same(
-    page: Any, walk: Any, path: tuple[Any, ...], sorts: dict[str, Any], defaults: dict[str, str]
+@pytest.mark.parametrize(("function", "path", "sorts", "of_all"), LISTS)
+async def test_one_page_and_all_pages_ask_the_same(
+    function: Any, path: tuple[Any, ...], sorts: dict[str, Any], of_all: dict[str, str]
 ) -> None:
-    """With every filter that both have; and each sorts as its docstring says."""
-    both = set(inspect.signature(page).parameters) & set(inspect.signature(walk).parameters)
-    both -= {"company_id"} if path else set()
-    filters = {name: value for name, value in FILTERS.items() if name in both}
-    listed = await asked(lambda client: page(client, *path, **filters, **sorts))
-    walked = await asked(lambda client: walk(client, *path, **filters, **sorts))
+    """With every filter; where no sorting is given, all pages have one that keeps items in their places."""
+    names = set(inspect.signature(function).parameters) - {"client", "limit", "offset", *sorts}
+    names -= {"company_id"} if path else set()
+    filters = {name: value for name, value in FILTERS.items() if name in names}
+    page = await asked(lambda client: function(client, *path, **filters, **sorts))
+    walked = await asked(lambda client: aiter(function(client, *path, **filters, **sorts)))
+    items = await asked(lambda client: function(client, *path, **filters, **sorts).items())
 
-    assert both - {"client", "offset", *sorts} == set(filters)
-    assert listed == walked
-    assert len(walked) == len(filters) + len(sorts)
-    assert await asked(lambda client: page(client, *path)) == {}
-    assert await asked(lambda client: walk(client, *path)) == defaults
+    assert names == set(filters)
+    assert page == walked == items
+    assert len(page) == len(filters) + len(sorts)
+    assert await asked(lambda client: function(client, *path)) == {}
+    assert await asked(lambda client: function(client, *path).items()) == of_all
+    assert await asked(lambda client: aiter(function(client, *path))) == of_all
+
+
+@pytest.mark.parametrize(("function", "path"), [(one[0], one[1]) for one in LISTS])
+async def test_a_limit_is_the_size_of_a_page(function: Any, path: tuple[Any, ...]) -> None:
+    """By default ten items for one page, as many as the vendor allows for all; nothing is sent before."""
+    async with Client(CREDENTIALS) as client:
+        with mocked_api() as mock:
+            mock.get(re.compile(re.escape(BASE_URL)), payload={"code": 200, "data": []}, repeat=True)
+            function(client, *path).items()
+            assert not mock.requests
+            for listing in (function(client, *path), function(client, *path, limit=7, offset=3)):
+                await listing
+                await listing
+                assert [item async for item in listing] == []
+            sent = [request.kwargs["params"] for requests in mock.requests.values() for request in requests]
+    bounds = [(params["limit"], params["offset"]) for params in sent]
+    largest = str(max(int(limit) for limit, _ in bounds))
+    assert sorted(bounds) == sorted([("10", "0")] * 2 + [(largest, "0")] + [("7", "3")] * 3)
 
 
 async def test_a_query_is_written_as_the_vendor_writes_it() -> None:
@@ -512,10 +532,10 @@ async def test_items_are_known_by_the_id_that_they_all_have() -> None:
     """Others may be missing, or the same."""
     async with Client(CREDENTIALS) as client:
         for walk, rows in (
-            (v3.orders.iter_orders, [{"bcOrderId": n, "id": 7} for n in (1, 2)]),
-            (v3.users.iter_users, [{"id": n, "customerId": None} for n in (1, 2)]),
-            (v3.orders.iter_order_extra_field_configs, [{"fieldName": n} for n in "ab"]),
-            (v3.companies.iter_companies, [{"companyId": n, "companyName": "A"} for n in (1, 2)]),
+            (v3.orders.list_orders, [{"bcOrderId": n, "id": 7} for n in (1, 2)]),
+            (v3.users.list_users, [{"id": n, "customerId": None} for n in (1, 2)]),
+            (v3.orders.list_order_extra_field_configs, [{"fieldName": n} for n in "ab"]),
+            (v3.companies.list_companies, [{"companyId": n, "companyName": "A"} for n in (1, 2)]),
         ):
             with mocked_api() as mock:
                 payload = {"code": 200, "data": rows, "meta": {"totalCount": 2}}

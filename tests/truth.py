@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
+from helpers import unknowns
 
 from b2b_async import (
     B2BError,
@@ -34,7 +35,7 @@ from b2b_async.sandbox import FAULTS, Entry, Faults, Order, Sandbox, Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from b2b_async import UnknownOutcome
+    from b2b_async.events import OutcomeUnknown
 
 CALL = 60.0
 """Seconds that a call has."""
@@ -168,8 +169,8 @@ async def ask(
     A cancelled call has no error, but ``on_unknown`` has heard of it, or it was not carried out.
     """
     clock = asyncio.get_running_loop().time
-    heard: list[UnknownOutcome] = []
-    client = (closed or client).with_options(on_unknown=heard.append)
+    heard: list[OutcomeUnknown] = []
+    client = (closed or client).with_options(listeners=[unknowns(heard)])
     customer = Store.FIRST_CUSTOMER + number
     company = store.users[customer].company_id or ""
     call: Awaitable[Any]
@@ -295,8 +296,8 @@ def _faults_of(one: Told, entries: list[Entry], call: float) -> list[str]:
         found.append("lies")
     if one.method == "POST" and (applied > 1 or any(entry.repeated for entry in entries)):
         found.append("doubles")
-    looked_up = getattr(one.error, "looked_up", ())
-    if looked_up and looked_up[-1].result == "absent" and applied:
+    verifications = getattr(one.error, "verifications", ())
+    if verifications and verifications[-1].result == "absent" and applied:
         found.append("missed")
     if one.seconds > call + LATE:
         found.append("late")
@@ -312,7 +313,7 @@ def _justified(one: Told, *, persistent: bool) -> bool:
     error: Any = one.error
     over = isinstance(error, DeadlineExceededError | QuotaWaitTooLongError) or error.not_retried == "deadline"
     if one.method == "POST":
-        return over or bool(getattr(error, "looked_up", ()))
+        return over or bool(getattr(error, "verifications", ()))
     return over or not persistent or _refused_later(one)
 
 

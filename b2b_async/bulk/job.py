@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from b2b_async.bulk.journal import JournalError, JournalMismatchError, NoJournal, Opened
+from b2b_async.bulk._loader import Loader
+from b2b_async.bulk._runner import Runner
+from b2b_async.bulk.journal.protocol import JournalError, JournalMismatchError, NoJournal, Opened
 from b2b_async.bulk.kinds import ASSIGN
-from b2b_async.bulk.loader import Loader
 from b2b_async.bulk.outcome import ItemOutcome, JobSummary
-from b2b_async.bulk.runner import Runner
 from b2b_async.errors import ConfigurationError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from b2b_async.bulk.journal import Journal
+    from b2b_async.bulk._loader import Items
+    from b2b_async.bulk.journal.protocol import Journal
     from b2b_async.bulk.kinds import JobKind
-    from b2b_async.bulk.loader import Items
     from b2b_async.bulk.outcome import Skipped
     from b2b_async.client import Client
-    from b2b_async.quota import QuotaSnapshot
+    from b2b_async.ratelimit.quota import QuotaSnapshot
 
 
 _ENOUGH, _LONG_ENOUGH = 10, 5.0

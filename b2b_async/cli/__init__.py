@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from b2b_async._version import __version__
-from b2b_async.cli import net
+from b2b_async.cli import _net
 from b2b_async.cli.assign import assign
 from b2b_async.cli.check import check
 from b2b_async.cli.create_orders import create_orders
 from b2b_async.cli.demo import demo
 from b2b_async.cli.journals import export, report, status
-from b2b_async.cli.lookups import companies, orders, users
+from b2b_async.cli.resources import companies, orders, users
 from b2b_async.cli.sandbox import sandbox
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Commands(click.Group):
         """Run the command that the words ask for, and exit."""
         words = list(sys.argv[1:] if args is None else args)
         call = partial(super().main, words, prog_name or "b2b-async", **{**options, "standalone_mode": False})
-        sys.exit(net.status_of(call, words))
+        sys.exit(_net.status_of(call, words))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

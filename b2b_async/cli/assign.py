@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from b2b_async.bulk import ASSIGN, read_customer_ids
-from b2b_async.cli.inputs import STDIN, FileInput, JournalInput, StoreInput, readable_twice
-from b2b_async.cli.jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
+from b2b_async.cli._inputs import STDIN, FileInput, JournalInput, StoreInput, readable_twice
+from b2b_async.cli._jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 from b2b_async.ids import CompanyId
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b2b_async.cli.inputs import Input
+    from b2b_async.cli._inputs import Input
 
 
 @click.command()

@@ -9,10 +9,9 @@ import attrs
 import click
 
 from b2b_async._config import Timeouts
-from b2b_async._headers import QuotaHeaders
 from b2b_async._messages import Operation
 from b2b_async._policy import RetryPolicy
-from b2b_async.cli.common import (
+from b2b_async.cli._common import (
     Exit,
     client_of,
     finish,
@@ -40,13 +39,14 @@ from b2b_async.errors import (
     ServerError,
     UnexpectedRedirectError,
 )
+from b2b_async.ratelimit.feedback import QuotaFeedback
 from b2b_async.v3.companies import LIST_COMPANIES
 
 if TYPE_CHECKING:
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
     from b2b_async.client import Client
-    from b2b_async.quota import Quota
+    from b2b_async.ratelimit.quota import Quota
 
 # Not that of b2b_async.v2, which warns when it is imported. And not "Get Company By CustomerId": by the vendor's
 # documents that GET deletes a company that BigCommerce does not know.
@@ -92,16 +92,16 @@ async def _check(client: Client) -> dict[str, Any]:
     sentences: list[str] = []
     good: dict[str, bool] = {}
     credentials = client.credentials
-    told: list[tuple[int, float]] = []
+    stated: list[tuple[int, float]] = []
     remaining: list[int] = []
 
     async def listen(request: Request, handler: Handler) -> Response:
         response = await handler(request)
-        headers = QuotaHeaders.from_headers(response.headers, refused=False)
-        if headers.allocated:
-            told.append(headers.allocated)
-        if headers.remaining is not None and not headers.core:
-            remaining.append(headers.remaining)
+        feedback = QuotaFeedback.from_headers(response.headers)
+        if feedback.allocated:
+            stated.append(feedback.allocated)
+        if feedback.remaining is not None and not feedback.core:
+            remaining.append(feedback.remaining)
         return response
 
     async with client.limiter, client.with_options(per_attempt=[listen]) as asking, client:
@@ -110,29 +110,30 @@ async def _check(client: Client) -> dict[str, Any]:
             sentences.append(sentence)
         if credentials.legacy_token is not None:
             # Order 0 does not exist; that the server says so means that it has accepted the token.
-            good["v2"], sentence = await _ask(asking, "v2", _GET_COMPANY_BY_BC_ORDER_ID, 0, absent=True)
+            good["v2"], sentence = await _ask(asking, "v2", _GET_COMPANY_BY_BC_ORDER_ID, {"orderBCId": 0}, absent=True)
             sentences.append(sentence)
-        books = client.quota
+        known = client.quota
     if any(good.values()):
-        limit, window = told[-1] if told else (books.limit, books.window)
-        another = (limit, window) != (books.limit, books.window)
-        left = remaining[-1] if another and remaining else books.left
+        limit, window = stated[-1] if stated else (known.limit, known.window)
+        another = (limit, window) != (known.limit, known.window)
+        left = remaining[-1] if another and remaining else known.left
         sentences.append(
             f"Quota: {left} of {limit} requests are left in this window of {window:g} s "
-            f"(others, or earlier runs of ours, hold {books.foreign})."
+            f"(others, or earlier runs of ours, hold {known.foreign})."
         )
         if another:
             sentences.append(
                 f"The server says {limit} in {window:g} s instead: give it as --quota {limit}/{window:g}s."
             )
-    return {"credentials": good, "sentences": sentences, "quota": attrs.asdict(books)}
+    return {"credentials": good, "sentences": sentences, "quota": attrs.asdict(known)}
 
 
 async def _ask(
     client: Client,
     version: str,
     operation: Operation,
-    *segments: int,
+    parameters: dict[str, int] | None = None,
+    *,
     query: dict[str, str] | None = None,
     absent: bool = False,
 ) -> tuple[bool, str]:
@@ -142,14 +143,14 @@ async def _ask(
         client: The client.
         version: The API version.
         operation: The operation, which only reads.
-        segments: Its path parameters.
+        parameters: Its path parameters.
         query: Its query parameters.
         absent: What it asks for does not exist, and the server is expected to say so.
     """
     token, variable = ("access token", "B2B_ACCESS_TOKEN") if version == "v3" else ("legacy token", "B2B_LEGACY_TOKEN")
     store = f" of store {client.credentials.store_hash}" if version == "v3" else ""
     try:
-        await client.send(operation, *segments, query=query)
+        await client.send(operation, parameters, query=query)
     except (BadRequestError, NotFoundError) as error:
         # The API says what is not there in its envelope; a page of another server has none.
         if not absent or error.code is None:

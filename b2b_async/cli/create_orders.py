@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from b2b_async.bulk import CREATE_ORDERS, ORDER_COLUMNS, read_order_rows
-from b2b_async.cli.inputs import STDIN, FileInput, JournalInput, readable_twice
-from b2b_async.cli.jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
+from b2b_async.cli._inputs import STDIN, FileInput, JournalInput, readable_twice
+from b2b_async.cli._jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from b2b_async.cli.inputs import Input
+    from b2b_async.cli._inputs import Input
 
 
 def _columns(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:

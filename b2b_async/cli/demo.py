@@ -15,12 +15,12 @@ from rich.columns import Columns
 from rich.console import Console
 
 from b2b_async._config import Credentials
-from b2b_async._limiter import RateLimiter
 from b2b_async.bulk import BulkJob, SQLiteJournal, read_outcomes
-from b2b_async.cli.common import Exit, finish, json_option
-from b2b_async.cli.screen import Screen, summary_table
+from b2b_async.cli._common import Exit, finish, json_option
+from b2b_async.cli._progress import Screen, summary_table
 from b2b_async.client import Client
-from b2b_async.quota import Quota
+from b2b_async.ratelimit.limiter import RateLimiter
+from b2b_async.ratelimit.quota import Quota
 from b2b_async.sandbox import Sandbox, Store
 
 if TYPE_CHECKING:

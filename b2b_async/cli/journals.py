@@ -12,9 +12,9 @@ import attrs
 import click
 
 from b2b_async.bulk import JournalError, read_outcomes, read_status
-from b2b_async.bulk.page import write_page
-from b2b_async.bulk.report import write_csv, write_jsonl
-from b2b_async.cli.common import Exit, finish, json_option, refuse, say, visible
+from b2b_async.bulk.export import write_csv, write_jsonl
+from b2b_async.bulk.html_report import write_page
+from b2b_async.cli._common import Exit, finish, json_option, refuse, say, visible
 
 if TYPE_CHECKING:
     import io

@@ -8,7 +8,7 @@ import signal
 
 import click
 
-from b2b_async.cli.common import Exit, refuse
+from b2b_async.cli._common import Exit, refuse
 from b2b_async.sandbox import FAULTS, Faults, Sandbox, Store
 
 _LEDGER_SIZE = 1000

@@ -1,13 +1,13 @@
-"""Another attempt after a failed one, where that cannot do harm and may do good.
+"""Another attempt after a failed one, where that cannot do harm and may help.
 
-The success path is one ``try``. tenacity is entered only for a failure that is worth another attempt, which it then
-takes for its first one: it drives the attempts after it; ``decide`` (in ``_policy.py``) says what to do.
+The success path is one ``try``. Each failure is decided on where it is caught (``decide`` in ``_policy.py``); tenacity
+is entered with the first failure that another attempt is to follow, and drives the attempts after it: its wait, its
+stop and its hooks read the decision and change nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from b2b_async._call import Attempt
-from b2b_async._policy import RAISE, RetryPolicy, Tally, decide
-from b2b_async.errors import AmbiguousOutcomeError, APIStatusError, B2BError, QuotaWaitTooLongError, RateLimitError
+from b2b_async._policy import RetryPolicy, Tally, backoff, decide, meaning_of_error
+from b2b_async.errors import AmbiguousOutcomeError, APIStatusError, B2BError, QuotaWaitTooLongError
+from b2b_async.events import RetryScheduled, about, notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,36 +26,52 @@ if TYPE_CHECKING:
 
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
-    from b2b_async._policy import Verdict
+    from b2b_async._policy import RetryDecision
     from b2b_async.errors import StopReason
 
-logger = logging.getLogger("b2b_async")
-
-_CLIENT_ERROR = range(400, 500)
 _ONCE = RetryPolicy(attempts=1, throttled=0)
-_COST = {"transient": 10, "told": 10, "throttled": 4}
+_COST = {"transient": 10, "delay": 10, "throttled": 4}
 _OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0
-"""Seconds after refusals that no limiter holds the store for."""
-_TOLD_JITTER = 0.25
+"""Seconds after refusals for which no limiter holds the store."""
+_DELAY_JITTER = 0.25
 """Seconds at most, added to a server's delay, so that its clients do not all come back in the same instant."""
+
+
+@attrs.define
+class RetryBudget:
+    """What all calls of a client, and of its views, may spend on retries, so that an outage does not eat the quota."""
+
+    most: int
+    """Units when it is full."""
+    left: int = attrs.field(default=attrs.Factory(lambda self: self.most, takes_self=True))
+    """Units that are left."""
+
+    def refund(self, units: int) -> None:
+        """Give units back."""
+        self.left = min(self.most, self.left + units)
 
 
 class Retry:
     """Try failed attempts again, within the policy, the call's deadline and the client's retry budget.
 
-    The budget (``RetryPolicy.budget``) is shared by all calls of a client, so that an outage does not eat the quota.
-
     Args:
         policy: How often and how fast.
+        budget: What all calls may spend; None for a new one of the policy's size.
         uniform: A source of random numbers in [0, 1), for jitter.
     """
 
-    def __init__(self, policy: RetryPolicy, *, uniform: Callable[[], float] = random.random) -> None:
-        """Start with a full budget."""
+    def __init__(
+        self, policy: RetryPolicy, *, budget: RetryBudget | None = None, uniform: Callable[[], float] = random.random
+    ) -> None:
+        """Start with a full budget, unless one is handed in."""
         import_module("tenacity")  # slow: neither with the package, nor in the middle of a call
         self.policy = policy
-        self.budget = policy.budget
+        self.budget = RetryBudget(policy.budget) if budget is None else budget
         self.uniform = uniform
+
+    def with_policy(self, policy: RetryPolicy) -> Retry:
+        """Return the same with another policy; the budget is shared."""
+        return Retry(policy, budget=self.budget, uniform=self.uniform)
 
     async def __call__(self, request: Request, handler: Handler) -> Response:
         """Pass *request* on until it succeeds or must not be tried again."""
@@ -62,202 +79,205 @@ class Retry:
         try:
             response = await handler(request)
         except B2BError as error:
-            retries = _Retries(self, request, handler, started)
-            if not retries.decide(error):  # most errors end the call here, with no machinery in their traceback
+            retries = _Retries(self, request, handler)
+            if retries.decide(error, started).action != "retry":
                 acknowledged = retries.acknowledged(error)
                 if acknowledged is not None:
                     return acknowledged
-                final = retries.final(error)
+                final = retries.final(error, None)
                 if final is error:
                     raise
                 raise final from final.__cause__
+            failed = error
         else:
-            if self.budget < self.policy.budget:
-                self.budget += 1
+            if self.budget.left < self.budget.most:
+                self.budget.left += 1
             return response
-        return await retries.run()
+        return await retries.run(failed)
 
 
 class _Retries:
     """The further attempts of one call."""
 
-    def __init__(self, shared: Retry, request: Request, handler: Handler, started: float) -> None:
-        self._shared = shared
+    def __init__(self, shared: Retry, request: Request, handler: Handler) -> None:
+        self._budget, self._uniform = shared.budget, shared.uniform
         self._policy = _ONCE if request.once else shared.policy
         self._request = request
         self._handler = handler
         self._tally = Tally()
-        self._verdict: Verdict = RAISE
-        self._started = started
         self._spent = 0
-        self._stopped: StopReason | None = None
-        self._why_stopped: str | None = None
-        self._failed: B2BError | None = None  # the failure that was decided on last
+        self._decision: RetryDecision
 
-    async def run(self) -> Response:
-        """Go on after the first failure, which must be decided on."""
-        first = self._failed
-
-        async def attempt() -> Response:
-            nonlocal first
-            if first is not None:
-                failed, first = first, None
-                raise failed
-            self._started = asyncio.get_running_loop().time()
-            try:
-                return await self._handler(attrs.evolve(self._request, attempt=len(self._request.call.attempts) + 1))
-            except B2BError as error:
-                self.decide(error)
-                raise
-
-        import tenacity  # noqa: PLC0415 -- see Retry
-
-        machine = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(self._is_worth_another),
-            wait=self._pause,
-            stop=self._is_past_deadline,
-            before_sleep=self._note,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        try:
-            response: Response = await machine(attempt)
-        except B2BError as error:
-            acknowledged = self.acknowledged(error)
-            if acknowledged is None:
-                final = self.final(error)
-                raise final from final.__cause__
-            response = acknowledged
-        self._shared.budget = min(self._shared.policy.budget, self._shared.budget + self._spent)
-        return response
-
-    def decide(self, error: B2BError) -> bool:
-        """Note a failure; return whether another attempt is to follow."""
-        self._failed = error
-        self._request.call.tell(error)
+    def decide(self, error: B2BError, started: float) -> RetryDecision:
+        """Record a failed attempt that was begun at loop time *started*, and decide what follows it."""
+        call = self._request.call
+        call.note_outcome(error)
         self._tally = self._tally.after(error)
-        self._verdict = decide(
+        self._decision = decide(
             error,
             idempotent=self._request.operation.idempotent,
             tally=self._tally,
             policy=self._policy,
             outwaits_throttling=self._request.outwaits_throttling,
         )
-        self._stopped = self._verdict.stopped
-        self._record(error)
-        return self._verdict.action == "retry"
+        call.observed_outcome = "not_sent"  # from here on the record speaks for this attempt
+        attempt = Attempt(
+            number=len(call.attempts) + 1,
+            error=type(error).__name__,
+            outcome=error.outcome,
+            status=error.status,
+            request_id=error.request_id,
+            elapsed=asyncio.get_running_loop().time() - started,
+        )
+        call.attempts.append(attempt)
+        return self._decision
+
+    async def run(self, failed: B2BError) -> Response:
+        """Go on after *failed*, which another attempt is to follow."""
+        import tenacity  # noqa: PLC0415 -- see Retry
+
+        machine = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda _: self._decision.action == "retry"),
+            wait=self._wait,
+            stop=lambda state: self._reason_to_stop(state.upcoming_sleep) is not None,
+            before_sleep=self._schedule,
+            reraise=True,
+        )
+        state = tenacity.RetryCallState(machine, None, (), {})
+        state.set_exception((type(failed), failed, failed.__traceback__))
+        machine.begin()
+        while (response := await self._step(machine, state)) is None:
+            pass
+        self._budget.refund(self._spent)  # it has helped
+        return response
+
+    async def _step(self, machine: tenacity.AsyncRetrying, state: tenacity.RetryCallState) -> Response | None:
+        """Do what tenacity decides next: sleep, or make an attempt; return the response of one that succeeded."""
+        import tenacity  # noqa: PLC0415 -- see Retry
+
+        state.attempt_number = max(1, self._tally.attempts)  # refusals for the rate do not count
+        try:
+            step = await machine.iter(retry_state=state)
+        except B2BError as error:
+            acknowledged = self.acknowledged(error)
+            if acknowledged is None:
+                final = self.final(error, self._reason_to_stop(state.upcoming_sleep))
+                raise final from final.__cause__
+            return acknowledged
+        if isinstance(step, tenacity.DoSleep):
+            state.prepare_for_next_attempt()
+            await self._sleep(step)
+            return None
+        started = asyncio.get_running_loop().time()
+        try:
+            return await self._handler(attrs.evolve(self._request, attempt=len(self._request.call.attempts) + 1))
+        except B2BError as error:
+            self.decide(error, started)
+            state.set_exception((type(error), error, error.__traceback__))
+        return None
 
     def acknowledged(self, error: B2BError) -> Response | None:
         """Return the empty success of an earlier attempt, which stands unless the server has refused for good since."""
         call = self._request.call
-        refused = isinstance(error, APIStatusError) and error.answer.status in _CLIENT_ERROR
-        if call.acknowledged is None or (refused and not isinstance(error, RateLimitError)):
+        if call.acknowledged is None:
             return None
-        call.in_flight = "applied"
+        if isinstance(error, APIStatusError):
+            meaning = meaning_of_error(error)
+            if meaning.outcome == "rejected" and meaning.retry == "never":
+                return None
+        call.observed_outcome = "applied"
         return cast("Response", call.acknowledged)
 
-    def _is_worth_another(self, error: BaseException) -> bool:
-        return error is self._failed and self._verdict.action == "retry"
+    # -- what tenacity asks for ------------------------------------------------------------------------------------
 
-    def _pause(self, _state: tenacity.RetryCallState) -> float:
-        verdict, uniform = self._verdict, self._shared.uniform
-        if verdict.kind == "transient":
-            return verdict.delay * (0.5 + 0.5 * uniform())
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        decision, policy = self._decision, self._policy
+        if decision.reason == "transient":
+            if policy.wait is not None:
+                return max(0.0, policy.wait(state))
+            return backoff(policy, self._tally.attempts) * (0.5 + 0.5 * self._uniform())
         if self._is_held():
             return 0.0  # the limiter holds the store, and lets this call go first
-        delay = verdict.delay
-        if verdict.kind == "throttled":  # refused where the limiter does not see it: in an envelope, or without one
+        delay = decision.delay
+        if decision.reason == "throttled":  # refused where the limiter does not see it: in an envelope, or without one
             delay = max(delay, min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** min(9, self._tally.throttled - 1)))
-        return delay + _TOLD_JITTER * uniform()
+        return delay + _DELAY_JITTER * self._uniform()
 
     async def _sleep(self, seconds: float) -> None:
         deadline = self._request.call.deadline
-        if deadline is None or not (self._request.outwaits_throttling and self._verdict.kind == "throttled"):
+        if deadline is None or not (self._request.outwaits_throttling and self._decision.reason == "throttled"):
             await asyncio.sleep(seconds)
             return
         async with deadline.paused():  # as where the limiter holds the call
             await asyncio.sleep(seconds)
 
+    def _reason_to_stop(self, pause: float) -> tuple[StopReason, str] | None:
+        """Return why no attempt can follow after a *pause* in seconds though one should; None if one can."""
+        decision, deadline = self._decision, self._request.call.deadline
+        if decision.action != "retry":
+            return None
+        when = None if deadline is None else deadline.when
+        if when is not None and not (self._request.lane == "bulk" and decision.reason == "throttled"):
+            wait = max(pause, decision.delay)
+            if asyncio.get_running_loop().time() + wait >= when:
+                return "deadline", f"another attempt would start in {wait:.1f} s, after the call's deadline"
+        if self._budget.left < self._cost():
+            return "budget", "too many calls of this client fail at the moment (its retry budget is spent)"
+        return None
+
+    def _schedule(self, state: tenacity.RetryCallState) -> None:
+        """Pay for the next attempt, and report it."""
+        cost = self._cost()
+        self._budget.left -= cost
+        self._spent += cost
+        call = self._request.call
+        held = call.held_for if self._is_held() else None
+        delay = state.upcoming_sleep if held is None else held
+        call.attempts[-1] = attrs.evolve(call.attempts[-1], delay=delay)
+        if call.listeners:
+            number, reason = call.attempts[-1].number, self._decision.reason
+            notify(call.listeners, RetryScheduled(**about(self._request), attempt=number, wait=delay, reason=reason))
+
     def _is_held(self) -> bool:
         """Return whether the limiter holds back the next attempt after a refusal."""
-        return self._verdict.kind == "throttled" and self._request.call.held_for is not None
-
-    def _is_past_deadline(self, state: tenacity.RetryCallState) -> bool:
-        deadline = self._request.call.deadline
-        when = None if deadline is None else deadline.when
-        if when is not None and not (self._request.lane == "bulk" and self._verdict.kind == "throttled"):
-            wait = max(state.upcoming_sleep, self._verdict.delay if self._verdict.kind != "transient" else 0.0)
-            if asyncio.get_running_loop().time() + wait >= when:
-                self._stopped = "deadline"
-                self._why_stopped = f"another attempt would start in {wait:.1f} s, after the call's deadline"
-                return True
-        if self._shared.budget < self._cost():
-            self._stopped = "budget"
-            self._why_stopped = "too many calls of this client fail at the moment (its retry budget is spent)"
-            return True
-        return False
-
-    def _note(self, state: tenacity.RetryCallState) -> None:
-        cost = self._cost()
-        self._shared.budget -= cost
-        self._spent += cost
-        attempts, held_for = self._request.call.attempts, self._request.call.held_for
-        delay = held_for if self._is_held() and held_for is not None else state.upcoming_sleep
-        attempts[-1] = attrs.evolve(attempts[-1], delay=delay)
-        logger.warning(
-            "%s: attempt %d ended with %s (status %s), next one in %.2f s [call %s]",
-            self._request.operation.name,
-            attempts[-1].number,
-            attempts[-1].error,
-            attempts[-1].status,
-            delay,
-            self._request.call.id,
-        )
+        return self._decision.reason == "throttled" and self._request.call.held_for is not None
 
     def _cost(self) -> int:
-        # What the limiter holds back is no load on anybody; a burst of refusals must not fail the calls of a job.
-        is_free = self._is_held() or (self._verdict.kind == "throttled" and self._request.outwaits_throttling)
-        return 0 if is_free else _COST[self._verdict.kind]
+        # What the limiter holds back is no load on the server; a burst of refusals must not fail the calls of a job.
+        throttled = self._decision.reason == "throttled"
+        is_free = self._is_held() or (throttled and self._request.outwaits_throttling)
+        return 0 if is_free else _COST[self._decision.reason]
 
-    def _record(self, error: B2BError) -> None:
-        call = self._request.call
-        call.in_flight = "not_sent"  # from here on the record speaks for this attempt
-        call.attempts.append(
-            Attempt(
-                number=len(call.attempts) + 1,
-                error=type(error).__name__,
-                outcome=error.outcome,
-                status=error.status,
-                request_id=error.request_id,
-                elapsed=asyncio.get_running_loop().time() - self._started,
-            )
-        )
+    # -- the end ---------------------------------------------------------------------------------------------------
 
-    def final(self, error: B2BError) -> B2BError:
+    def final(self, error: B2BError, stopped: tuple[StopReason, str] | None) -> B2BError:
         """Return the error that the call ends with: it says of the call as a whole what *error* says of one attempt."""
         call = self._request.call
         outcome = call.outcome(error.outcome)
-        if self._verdict.action == "ambiguous":
+        if self._decision.action == "ambiguous":
             done = "The status says that it was carried out" if outcome == "applied" else "It may have been carried out"
-            text = f"{error}. {done}, and it is not safe to send again: look whether it is there before anything else"
+            text = f"{error}. {done}, and it is not safe to send again: check whether it is there before anything else"
             ambiguous = AmbiguousOutcomeError(text, answer=error.answer, operation=error.operation)
             ambiguous.__cause__ = error
             error = ambiguous
         error.outcome = outcome
-        error.attempts = tuple(call.attempts)
-        error.call_id = call.id
-        error.not_retried = "deadline" if isinstance(error, QuotaWaitTooLongError) else self._stopped
-        notes = [f"call {call.id}, {len(call.attempts)} attempts"] if len(call.attempts) > 1 else []
-        if self._stopped == "attempts":
-            self._why_stopped = "the retry policy's attempts are used up"
-        elif self._stopped == "delay":
+        if stopped is None and self._decision.stopped == "attempts":
+            stopped = "attempts", "the retry policy's attempts are used up"
+        elif stopped is None and self._decision.stopped == "delay":
             longest = self._policy.max_delay
-            self._why_stopped = (
-                f"the server asks for a delay of {error.retry_after or 0:g} s, and more than {longest:g} s are not "
-                "waited for (RetryPolicy.max_delay)"
+            stopped = (
+                "delay",
+                (
+                    f"the server asks for a delay of {error.retry_after or 0:g} s, and more than {longest:g} s are not "
+                    "waited for (RetryPolicy.max_delay)"
+                ),
             )
-        if self._why_stopped:
-            notes.append(f"not tried again: {self._why_stopped}")
-        for note in notes:
-            error.add_note(note)
+        if isinstance(error, QuotaWaitTooLongError):
+            error.not_retried = "deadline"
+        elif stopped is not None:
+            error.not_retried = stopped[0]
+        if len(call.attempts) > 1:
+            error.add_note(f"call {call.id}, {len(call.attempts)} attempts")
+        if stopped is not None:
+            error.add_note(f"not tried again: {stopped[1]}")
         return error

@@ -1,13 +1,14 @@
-"""What an answer says: opens the envelope of a good one, raises the typed error of a bad one."""
+"""The status of a response: parse the envelope of a good one, raise the typed error of a bad one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from b2b_async._envelope import Envelope, UndecodableBodyError, writable
+from b2b_async._errors import BLANK, JSON_OR_PAGE, describe
 from b2b_async._messages import Response
-from b2b_async._policy import is_throttled, outcome_of_body, outcome_of_status
-from b2b_async.errors import Answer, RateLimitError, ResponseValidationError, class_for_status
+from b2b_async._policy import SUCCESS, THROTTLED, meaning_of, outcome_of_body
+from b2b_async.errors import RateLimitError, ResponseValidationError, ServerError, class_for_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,16 +16,9 @@ if TYPE_CHECKING:
     from b2b_async._call import Outcome
     from b2b_async._messages import APIVersion, Request
     from b2b_async._pipeline import Handler
-    from b2b_async.errors import APIStatusError
+    from b2b_async.errors import Answer, APIStatusError
 
-_SUCCESS = range(200, 300)
 _ACCEPTED, _NO_CONTENT = 202, 204
-_BLANK = b"\xef\xbb\xbf \t\r\n"
-_JSON_OR_PAGE = frozenset({b"{", b"[", b"<", b'"', b"n"})
-"""First characters of JSON, and of pages."""
-_SERVER_ERROR = 500
-_INTERNAL_SERVER_ERROR = 500
-_TOO_MANY_REQUESTS = 429
 
 _CREDENTIALS_HINT = (
     ". No call of this client has succeeded yet: this server also answers a wrong or missing store hash, or a token "
@@ -56,13 +50,13 @@ class RaiseForStatus:
             ResponseValidationError: the status says yes, but the body is not JSON.
         """
         response = await handler(request)
-        if response.status not in _SUCCESS:
+        if response.status not in SUCCESS:
             raise self._error(request, response, response.status, under_success=False)
         if self._is_acknowledged(request, response):
-            request.call.in_flight = "applied"
+            request.call.observed_outcome = "applied"
             return _acknowledged(response)
         if response.status == _NO_CONTENT and request.check is None:
-            request.call.in_flight = "applied"
+            request.call.observed_outcome = "applied"
             return response
         try:
             # A creation that is answered 204 has no order in its answer, which its check then finds.
@@ -80,7 +74,7 @@ class RaiseForStatus:
         if not (is_yes or request.operation.safe or (request.operation.idempotent and envelope.has_data)):
             fault = "the body does not say that the request was carried out"
             raise self._undecodable(request, response, fault, outcome="unknown")
-        request.call.in_flight = "applied" if is_yes else "unknown"
+        request.call.observed_outcome = "applied" if is_yes else "unknown"
         return Response(response.status, response.headers, response.body, envelope)
 
     def _is_acknowledged(self, request: Request, response: Response) -> bool:
@@ -89,8 +83,8 @@ class RaiseForStatus:
         The first one is asked about again, since something in front of the API may have sent it. It stands if
         nothing better comes.
         """
-        body = response.body.strip(_BLANK)
-        if not request.operation.data_optional or body[:1] in _JSON_OR_PAGE:
+        body = response.body.strip(BLANK)
+        if not request.operation.data_optional or body[:1] in JSON_OR_PAGE:
             return False
         if response.status in {_ACCEPTED, _NO_CONTENT}:  # "Accepted" in words, or nothing
             return True
@@ -100,19 +94,20 @@ class RaiseForStatus:
     def _error(self, request: Request, response: Response, status: int, *, under_success: bool) -> APIStatusError:
         answer = describe(response, self._redact, status=status, under_success=under_success)
         name = request.operation.name
-        throttled = not under_success and is_throttled(response)
+        delay, page = answer.retry_after is not None, response.is_page
+        meaning = meaning_of(status, delay=delay, page=page, under_success=under_success)
         text = f"{name}: {response.status} {answer.message or 'without a message'}"
         text += "".join(f"; {field}: {words}" for field, words in answer.fields.items())
         text += _identifiers(answer)
-        if status >= _SERVER_ERROR and request.operation.version not in self._proven:
+        kind = class_for_status(status)
+        if issubclass(kind, ServerError) and request.operation.version not in self._proven:
             text += _CREDENTIALS_HINT
-        if status == _INTERNAL_SERVER_ERROR:
+        if meaning.retry == "internal":
             text += _INTERNAL_ERROR_HINT
-        if throttled and status != _TOO_MANY_REQUESTS:
+        if meaning is THROTTLED and kind is not RateLimitError:
+            kind = RateLimitError
             text += _EDGE_HINT
-        outcome = outcome_of_status(status, answer.retry_after, under_success=under_success)
-        kind = RateLimitError if throttled else class_for_status(status)
-        return kind(text, answer=answer, outcome=outcome, operation=name)
+        return kind(text, answer=answer, outcome=meaning.outcome, operation=name)
 
     def _undecodable(
         self, request: Request, response: Response, reason: str, outcome: Outcome | None = None
@@ -135,40 +130,6 @@ def _says_yes(request: Request, envelope: Envelope) -> bool:
 def _acknowledged(response: Response) -> Response:
     """Return a success without data, with an envelope that says so."""
     return Response(response.status, response.headers, response.body, Envelope(None))
-
-
-def describe(
-    response: Response, redact: Callable[[str], str], *, status: int | None = None, under_success: bool = False
-) -> Answer:
-    """Put what an answer says into plain values without secrets, to hang on an error.
-
-    Args:
-        response: The answer.
-        redact: Blanks out secrets.
-        status: What the envelope's code stands for, where that is not the HTTP status.
-        under_success: An error stood in the envelope of a 2xx.
-    """
-    envelope = Envelope.for_error(response.body, redact)
-    refused = under_success or response.status not in _SUCCESS
-    if (
-        not refused
-        and not response.is_page
-        and (response.says_json or response.body.lstrip(_BLANK)[:1] in _JSON_OR_PAGE)
-    ):
-        # What a success is about is no message, and is personal data as likely as not.
-        envelope = Envelope(envelope.payload)
-    request_id, trace_id = response.request_id, response.trace_id
-    return Answer(
-        status=response.status if status is None else status,
-        under_success=under_success,
-        code=envelope.code,
-        message=envelope.message,
-        fields=envelope.fields if refused else {},
-        payload=envelope.payload,
-        request_id=None if request_id is None else writable(redact(request_id)),
-        trace_id=None if trace_id is None else writable(redact(trace_id)),
-        retry_after=response.retry_after,
-    )
 
 
 def _identifiers(answer: Answer) -> str:

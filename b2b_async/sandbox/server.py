@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from b2b_async.sandbox import answers, damage
-from b2b_async.sandbox.asked import WrongParameterError
+from b2b_async.sandbox import inject, responses
 from b2b_async.sandbox.faults import Faults
 from b2b_async.sandbox.ledger import CURRENT, Entry
+from b2b_async.sandbox.parameters import WrongParameterError
 from b2b_async.sandbox.store import Store
 from b2b_async.sandbox.throttle import SlidingLog
 from b2b_async.sandbox.v2 import V2
@@ -114,7 +114,7 @@ class Sandbox:
             await asyncio.sleep(self._latency)
         response = await handler(request)
         response.headers.update(_ids(entry))
-        entry.status = None if response.status == damage.UNSENT else response.status
+        entry.status = None if response.status == inject.UNSENT else response.status
         return response
 
     @web.middleware
@@ -123,7 +123,7 @@ class Sandbox:
         entry.fault = fault = self.faults.next()
         if fault is None:
             return await handler(request)
-        return await damage.inflict(
+        return await inject.inflict(
             fault, request, handler, faults=self.faults, window=self.throttle.window, ids=_ids(entry)
         )
 
@@ -133,29 +133,29 @@ class Sandbox:
         store = request.headers.get("X-Store-Hash")
         if legacy is not None and store is not None:
             # The vendor's word: "has unexpected results". An error makes the mistake visible.
-            return answers.envelope(500, {}, "Internal Server Error")
+            return responses.envelope(500, {}, "Internal Server Error")
         if token is not None and request.path.startswith("/api/v3/"):
             if store != self.store_hash:
-                return answers.envelope(500, {}, "Internal Server Error")
+                return responses.envelope(500, {}, "Internal Server Error")
             known = token == self.access_token
         else:
             known = legacy is not None and legacy == self.legacy_token
-        return await handler(request) if known else answers.envelope(401, {}, "Unauthorized")
+        return await handler(request) if known else responses.envelope(401, {}, "Unauthorized")
 
     @web.middleware
     async def _throttle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         accepted, headers, wait = self.throttle.admit(asyncio.get_running_loop().time())
         if not accepted:
-            return answers.throttled(headers, wait)
+            return responses.throttled(headers, wait)
         try:
             response = await handler(request)
         except WrongParameterError as error:
             if request.path.startswith("/api/v3/"):
-                response = answers.wrong_parameter(error.name, error.message)
+                response = responses.wrong_parameter(error.name, error.message)
             else:
-                response = answers.refused(400, 40010, "Bad Request Error", **{error.name: error.message})
+                response = responses.refused(400, 40010, "Bad Request Error", **{error.name: error.message})
         except web.HTTPException as error:  # no such route, or not with this method
-            response = answers.envelope(error.status, {}, error.reason)
+            response = responses.envelope(error.status, {}, error.reason)
         response.headers.update(headers)
         return response
 

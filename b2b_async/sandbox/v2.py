@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
-from b2b_async.sandbox import answers, asked
+from b2b_async.sandbox import parameters, responses
 from b2b_async.sandbox.ledger import CURRENT
 from b2b_async.sandbox.store import DAY, is_id
 
@@ -53,75 +53,75 @@ class V2:
 
     async def create_order(self, request: web.Request) -> web.Response:
         """Create An Order."""
-        body, company = await asked.body(request), request.match_info["companyId"]
+        body, company = await parameters.body(request), request.match_info["companyId"]
         CURRENT.get().subject = f"order {body.get('orderId')}"
         if refusal := _wrong_registration(body):
             return refusal
         if company not in self._store.companies:
-            return answers.not_found("Companies Does not Exist")
+            return responses.not_found("Companies Does not Exist")
         user = self._store.user(request.match_info["customerId"])
         if user is None or user.company_id != company:
-            return answers.not_found("User Does not Exist")
+            return responses.not_found("User Does not Exist")
         return self._register(user, body)
 
     async def create_order_without_company_id(self, request: web.Request) -> web.Response:
         """Create Order Without CompanyID."""
-        body = await asked.body(request)
+        body = await parameters.body(request)
         CURRENT.get().subject = f"order {body.get('orderId')}"
         if refusal := _wrong_registration(body):
             return refusal
         user = self._store.user(request.match_info["customerId"])
-        return answers.not_found("Companies Does not Exist") if user is None else self._register(user, body)
+        return responses.not_found("Companies Does not Exist") if user is None else self._register(user, body)
 
     def _register(self, user: User, body: dict[str, Any]) -> web.Response:
         entry, order = CURRENT.get(), self._store.orders.get(str(body["orderId"]))
         if order is None or order.customer_id != user.customer_id:
-            return answers.not_found("Order Does not Exist")
+            return responses.not_found("Order Does not Exist")
         if order.company_id is not None:
             entry.repeated = True
-            return answers.refused(400, 40013, "Bad Request Error", errMsg="The order already exists.")
+            return responses.refused(400, 40013, "Bad Request Error", errMsg="The order already exists.")
         order.po_number, order.total_inc_tax = body.get("poNumber"), Decimal(body["totalIncTax"])
         self._store.register(order, str(user.company_id))
         entry.applied = True
-        return answers.done({"orderId": order.id})
+        return responses.done({"orderId": order.id})
 
     async def update_company_order(self, request: web.Request) -> web.Response:
         """Update Company Order With BC OrderId."""
-        body = await asked.body(request)
+        body = await parameters.body(request)
         order_id = body.pop("orderId", None)
         entry = CURRENT.get()
         entry.subject = f"order {order_id}"
         if not order_id:
-            return answers.refused(400, 40010, "Bad Request Error", bc_order_id="orderId can not be null")
+            return responses.refused(400, 40010, "Bad Request Error", bc_order_id="orderId can not be null")
         if not isinstance(body.get("poNumber"), str | None):
-            return answers.refused(400, 40010, "Bad Request Error", po_number="poNumber must be a string")
+            return responses.refused(400, 40010, "Bad Request Error", po_number="poNumber must be a string")
         order = self._store.record(str(order_id))
         if order is None or self._store.company_of(order) is None:
-            return answers.not_found("Order Does not Exist")
+            return responses.not_found("Order Does not Exist")
         entry.applied = True
         order.changes |= body
         order.po_number = body.get("poNumber", order.po_number)
         self._store.touch(order)
-        return answers.done({"orderId": order.id})
+        return responses.done({"orderId": order.id})
 
     async def update_bc_orders_company(self, request: web.Request) -> web.Response:
         """Update BC Order's 'Company attribute'."""
-        customer = str((await asked.body(request)).get("customerID"))
+        customer = str((await parameters.body(request)).get("customerID"))
         entry = CURRENT.get()
         entry.subject = f"customer {customer}"
         entry.applied = is_id(customer) and self._store.assign(int(customer)) is not None
-        return answers.done({}) if entry.applied else answers.refused(400, 40013, "Customer does not exist.")
+        return responses.done({}) if entry.applied else responses.refused(400, 40013, "Customer does not exist.")
 
     async def update_user_orders_company(self, request: web.Request) -> web.Response:
         """Update B2BE User's Orders' company attribute."""
-        body, entry = await asked.body(request), CURRENT.get()
+        body, entry = await parameters.body(request), CURRENT.get()
         customer, group = str(body.get("customerID")), str(body.get("customerGroupID"))
         entry.subject = f"customer {customer}"
         company = self._store.company_of_group(int(group)) if is_id(group) else None
         if company is None:
-            return answers.refused(400, 40013, "Customer group does not exist.")
+            return responses.refused(400, 40013, "Customer group does not exist.")
         entry.applied = is_id(customer) and self._store.reassign(int(customer), company) is not None
-        return answers.done({}) if entry.applied else answers.refused(400, 40013, "Customer does not exist.")
+        return responses.done({}) if entry.applied else responses.refused(400, 40013, "Customer does not exist.")
 
     # -- what only looks -----------------------------------------------------------------------------------------
 
@@ -129,54 +129,57 @@ class V2:
         """Get Company Orders."""
         found = self._orders_of(request)
         if found is None:
-            return answers.not_found("Companies Does not Exist")
-        limit, offset = asked.window(request, _LARGEST_PAGE)
-        sort_by, channel = asked.choice(request, "orderBy", _SORTS, "bcOrderId"), asked.number(request, "channelId")
-        extra = asked.choice(request, "includeExtra", ("0", "1"), "0") == "1"
+            return responses.not_found("Companies Does not Exist")
+        limit, offset = parameters.window(request, _LARGEST_PAGE)
+        sort_by, channel = (
+            parameters.choice(request, "orderBy", _SORTS, "bcOrderId"),
+            parameters.number(request, "channelId"),
+        )
+        extra = parameters.choice(request, "includeExtra", ("0", "1"), "0") == "1"
         found = [order for order in found if channel in {None, order.channel_id}]
         if sort_by == "bcOrderId":
             found.sort(key=lambda order: (len(order.id), order.id))
         else:
             found.sort(key=lambda order: order.total_inc_tax if sort_by == "totalIncTax" else Decimal(order.created_at))
         page = [self._listed(order, extra=extra) for order in found[offset:][:limit]]
-        return answers.list_of(page, len(found), limit, offset)
+        return responses.list_of(page, len(found), limit, offset)
 
     async def list_bc_order_ids(self, request: web.Request) -> web.Response:
         """Get BC Order Id List By Company Id."""
         found = self._orders_of(request)
         if found is None:
-            return answers.not_found("Companies Does not Exist")
-        limit, offset = asked.window(request, _LARGEST_PAGE)
-        return answers.list_of([{"orderId": order.id} for order in found[offset:][:limit]], len(found), limit, offset)
+            return responses.not_found("Companies Does not Exist")
+        limit, offset = parameters.window(request, _LARGEST_PAGE)
+        return responses.list_of([{"orderId": order.id} for order in found[offset:][:limit]], len(found), limit, offset)
 
     async def get_orders_images(self, request: web.Request) -> web.Response:
         """Get Orders Images."""
         orders = map(self._store.record, request.query.get("orderIds", "").split(","))
         images = [{"imageUrl": f"https://example.com/{order.id}.png", "orderId": order.id} for order in orders if order]
-        return answers.done(images)
+        return responses.done(images)
 
     async def get_company_by_bc_order_id(self, request: web.Request) -> web.Response:
         """Get Company By BC OrderId."""
         order = self._store.record(request.match_info["orderBCId"])
         company = None if order is None else self._store.company_of(order)
         if company is None:
-            return answers.refused(400, 40013, "Order does not exist.")
+            return responses.refused(400, 40013, "Order does not exist.")
         data = {"companyId": company.id, "companyName": company.name, "customerGroupId": str(company.group_id)}
-        return answers.done(data)
+        return responses.done(data)
 
     async def get_company_id_by_order_id(self, request: web.Request) -> web.Response:
         """Get Company Id By Order Id."""
         order = self._store.record(request.match_info["orderId"])
         company = None if order is None else self._store.company_of(order)
         if company is None:
-            return answers.refused(400, 40013, "Order does not exist.")
-        return answers.done({"companyId": company.id})
+            return responses.refused(400, 40013, "Order does not exist.")
+        return responses.done({"companyId": company.id})
 
     async def get_order_detail(self, request: web.Request) -> web.Response:
         """Get Order Detail: amounts are strings, and names of both kinds."""
         order = self._store.record(request.match_info["orderId"])
         if order is None:
-            return answers.not_found("Order Does not Exist")
+            return responses.not_found("Order Does not Exist")
         amount = f"{order.total_inc_tax:.4f}"
         detail: dict[str, Any] = {
             "id": order.id,
@@ -216,13 +219,13 @@ class V2:
                 for product in order.products
             ],
         }
-        return answers.done(_changed(detail, order.changes))
+        return responses.done(_changed(detail, order.changes))
 
     async def get_order_product(self, request: web.Request) -> web.Response:
         """Get Order Product: one alone, several in a list."""
         order = self._store.record(request.match_info["orderId"])
         if order is None:
-            return answers.not_found("Order Does not Exist")
+            return responses.not_found("Order Does not Exist")
         products: list[dict[str, Any]] = [
             {
                 "optionList": [],
@@ -232,13 +235,13 @@ class V2:
             }
             for product in order.products
         ]
-        return answers.done(products if len(products) > 1 else products[0])
+        return responses.done(products if len(products) > 1 else products[0])
 
     async def get_company_by_customer_id(self, request: web.Request) -> web.Response:
         """Get Company By CustomerId."""
         user = self._store.user(request.match_info["customerId"])
         if user is None:
-            return answers.not_found("User Does not Exist")
+            return responses.not_found("User Does not Exist")
         company = self._store.companies[str(user.company_id)]
         data = {
             "companyId": company.id,
@@ -253,7 +256,7 @@ class V2:
             "zipCode": "92618",
             "description": company.name,
         }
-        return answers.done(data)
+        return responses.done(data)
 
     def _orders_of(self, request: web.Request) -> list[Order] | None:
         """List the orders of a company between two days, by their ids; None if there is no such company."""
@@ -329,12 +332,12 @@ def _plain(name: str) -> str:
 def _wrong_registration(body: dict[str, Any]) -> web.Response | None:
     """Refuse a body that registers nothing."""
     if not body.get("orderId"):
-        return answers.refused(400, 40010, "Bad Request Error", bc_order_id="orderId can not be null")
+        return responses.refused(400, 40010, "Bad Request Error", bc_order_id="orderId can not be null")
     amount = body.get("totalIncTax")
     if isinstance(amount, bool) or not isinstance(amount, int | Decimal) or not 0 <= amount < _LARGEST_AMOUNT:
-        return answers.refused(400, 40010, "Bad Request Error", total_inc_tax="totalIncTax must be a number")
+        return responses.refused(400, 40010, "Bad Request Error", total_inc_tax="totalIncTax must be a number")
     if not isinstance(body.get("poNumber"), str | None):
-        return answers.refused(400, 40010, "Bad Request Error", po_number="poNumber must be a string")
+        return responses.refused(400, 40010, "Bad Request Error", po_number="poNumber must be a string")
     return None
 
 
@@ -346,4 +349,4 @@ def _day(request: web.Request, name: str) -> datetime | None:
         return datetime.strptime(text, "%m/%d/%Y").replace(tzinfo=UTC)
     except ValueError:
         message = "Use the form 12/31/2026."
-        raise asked.WrongParameterError(name, message) from None
+        raise parameters.WrongParameterError(name, message) from None

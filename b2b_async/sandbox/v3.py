@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
-from b2b_async.sandbox import answers, asked
+from b2b_async.sandbox import parameters, responses
 from b2b_async.sandbox.ledger import CURRENT
 from b2b_async.sandbox.store import YEAR, is_id
 
@@ -62,16 +62,19 @@ class V3:
 
     async def list_orders(self, request: web.Request) -> web.Response:
         """List Orders: without a lower bound, nothing that is older than a year."""
-        limit, offset = asked.window(request, _LARGEST_PAGE)
-        least, most = asked.number(request, "minCreated"), asked.number(request, "maxCreated")
-        changed_since, changed_until = asked.number(request, "minModified"), asked.number(request, "maxModified")
-        sort_by = asked.choice(request, "sortBy", ("createdAt", "updatedAt"), "updatedAt")
-        order_by = asked.choice(request, "orderBy", ("ASC", "DESC"), "DESC")
-        extra = asked.choice(request, "showExtra", ("true", "false", "True", "False", "1", "0"), "false")
+        limit, offset = parameters.window(request, _LARGEST_PAGE)
+        least, most = parameters.number(request, "minCreated"), parameters.number(request, "maxCreated")
+        changed_since, changed_until = (
+            parameters.number(request, "minModified"),
+            parameters.number(request, "maxModified"),
+        )
+        sort_by = parameters.choice(request, "sortBy", ("createdAt", "updatedAt"), "updatedAt")
+        order_by = parameters.choice(request, "orderBy", ("ASC", "DESC"), "DESC")
+        extra = parameters.choice(request, "showExtra", ("true", "false", "True", "False", "1", "0"), "false")
         # By the contract, who names no channel means the first one.
-        channels = asked.numbers(request, "channelIds[]") or {1}
-        number = asked.number(request, "bcOrderId")
-        company = asked.number(request, "companyId")
+        channels = parameters.numbers(request, "channelIds[]") or {1}
+        number = parameters.number(request, "bcOrderId")
+        company = parameters.number(request, "companyId")
 
         if least is None:
             least = int(self._store.clock()) - YEAR if changed_since is None else 0
@@ -89,52 +92,52 @@ class V3:
         if order_by == "DESC":
             found.reverse()
         shown = [self._shown(order, extra=extra.lower() in {"true", "1"}) for order in found[offset:][:limit]]
-        return answers.page_of(shown, len(found), limit, offset)
+        return responses.page_of(shown, len(found), limit, offset)
 
     async def create_order(self, request: web.Request) -> web.Response:
         """Create Order: only as long as there is no record of the order."""
-        body = await asked.body(request)
+        body = await parameters.body(request)
         number, customer = body.get("bcOrderId"), body.get("customerId")
         entry = CURRENT.get()
         entry.subject = f"order {number}"
         order = self._store.orders.get(str(number))
         if order is None or isinstance(number, bool) or order.customer_id != customer:
-            return answers.envelope(400, {}, "The order does not exist.")
+            return responses.envelope(400, {}, "The order does not exist.")
         if order.claimed or order.sync_at <= self._store.clock():
             entry.repeated = True
-            return answers.envelope(400, {}, "The order already exists.")
+            return responses.envelope(400, {}, "The order already exists.")
         if refusal := self._change(order, body):
             return refusal
         entry.applied = order.claimed = True
         order.recorded_at = min(order.recorded_at, self._store.clock() + self._store.lag)
-        return answers.envelope(200, self._shown(order, extra=True), "SUCCESS")
+        return responses.envelope(200, self._shown(order, extra=True), "SUCCESS")
 
     async def get_order(self, request: web.Request) -> web.Response:
         """Get Order."""
         order = self._record(request)
         if order is None:
-            return answers.envelope(404, {}, "Order Does Not Exist.")
-        return answers.envelope(200, [self._shown(order, extra=True, alone=True)], "SUCCESS")
+            return responses.envelope(404, {}, "Order Does Not Exist.")
+        return responses.envelope(200, [self._shown(order, extra=True, alone=True)], "SUCCESS")
 
     async def update_order(self, request: web.Request) -> web.Response:
         """Update Order."""
-        body, order, entry = await asked.body(request), self._record(request), CURRENT.get()
+        body, order, entry = await parameters.body(request), self._record(request), CURRENT.get()
         entry.subject = f"order {request.match_info['bcOrderId']}"
         if order is None:
-            return answers.envelope(404, {}, "Not Found Error")
+            return responses.envelope(404, {}, "Not Found Error")
         if not body.keys() & {"poNumber", "extraFields"}:
             text = "poNumber or extraFields is required"
-            return answers.envelope(422, {"errMsg": text}, text)
+            return responses.envelope(422, {"errMsg": text}, text)
         if refusal := self._change(order, body):
             return refusal
         entry.applied = True
         self._store.touch(order)
         shown = [self._shown(order, extra=True, alone=True)]
-        return answers.with_json(200, {"code": 200, "data": shown, "message": "SUCCESS"})
+        return responses.with_json(200, {"code": 200, "data": shown, "message": "SUCCESS"})
 
     async def reassign_orders(self, request: web.Request) -> web.Response:
         """Reassign Orders to Different Company."""
-        number, group = request.match_info["customerId"], (await asked.body(request)).get("bcGroupId")
+        number, group = request.match_info["customerId"], (await parameters.body(request)).get("bcGroupId")
         entry = CURRENT.get()
         entry.subject = f"customer {number}"
         company = None
@@ -148,7 +151,7 @@ class V3:
         """List Order Products."""
         order = self._record(request)
         if order is None:
-            return answers.envelope(404, {}, "The order does not exist.")
+            return responses.envelope(404, {}, "The order does not exist.")
         products: list[dict[str, Any]] = [
             {
                 "id": product.id,
@@ -164,7 +167,7 @@ class V3:
             }
             for product in order.products
         ]
-        return answers.with_json(200, {"code": 200, "data": products, "message": "SUCCESS"})
+        return responses.with_json(200, {"code": 200, "data": products, "message": "SUCCESS"})
 
     async def assign_customer_orders(self, request: web.Request) -> web.Response:
         """Assign Customer Orders to Company."""
@@ -177,7 +180,7 @@ class V3:
 
     async def list_order_extra_field_configs(self, request: web.Request) -> web.Response:
         """List Order Extra Field Configs."""
-        limit, offset = asked.window(request, _LARGEST_PAGE)
+        limit, offset = parameters.window(request, _LARGEST_PAGE)
         names = self._store.EXTRA_FIELDS
         configs: list[dict[str, Any]] = [
             {
@@ -197,7 +200,7 @@ class V3:
             }
             for number, name in enumerate(names)
         ]
-        return answers.page_of(configs[offset:][:limit], len(names), limit, offset)
+        return responses.page_of(configs[offset:][:limit], len(names), limit, offset)
 
     def _record(self, request: web.Request) -> Order | None:
         number = request.match_info["bcOrderId"]
@@ -208,14 +211,14 @@ class V3:
         named = body.get("extraFields")
         fields = _fields([] if named is None else named)
         if fields is None:
-            return answers.envelope(422, {"errMsg": "extraFields is not valid"}, "extraFields is not valid")
+            return responses.envelope(422, {"errMsg": "extraFields is not valid"}, "extraFields is not valid")
         for name in fields:
             if name not in self._store.EXTRA_FIELDS:
                 text = f"{name} is not an extra field"
-                return answers.envelope(422, {"errMsg": text}, text)
+                return responses.envelope(422, {"errMsg": text}, text)
         if "poNumber" in body:
             if not isinstance(body["poNumber"], str | None):
-                return answers.envelope(422, {"errMsg": "poNumber is not valid"}, "poNumber is not valid")
+                return responses.envelope(422, {"errMsg": "poNumber is not valid"}, "poNumber is not valid")
             order.po_number = body["poNumber"]
         if "extraFields" in body:
             order.extra_fields = {**order.extra_fields, **fields} if body["extraFields"] is not None else {}
@@ -255,12 +258,12 @@ class V3:
 
     async def list_users(self, request: web.Request) -> web.Response:
         """List B2B Users."""
-        limit, offset = asked.window(request, _LARGEST_PAGE_OF_USERS)
-        company, channel = asked.number(request, "companyId"), asked.number(request, "channelId")
-        roles = asked.numbers(request, "roles", "roles[]")
+        limit, offset = parameters.window(request, _LARGEST_PAGE_OF_USERS)
+        company, channel = parameters.number(request, "companyId"), parameters.number(request, "channelId")
+        roles = parameters.numbers(request, "roles", "roles[]")
         if wrong := roles - {0, 1, 2}:
-            return answers.wrong_parameter("roles", f'"{min(wrong)}" is not a valid choice.')
-        extra = asked.choice(request, "isIncludeExtraFields", ("0", "1"), "0") == "1"
+            return responses.wrong_parameter("roles", f'"{min(wrong)}" is not a valid choice.')
+        extra = parameters.choice(request, "isIncludeExtraFields", ("0", "1"), "0") == "1"
         email, words = request.query.get("email"), request.query.get("q", "").lower()
         between = _between(request)
         found = [
@@ -274,7 +277,9 @@ class V3:
             and words in f"buyer {user.customer_id} {user.email}"
             and between(user)
         ]
-        return answers.page_of([_user(user, extra=extra) for user in found[offset:][:limit]], len(found), limit, offset)
+        return responses.page_of(
+            [_user(user, extra=extra) for user in found[offset:][:limit]], len(found), limit, offset
+        )
 
     async def get_user(self, request: web.Request) -> web.Response:
         """Get User Details."""
@@ -290,14 +295,14 @@ class V3:
 
     async def list_companies(self, request: web.Request) -> web.Response:
         """List Companies."""
-        limit, offset = asked.window(request, _LARGEST_PAGE_OF_COMPANIES)
-        status, group = asked.number(request, "companyStatus"), asked.number(request, "bcGroupId")
+        limit, offset = parameters.window(request, _LARGEST_PAGE_OF_COMPANIES)
+        status, group = parameters.number(request, "companyStatus"), parameters.number(request, "bcGroupId")
         customer = request.query.get("customerId")
         orders = [request.query[name] for name in ("bcOrderId", "orderId") if name in request.query]
-        extra = asked.choice(request, "isIncludeExtraFields", ("0", "1"), "0") == "1"
-        exact = asked.choice(request, "extraFieldFilterType", ("search", "exact-match"), "search") == "exact-match"
-        sort_by = asked.choice(request, "sortBy", ("companyName", "updatedAt"), "updatedAt")
-        order_by = asked.choice(request, "orderBy", ("ASC", "DESC"), "DESC")
+        extra = parameters.choice(request, "isIncludeExtraFields", ("0", "1"), "0") == "1"
+        exact = parameters.choice(request, "extraFieldFilterType", ("search", "exact-match"), "search") == "exact-match"
+        sort_by = parameters.choice(request, "sortBy", ("companyName", "updatedAt"), "updatedAt")
+        order_by = parameters.choice(request, "orderBy", ("ASC", "DESC"), "DESC")
         fields = [part.partition(":") for part in request.query.get("extraFields", "").split(",") if part]
         words, between = request.query.get("q", "").lower(), _between(request)
         user = None if customer is None else self._store.user(customer)
@@ -317,14 +322,14 @@ class V3:
         if order_by == "DESC":
             found.reverse()
         page = [{**_company(company, extra=extra), "bcGroupId": company.group_id} for company in found[offset:][:limit]]
-        return answers.page_of(page, len(found), limit, offset)
+        return responses.page_of(page, len(found), limit, offset)
 
     async def get_company(self, request: web.Request) -> web.Response:
         """Get Company."""
         company = self._store.companies.get(request.match_info["companyId"])
         if company is None:
-            return answers.envelope(404, {}, "This resource is not found.")
-        return answers.envelope(200, {**_company(company, extra=True), "bcGroupId": str(company.group_id)}, "SUCCESS")
+            return responses.envelope(404, {}, "This resource is not found.")
+        return responses.envelope(200, {**_company(company, extra=True), "bcGroupId": str(company.group_id)}, "SUCCESS")
 
     def _company_of(self, order_id: str) -> Company | None:
         order = self._store.record(order_id)
@@ -342,8 +347,8 @@ def _has(company: Company, name: str, value: str, *, exact: bool) -> bool:
 
 def _total(total: int | None, refusal: str) -> web.Response:
     if total is None:
-        return answers.envelope(404, {}, refusal)
-    return answers.with_json(200, {"code": 200, "data": {"total": total}, "message": "SUCCESS"})
+        return responses.envelope(404, {}, refusal)
+    return responses.with_json(200, {"code": 200, "data": {"total": total}, "message": "SUCCESS"})
 
 
 def _fields(value: object) -> dict[str, str] | None:
@@ -360,8 +365,8 @@ def _fields(value: object) -> dict[str, str] | None:
 
 def _between(request: web.Request) -> Any:  # noqa: ANN401 -- a predicate of what has times
     """Read the bounds of the times of users and companies."""
-    made = asked.number(request, "minCreated", 0), asked.number(request, "maxCreated", _FOREVER)
-    changed = asked.number(request, "minModified", 0), asked.number(request, "maxModified", _FOREVER)
+    made = parameters.number(request, "minCreated", 0), parameters.number(request, "maxCreated", _FOREVER)
+    changed = parameters.number(request, "minModified", 0), parameters.number(request, "maxModified", _FOREVER)
     bounds = cast("Iterable[tuple[int, int]]", (made, changed))
 
     def fits(one: User | Company) -> bool:
@@ -395,8 +400,8 @@ def _user(user: User, *, extra: bool) -> dict[str, Any]:
 
 def _found(user: User | None) -> web.Response:
     if user is None:
-        return answers.envelope(404, {"errMsg": "User matching query does not exist."}, "Not Found Error")
-    return answers.envelope(200, _user(user, extra=True), "Success")
+        return responses.envelope(404, {"errMsg": "User matching query does not exist."}, "Not Found Error")
+    return responses.envelope(200, _user(user, extra=True), "Success")
 
 
 def _company(company: Company, *, extra: bool) -> dict[str, Any]:

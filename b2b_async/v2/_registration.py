@@ -1,4 +1,4 @@
-"""Finds out whether an order is registered: what became of a creation whose answer is lost."""
+"""Verify whether an order is registered: what became of a creation whose response is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 from b2b_async import _arguments as arguments
 from b2b_async._envelope import Envelope, is_same_id
-from b2b_async._messages import LookUp, Operation, Reconciliation
+from b2b_async._messages import Operation, Reconciliation, Verification
 from b2b_async.errors import Answer, ConflictError, InvalidArgumentError, ResponseValidationError
 
 if TYPE_CHECKING:
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 GET_COMPANY_BY_BC_ORDER_ID = Operation("Get Company By BC OrderId", "v2", "GET", "/orders/{orderBCId}/companyIdBCId")
 _GET_ORDER = Operation("Get Order", "v3", "GET", "/orders/{bcOrderId}")  # endpoints do not know each other
 _ABSENT = frozenset({404, 40013})
-"""v3 says 404 and v2 40013, "Order does not exist."; any other refusal of a look-up is not about the order."""
+"""v3 says 404 and v2 40013, "Order does not exist."; any other refusal of a query is not about the order."""
 
 
-class RegistrationLookUp:
-    """Finds out whether an order is registered with a company, and remembers that it has.
+class Registration:
+    """The registration of an order with a company: how to verify it, and whether that was done.
 
     Args:
-        client: Its credentials say how it can be looked up.
-        operation: The creation whose answer is lost.
+        client: Its credentials decide which queries are open.
+        operation: The creation whose response is lost.
         company_id: The company that it should be registered with; None for any.
         order_id: The BigCommerce order id.
     """
 
     def __init__(self, client: Client, operation: Operation, company_id: str | None, order_id: str) -> None:
-        """Look at nothing yet."""
+        """Send nothing yet."""
         self._credentials = client.credentials
         self._operation = operation
         self._company_id, self._order_id = company_id, order_id
-        self._segment = arguments.path_id(order_id, "order_id")
+        arguments.path_id(order_id, "order_id")
         self.found = False
-        """A look-up has found it registered."""
+        """A verification has found it registered."""
 
     def reconciliation(self, *, wanted: bool, resend_if_absent: bool) -> Reconciliation | None:
-        """Say how to find out what became of a call whose answer is lost; None if the caller does not want it."""
+        """Return how to find out what became of a call whose response is lost; None if the caller does not want it."""
         arguments.flag(wanted, "reconcile")
         if arguments.flag(resend_if_absent, "resend_if_absent") and not wanted:
-            message = "resend_if_absent needs reconcile: only a look-up can say that the order is absent"
+            message = "resend_if_absent needs reconcile: only a verification can show that the order is absent"
             raise InvalidArgumentError(message)
-        return Reconciliation(lookups=self.ways(), resend_if_absent=resend_if_absent) if wanted else None
+        return Reconciliation(verifications=self.verifications(), resend_if_absent=resend_if_absent) if wanted else None
 
     def check(self, envelope: Envelope) -> str | None:
         """Return what is wrong with a response that reports success: it may belong to the creation of another order."""
@@ -59,16 +59,23 @@ class RegistrationLookUp:
             return None
         return f"it is not about order {self._order_id}, which was sent, but about another one, or none"
 
-    def ways(self) -> tuple[LookUp, ...]:
-        """Say how to look, given what the credentials of the client open."""
+    def verifications(self) -> tuple[Verification, ...]:
+        """Return the queries that the credentials of the client open, the best first."""
         operations: tuple[Operation, ...] = (GET_COMPANY_BY_BC_ORDER_ID,)
         if self._credentials.access_token is not None and _is_number(self._order_id):
             # v2 answers for any order id; v3 is not deprecated, but takes numbers only.
             operations = (_GET_ORDER, GET_COMPANY_BY_BC_ORDER_ID)
         return tuple(
-            LookUp(operation=operation, path=operation.path(self._segment), read=self._read, absent=_ABSENT)
+            Verification(
+                operation=operation, path=operation.path(self.parameters(operation)), read=self._read, absent=_ABSENT
+            )
             for operation in operations
         )
+
+    def parameters(self, operation: Operation) -> dict[str, str]:
+        """Return the path parameters of a query: the order's id."""
+        (name,) = operation.parameters
+        return {name: self._order_id}
 
     def _read(self, response: Response) -> Response | None:
         company = self._company(response)
@@ -76,14 +83,14 @@ class RegistrationLookUp:
             return None
         if self._company_id is not None and not is_same_id(company, self._company_id):
             message = (
-                f"{self._operation.name}: a look-up shows order {self._order_id} registered "
+                f"{self._operation.name}: a verification shows order {self._order_id} registered "
                 f"with company {self._credentials.redact(company)}, not with company {self._company_id}"
             )
             request_id = self._credentials.redact(response.request_id or "") or None
             answer = Answer(status=409, under_success=True, request_id=request_id)
             raise ConflictError(message, answer=answer, outcome="unknown", operation=self._operation.name)
         self.found = True
-        # What the lost answer would have said.
+        # What the lost response would have said.
         return attrs.evolve(response, envelope=Envelope({"code": 200, "data": {"orderId": self._order_id}}))
 
     def _company(self, response: Response) -> str | None:
@@ -100,7 +107,7 @@ class RegistrationLookUp:
                 if isinstance(company, str | int) and not isinstance(company, bool):
                     return str(company) if isinstance(company, str) else f"{company:d}"
         # To take it for an absence could bring about a second creation.
-        message = "the answer to a look-up names no company of the order that was looked for"
+        message = "the response to a verification names no company of the order"
         raise ResponseValidationError(message, answer=Answer(status=response.status, request_id=response.request_id))
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date  # noqa: TC003 -- part of the interface
-from functools import partial
+from datetime import date
 from typing import TYPE_CHECKING
 
 import attrs
 
 from b2b_async import _arguments as arguments
-from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
-from b2b_async.ids import CompanyId, CustomerId  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.ids import CompanyId, CustomerId
 from b2b_async.v2._deprecated import deprecated
 
 if TYPE_CHECKING:
-    from b2b_async._messages import Query
-    from b2b_async._page import Page
+    from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
 LIST_BC_ORDER_IDS = Operation("Get BC Order Id List By Company Id", "v2", "GET", "/companies/{companyId}/orderBCIds")
@@ -64,16 +61,16 @@ class UserCompany(Record):
 
 
 @deprecated("v3.orders.list_orders(company_id=...)")
-async def list_bc_order_ids(
+def list_bc_order_ids(
     client: Client,
     company_id: CompanyId | str,
     *,
     begin_date_at: date | None = None,
     end_date_at: date | None = None,
-    limit: int = 10,
+    limit: int | None = None,
     offset: int = 0,
-) -> Page[BCOrder]:
-    """List the BigCommerce order ids of a company's orders, one page.
+) -> Listing[BCOrder]:
+    """List the BigCommerce order ids of a company's orders. Nothing is sent until the list is awaited or iterated.
 
     Source: v2 Company, "Get BC Order Id List By Company Id" (GET /companies/{companyId}/orderBCIds).
 
@@ -82,58 +79,27 @@ async def list_bc_order_ids(
         company_id: The B2B company id.
         begin_date_at: Only orders from this day on.
         end_date_at: Only orders up to this day.
-        limit: Orders on the page, 1 to 200.
-        offset: Orders on the pages before.
+        limit: The size of a page, 1 to 200; by default 10 for one page, and 200 for all pages.
+        offset: Orders before the first one.
 
     Returns:
-        The page; ``total`` is the number of orders on all pages.
+        A ``Listing``: await it for one page, iterate over it for all orders, or ask for its ``items``.
+        Each order comes once; a warning is logged, and ``missed`` says so, if some may have been missed.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
-        NotFoundError: the company does not exist.
-        B2BError: any other of ``b2b_async.errors``.
+        NotFoundError: the company does not exist, when a page is fetched.
+        B2BError: any other of ``b2b_async.errors``, when a page is fetched.
     """
-    segment = arguments.path_id(company_id, "company_id")
-    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
-    return await _page(client, segment, arguments.days(begin_date_at, end_date_at), limit, offset)
-
-
-@deprecated("v3.orders.iter_orders(company_id=...)")
-def iter_bc_order_ids(
-    client: Client,
-    company_id: CompanyId | str,
-    *,
-    begin_date_at: date | None = None,
-    end_date_at: date | None = None,
-    offset: int = 0,
-    prefetch: bool = True,
-) -> ItemIterator[BCOrder]:
-    """List the BigCommerce order ids of a company's orders of all pages, in pages of 200, with one page ahead.
-
-    Source: v2 Company, "Get BC Order Id List By Company Id" (GET /companies/{companyId}/orderBCIds).
-
-    Args:
-        client: The client.
-        company_id: The B2B company id.
-        begin_date_at: Only orders from this day on.
-        end_date_at: Only orders up to this day.
-        offset: Orders to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
-        prefetch: Fetch a page while the one before it is worked on.
-
-    Returns:
-        An asynchronous iterator; what it raises while it runs are ``B2BError``.
-
-    Raises:
-        InvalidArgumentError: an argument cannot be used; nothing was sent.
-    """
-    segment = arguments.path_id(company_id, "company_id")
-    return ItemIterator(
-        LIST_BC_ORDER_IDS.name,
-        partial(_page, client, segment, arguments.days(begin_date_at, end_date_at)),
+    return client.listing(
+        LIST_BC_ORDER_IDS,
+        {"companyId": arguments.path_id(company_id, "company_id")},
+        into=BCOrder,
         key=lambda order: order.order_id,
-        limit=LARGEST_PAGE,
-        offset=arguments.within(offset, "offset", 0),
-        prefetch=arguments.flag(prefetch, "prefetch"),
+        largest=LARGEST_PAGE,
+        limit=limit,
+        offset=offset,
+        query=arguments.days(begin_date_at, end_date_at),
     )
 
 
@@ -156,9 +122,5 @@ async def get_company_by_customer_id(client: Client, customer_id: CustomerId | s
         NotFoundError: the customer does not exist, or belongs to no company.
         B2BError: any other of ``b2b_async.errors``.
     """
-    segment = arguments.path_id(customer_id, "customer_id")
-    return await client.call(GET_COMPANY_BY_CUSTOMER_ID, segment, into=UserCompany)
-
-
-async def _page(client: Client, segment: str, query: Query, limit: int, offset: int) -> Page[BCOrder]:
-    return await client.page(LIST_BC_ORDER_IDS, segment, into=BCOrder, limit=limit, offset=offset, query=query)
+    customer = arguments.path_id(customer_id, "customer_id")
+    return await client.call(GET_COMPANY_BY_CUSTOMER_ID, {"customerId": customer}, into=UserCompany)

@@ -5,7 +5,7 @@ The vendor takes all values as strings; amounts are written with just their digi
 
 from __future__ import annotations
 
-from collections.abc import Sequence  # noqa: TC003 -- for those who ask for the types below
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any

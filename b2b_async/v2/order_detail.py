@@ -5,14 +5,14 @@ What the core API gives no documented shape is ``Any``.
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
-from decimal import Decimal  # noqa: TC003 -- cattrs reads the annotations below
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import attrs
 
 from b2b_async._record import Record, also
-from b2b_async.ids import ChannelId, CustomerId  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.ids import ChannelId, CustomerId
 
 
 @attrs.frozen(kw_only=True)

@@ -5,21 +5,18 @@ An order is named by its BigCommerce order id, which v2 has as a string.
 
 from __future__ import annotations
 
-from datetime import date, datetime  # noqa: TC003 -- cattrs reads the annotations below
-from decimal import Decimal  # noqa: TC003 -- cattrs reads the annotations below
-from functools import partial
+from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Literal
-from urllib.parse import unquote
 
 import attrs
 
 from b2b_async import _arguments as arguments
 from b2b_async._envelope import names
-from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record, also
 from b2b_async.errors import APIStatusError, ConflictError, InvalidArgumentError, ResponseValidationError
-from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.ids import (
     BCGroupId,
     BCOrderId,
     ChannelId,
@@ -27,15 +24,14 @@ from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
     CustomerId,
 )
 from b2b_async.v2._deprecated import deprecated
-from b2b_async.v2._registration import GET_COMPANY_BY_BC_ORDER_ID, RegistrationLookUp
+from b2b_async.v2._registration import GET_COMPANY_BY_BC_ORDER_ID, Registration
 from b2b_async.v2.order_changes import BillingAddressChanges, OrderChanges, ProductChanges, changed
 from b2b_async.v2.order_detail import BillingAddress, DetailedProduct, OrderDetail, ShippingAddress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b2b_async._messages import Query
-    from b2b_async._page import Page
+    from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
 __all__ = [
@@ -61,7 +57,6 @@ __all__ = [
     "get_order_detail",
     "get_order_product",
     "get_orders_images",
-    "iter_company_orders",
     "list_company_orders",
     "update_bc_orders_company",
     "update_company_order",
@@ -227,12 +222,19 @@ async def create_order(
         AmbiguousOutcomeError: it may have been registered, but the answer is lost and no look-up has found it.
         B2BError: any other of ``b2b_async.errors``.
     """
-    path = arguments.path_id(company_id, "company_id"), arguments.path_id(customer_id, "customer_id")
+    company = arguments.path_id(company_id, "company_id")
+    customer = arguments.path_id(customer_id, "customer_id")
     body, order = _registration(order_id, total_inc_tax, po_number)
-    lookup = RegistrationLookUp(client, CREATE_ORDER, unquote(path[0]), order)
-    look = lookup.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent)
-    registered = await client.call(CREATE_ORDER, *path, body=body, into=_Registered, check=lookup.check, reconcile=look)
-    return CreatedOrder(registered.order_id, reconciled=lookup.found)
+    registration = Registration(client, CREATE_ORDER, company, order)
+    registered = await client.call(
+        CREATE_ORDER,
+        {"companyId": company, "customerId": customer},
+        body=body,
+        into=_Registered,
+        check=registration.check,
+        reconcile=registration.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent),
+    )
+    return CreatedOrder(registered.order_id, reconciled=registration.found)
 
 
 @deprecated(None)
@@ -273,20 +275,25 @@ async def create_order_without_company_id(
         AmbiguousOutcomeError: it may have been registered, but the answer is lost and no look-up has found it.
         B2BError: any other of ``b2b_async.errors``.
     """
-    segment = arguments.path_id(customer_id, "customer_id")
+    customer = arguments.path_id(customer_id, "customer_id")
     body, order = _registration(order_id, total_inc_tax, po_number)
-    lookup = RegistrationLookUp(client, CREATE_ORDER_WITHOUT_COMPANY_ID, None, order)
-    look = lookup.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent)
-    operation = CREATE_ORDER_WITHOUT_COMPANY_ID
-    updated = await client.call(operation, segment, body=body, into=UpdatedOrder, check=lookup.check, reconcile=look)
-    # The vendor's schema has no order id in the answer; the server took the one that was sent.
-    return CreatedOrder(updated.order_id or order, reconciled=lookup.found)
+    registration = Registration(client, CREATE_ORDER_WITHOUT_COMPANY_ID, None, order)
+    updated = await client.call(
+        CREATE_ORDER_WITHOUT_COMPANY_ID,
+        {"customerId": customer},
+        body=body,
+        into=UpdatedOrder,
+        check=registration.check,
+        reconcile=registration.reconciliation(wanted=reconcile, resend_if_absent=resend_if_absent),
+    )
+    # The vendor's schema has no order id in the response; the server took the one that was sent.
+    return CreatedOrder(updated.order_id or order, reconciled=registration.found)
 
 
 async def find_created_order(
     client: Client, company_id: CompanyId | str, *, order_id: BCOrderId | str
 ) -> CreatedOrder | None:
-    """Look whether an order is registered with a company, as ``create_order`` does when an answer is lost.
+    """Check whether an order is registered with a company, as ``create_order`` does when a response is lost.
 
     Source: v3 Orders, "Get Order" (GET /orders/{bcOrderId}), or v2 Order, "Get Company By BC OrderId"
     (GET /orders/{orderBCId}/companyIdBCId), whichever the credentials allow.
@@ -306,19 +313,20 @@ async def find_created_order(
         ResponseValidationError: the answer shows neither.
         B2BError: any other of ``b2b_async.errors``.
     """
-    company = unquote(arguments.path_id(company_id, "company_id"))
-    order = arguments.text_id(order_id, "order_id")
-    segment = arguments.path_id(order, "order_id")
-    *others, last = RegistrationLookUp(client, CREATE_ORDER, company, order).ways()
-    for way in (*others, last):
+    company = arguments.path_id(company_id, "company_id")
+    order = arguments.path_id(arguments.text_id(order_id, "order_id"), "order_id")
+    registration = Registration(client, CREATE_ORDER, company, order)
+    *others, last = registration.verifications()
+    for verification in (*others, last):
         try:
-            found = way.read(await client.send(way.operation, segment))
+            parameters = registration.parameters(verification.operation)
+            found = verification.read(await client.send(verification.operation, parameters))
         except (APIStatusError, ResponseValidationError) as error:
-            if isinstance(error, ConflictError) and error.outcome == "unknown":  # what was read, not the look itself
+            if isinstance(error, ConflictError) and error.outcome == "unknown":  # what was read, not the query itself
                 raise
-            if error.code in way.absent:
+            if error.code in verification.absent:
                 return None
-            if way is last:
+            if verification is last:
                 raise
         else:
             return None if found is None else CreatedOrder(order, reconciled=True)
@@ -326,7 +334,7 @@ async def find_created_order(
 
 
 @deprecated("v3.orders.list_orders(company_id=...)")
-async def list_company_orders(
+def list_company_orders(
     client: Client,
     company_id: CompanyId | str,
     *,
@@ -335,10 +343,10 @@ async def list_company_orders(
     channel_id: ChannelId | None = None,
     include_extra: bool = False,
     order_by: Literal["bcOrderId", "totalIncTax", "createdAt"] | None = None,
-    limit: int = 10,
+    limit: int | None = None,
     offset: int = 0,
-) -> Page[CompanyOrder]:
-    """List the orders of a company, one page.
+) -> Listing[CompanyOrder]:
+    """List the orders of a company. Nothing is sent until the list is awaited or iterated.
 
     Source: v2 Order, "Get Company Orders" (GET /companies/{companyId}/orders).
 
@@ -349,68 +357,37 @@ async def list_company_orders(
         end_date_at: Only orders up to this day.
         channel_id: Only orders of this channel.
         include_extra: With extra fields, which are in ``extra`` of each order.
-        order_by: What the list is sorted by; None for the server's choice.
-        limit: Orders on the page, 1 to 200.
-        offset: Orders on the pages before.
+        order_by: The field that the list is sorted by. None is the server's choice for one page, and "bcOrderId" for
+            all pages, so that orders that are placed meanwhile move no others.
+        limit: The size of a page, 1 to 200; by default 10 for one page, and 200 for all pages.
+        offset: Orders before the first one.
 
     Returns:
-        The page; ``total`` is the number of orders on all pages.
+        A ``Listing``: await it for one page, iterate over it for all orders, or ask for its ``items``.
+        Each order comes once; a warning is logged, and ``missed`` says so, if some may have been missed.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
-        NotFoundError: the company does not exist.
-        B2BError: any other of ``b2b_async.errors``.
+        NotFoundError: the company does not exist, when a page is fetched.
+        B2BError: any other of ``b2b_async.errors``, when a page is fetched.
     """
-    segment = arguments.path_id(company_id, "company_id")
-    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
-    query = _order_filters(begin_date_at, end_date_at, channel_id, order_by, include_extra=include_extra)
-    return await _order_page(client, segment, query, limit, offset)
-
-
-@deprecated("v3.orders.iter_orders(company_id=...)")
-def iter_company_orders(
-    client: Client,
-    company_id: CompanyId | str,
-    *,
-    begin_date_at: date | None = None,
-    end_date_at: date | None = None,
-    channel_id: ChannelId | None = None,
-    include_extra: bool = False,
-    order_by: Literal["bcOrderId", "totalIncTax", "createdAt"] = "bcOrderId",
-    offset: int = 0,
-    prefetch: bool = True,
-) -> ItemIterator[CompanyOrder]:
-    """List the orders of a company on all pages, in pages of 200, with one page ahead.
-
-    Source: v2 Order, "Get Company Orders" (GET /companies/{companyId}/orders). No order is handed out twice; a warning
-    is logged, and ``missed`` says so, if some may have been passed over.
-
-    Args:
-        client: The client.
-        company_id: The B2B company id.
-        begin_date_at: Only orders from this day on.
-        end_date_at: Only orders up to this day.
-        channel_id: Only orders of this channel.
-        include_extra: With extra fields, which are in ``extra`` of each order.
-        order_by: What the list is sorted by.
-        offset: Orders to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
-        prefetch: Fetch a page while the one before it is worked on.
-
-    Returns:
-        An asynchronous iterator; what it raises while it runs are ``B2BError``.
-
-    Raises:
-        InvalidArgumentError: an argument cannot be used; nothing was sent.
-    """
-    segment = arguments.path_id(company_id, "company_id")
-    query = _order_filters(begin_date_at, end_date_at, channel_id, order_by, include_extra=include_extra)
-    return ItemIterator(
-        LIST_COMPANY_ORDERS.name,
-        partial(_order_page, client, segment, query),
+    query = arguments.days(begin_date_at, end_date_at)
+    if channel_id is not None:
+        query["channelId"] = str(arguments.number_id(channel_id, "channel_id"))
+    if order_by is not None:
+        query["orderBy"] = arguments.choice(order_by, "order_by", "bcOrderId", "totalIncTax", "createdAt")
+    if arguments.flag(include_extra, "include_extra"):
+        query["includeExtra"] = "1"
+    return client.listing(
+        LIST_COMPANY_ORDERS,
+        {"companyId": arguments.path_id(company_id, "company_id")},
+        into=CompanyOrder,
         key=lambda order: order.order_id,
-        limit=LARGEST_PAGE,
-        offset=arguments.within(offset, "offset", 0),
-        prefetch=arguments.flag(prefetch, "prefetch"),
+        largest=LARGEST_PAGE,
+        limit=limit,
+        offset=offset,
+        query=query,
+        query_of_all={"orderBy": "bcOrderId"},
     )
 
 
@@ -528,7 +505,9 @@ async def get_company_by_bc_order_id(client: Client, order_id: BCOrderId | str) 
         BadRequestError: the order is not registered (code 40013).
         B2BError: any other of ``b2b_async.errors``.
     """
-    return await client.call(GET_COMPANY_BY_BC_ORDER_ID, arguments.path_id(order_id, "order_id"), into=OrderCompany)
+    return await client.call(
+        GET_COMPANY_BY_BC_ORDER_ID, {"orderBCId": arguments.path_id(order_id, "order_id")}, into=OrderCompany
+    )
 
 
 @deprecated("v3.orders.get_order")
@@ -549,8 +528,8 @@ async def get_company_id_by_order_id(client: Client, order_id: BCOrderId | str) 
         BadRequestError: the order is not registered (code 40013).
         B2BError: any other of ``b2b_async.errors``.
     """
-    segment = arguments.path_id(order_id, "order_id")
-    return (await client.call(GET_COMPANY_ID_BY_ORDER_ID, segment, into=_OrderCompanyId)).company_id
+    order = arguments.path_id(order_id, "order_id")
+    return (await client.call(GET_COMPANY_ID_BY_ORDER_ID, {"orderId": order}, into=_OrderCompanyId)).company_id
 
 
 @deprecated("v3.orders.get_order")
@@ -571,8 +550,8 @@ async def get_order_detail(client: Client, order_id: BCOrderId | str) -> OrderDe
         NotFoundError: the order does not exist.
         B2BError: any other of ``b2b_async.errors``.
     """
-    segment = arguments.path_id(order_id, "order_id")
-    return await client.call(GET_ORDER_DETAIL, segment, into=OrderDetail, check=names("id", unquote(segment)))
+    order = arguments.path_id(order_id, "order_id")
+    return await client.call(GET_ORDER_DETAIL, {"orderId": order}, into=OrderDetail, check=names("id", order))
 
 
 @deprecated("v3.orders.list_order_products")
@@ -593,34 +572,12 @@ async def get_order_product(client: Client, order_id: BCOrderId | str) -> tuple[
         NotFoundError: the order does not exist.
         B2BError: any other of ``b2b_async.errors``.
     """
-    segment = arguments.path_id(order_id, "order_id")
-    return await client.call(GET_ORDER_PRODUCT, segment, into=tuple[OrderProduct, ...])
-
-
-async def _order_page(client: Client, segment: str, query: Query, limit: int, offset: int) -> Page[CompanyOrder]:
-    return await client.page(LIST_COMPANY_ORDERS, segment, into=CompanyOrder, limit=limit, offset=offset, query=query)
-
-
-def _order_filters(
-    begin_date_at: date | None,
-    end_date_at: date | None,
-    channel_id: ChannelId | None,
-    order_by: str | None,
-    *,
-    include_extra: bool,
-) -> dict[str, str]:
-    query = arguments.days(begin_date_at, end_date_at)
-    if channel_id is not None:
-        query["channelId"] = str(arguments.number_id(channel_id, "channel_id"))
-    if order_by is not None:
-        query["orderBy"] = arguments.choice(order_by, "order_by", "bcOrderId", "totalIncTax", "createdAt")
-    if arguments.flag(include_extra, "include_extra"):
-        query["includeExtra"] = "1"
-    return query
+    order = arguments.path_id(order_id, "order_id")
+    return await client.call(GET_ORDER_PRODUCT, {"orderId": order}, into=tuple[OrderProduct, ...])
 
 
 def _registration(order_id: BCOrderId | str, total_inc_tax: Decimal, po_number: str | None) -> tuple[bytes, str]:
-    """Give the body that registers an order, and the order id in it."""
+    """Return the body that registers an order, and the order id in it."""
     order = arguments.text_id(order_id, "order_id")
     total = arguments.money(total_inc_tax, "total_inc_tax")
     body: dict[str, str | Decimal] = {"orderId": order, "totalIncTax": total}

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
-from functools import partial
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import attrs
 
 from b2b_async import _arguments as arguments
 from b2b_async._envelope import names
-from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
 from b2b_async.errors import InvalidArgumentError
-from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.ids import (
     BCGroupId,
     BCOrderId,
     ChannelId,
@@ -25,8 +23,7 @@ from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
 from b2b_async.v3._extra_field import ExtraField
 
 if TYPE_CHECKING:
-    from b2b_async._messages import Query
-    from b2b_async._page import Page
+    from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
 LIST_COMPANIES = Operation("List Companies", "v3", "GET", "/companies")
@@ -112,7 +109,7 @@ class Company(Record):
     """When it was changed last."""
 
 
-async def list_companies(
+def list_companies(
     client: Client,
     *,
     q: str | None = None,
@@ -130,10 +127,10 @@ async def list_companies(
     include_extra_fields: bool = False,
     sort_by: Literal["companyName", "updatedAt"] | None = None,
     order_by: Literal["ASC", "DESC"] | None = None,
-    limit: int = 10,
+    limit: int | None = None,
     offset: int = 0,
-) -> Page[Company]:
-    """List companies, one page.
+) -> Listing[Company]:
+    """List companies. Nothing is sent until the list is awaited or iterated.
 
     Source: v3 Company, "List Companies" (GET /companies).
 
@@ -154,30 +151,27 @@ async def list_companies(
         min_modified: Only those changed after this time.
         max_modified: Only those changed before this time.
         include_extra_fields: With extra fields.
-        sort_by: What the list is sorted by; None for the server's choice, "updatedAt".
-        order_by: Up ("ASC") or down ("DESC"); None for the server's choice, "DESC".
-        limit: Companies on the page, 1 to 249.
-        offset: Companies on the pages before.
+        sort_by: The field that the list is sorted by. None is the server's choice for one page, "updatedAt", and
+            "companyName" for all pages, so that a company that is changed meanwhile moves no others.
+        order_by: Up ("ASC") or down ("DESC"). None is the server's choice for one page, "DESC", and "ASC" for all.
+        limit: The size of a page, 1 to 249; by default 10 for one page, and 249 for all pages.
+        offset: Companies before the first one.
 
     Returns:
-        The page; ``total`` is the number of companies on all pages.
+        A ``Listing``: await it for one page, iterate over it for all companies, or ask for its ``items``.
+        Each company comes once; a warning is logged, and ``missed`` says so, if some may have been missed.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
-        B2BError: any other of ``b2b_async.errors``.
+        B2BError: any other of ``b2b_async.errors``, when a page is fetched.
     """
-    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
-    query = _company_filters(
-        q=q,
-        company_status=company_status,
-        extra_fields=extra_fields,
-        extra_field_filter_type=extra_field_filter_type,
-        include_extra_fields=include_extra_fields,
-        min_created=min_created,
-        max_created=max_created,
-        min_modified=min_modified,
-        max_modified=max_modified,
+    query = arguments.time_filters(
+        min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
     )
+    if q is not None:
+        query["q"] = arguments.text(q, "q")
+    if company_status is not None:
+        query["companyStatus"] = str(arguments.choice(company_status, "company_status", 0, 1, 2, 3))
     if customer_id is not None:
         query["customerId"] = str(arguments.number_id(customer_id, "customer_id"))
     if bc_order_id is not None:
@@ -186,80 +180,22 @@ async def list_companies(
         query["bcGroupId"] = str(arguments.number_id(bc_group_id, "bc_group_id"))
     if order_id is not None:
         query["orderId"] = arguments.text(order_id, "order_id")
+    query.update(_extra_field_filters(extra_fields, extra_field_filter_type))
+    if arguments.flag(include_extra_fields, "include_extra_fields"):
+        query["isIncludeExtraFields"] = "1"
     if sort_by is not None:
         query["sortBy"] = arguments.choice(sort_by, "sort_by", "companyName", "updatedAt")
     if order_by is not None:
         query["orderBy"] = arguments.choice(order_by, "order_by", "ASC", "DESC")
-    return await _company_page(client, query, limit, offset)
-
-
-def iter_companies(
-    client: Client,
-    *,
-    q: str | None = None,
-    company_status: int | None = None,
-    extra_fields: Mapping[str, str] | None = None,
-    extra_field_filter_type: Literal["search", "exact-match"] | None = None,
-    min_created: datetime | None = None,
-    max_created: datetime | None = None,
-    min_modified: datetime | None = None,
-    max_modified: datetime | None = None,
-    include_extra_fields: bool = False,
-    sort_by: Literal["companyName", "updatedAt"] = "companyName",
-    order_by: Literal["ASC", "DESC"] = "ASC",
-    offset: int = 0,
-    prefetch: bool = True,
-) -> ItemIterator[Company]:
-    """List companies of all pages, in pages of 249, with one page ahead.
-
-    Source: v3 Company, "List Companies" (GET /companies). Sorted as it is by default, changes of companies that are
-    there move none. No company is handed out twice; a warning is logged, and ``missed`` says so, if some may have been
-    passed over.
-
-    Args:
-        client: The client.
-        q: Only those whose name has this in it.
-        company_status: Only those with this status: 0 pending, 1 approved, 2 rejected, 3 inactive.
-        extra_fields: Only those with these values of extra fields. Names and values cannot have a comma in them,
-            names no colon.
-        extra_field_filter_type: Whether extra fields must have the value in them ("search", the server's choice) or
-            be just it ("exact-match").
-        min_created: Only those made after this time.
-        max_created: Only those made before this time.
-        min_modified: Only those changed after this time.
-        max_modified: Only those changed before this time.
-        include_extra_fields: With extra fields.
-        sort_by: What the list is sorted by.
-        order_by: Up ("ASC") or down ("DESC").
-        offset: Companies to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
-        prefetch: Fetch a page while the one before it is worked on.
-
-    Returns:
-        An asynchronous iterator; what it raises while it runs are ``B2BError``.
-
-    Raises:
-        InvalidArgumentError: an argument cannot be used; nothing was sent.
-    """
-    query = _company_filters(
-        q=q,
-        company_status=company_status,
-        extra_fields=extra_fields,
-        extra_field_filter_type=extra_field_filter_type,
-        include_extra_fields=include_extra_fields,
-        min_created=min_created,
-        max_created=max_created,
-        min_modified=min_modified,
-        max_modified=max_modified,
-    )
-    query["sortBy"] = arguments.choice(sort_by, "sort_by", "companyName", "updatedAt")
-    query["orderBy"] = arguments.choice(order_by, "order_by", "ASC", "DESC")
-    return ItemIterator(
-        LIST_COMPANIES.name,
-        partial(_company_page, client, query),
+    return client.listing(
+        LIST_COMPANIES,
+        into=Company,
         key=lambda company: company.company_id,
-        limit=LARGEST_PAGE,
-        offset=arguments.within(offset, "offset", 0),
-        prefetch=arguments.flag(prefetch, "prefetch"),
+        largest=LARGEST_PAGE,
+        limit=limit,
+        offset=offset,
+        query=query,
+        query_of_all={"sortBy": "companyName", "orderBy": "ASC"},
     )
 
 
@@ -281,38 +217,20 @@ async def get_company(client: Client, company_id: CompanyId) -> Company:
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(company_id, "company_id")
-    return await client.call(GET_COMPANY, number, into=Company, check=names("companyId", number))
+    return await client.call(GET_COMPANY, {"companyId": number}, into=Company, check=names("companyId", number))
 
 
-async def _company_page(client: Client, query: Query, limit: int, offset: int) -> Page[Company]:
-    return await client.page(LIST_COMPANIES, into=Company, limit=limit, offset=offset, query=query)
-
-
-def _company_filters(
-    *,
-    q: str | None,
-    company_status: int | None,
-    extra_fields: object,
-    extra_field_filter_type: Literal["search", "exact-match"] | None,
-    include_extra_fields: bool,
-    **times: datetime | None,
-) -> dict[str, str]:
-    query = arguments.time_filters(**times)
-    if q is not None:
-        query["q"] = arguments.text(q, "q")
-    if company_status is not None:
-        query["companyStatus"] = str(arguments.choice(company_status, "company_status", 0, 1, 2, 3))
+def _extra_field_filters(extra_fields: object, filter_type: object) -> dict[str, str]:
+    query: dict[str, str] = {}
     if extra_fields is not None:
         if not isinstance(extra_fields, Mapping) or not extra_fields:
             message = "extra_fields must be a dict of names and values, and not empty"
             raise InvalidArgumentError(message)
         pairs = cast("Mapping[object, object]", extra_fields)
         query["extraFields"] = ",".join(_pair(*pair) for pair in pairs.items())
-    if extra_field_filter_type is not None:
+    if filter_type is not None:
         kinds = ("search", "exact-match")
-        query["extraFieldFilterType"] = arguments.choice(extra_field_filter_type, "extra_field_filter_type", *kinds)
-    if arguments.flag(include_extra_fields, "include_extra_fields"):
-        query["isIncludeExtraFields"] = "1"
+        query["extraFieldFilterType"] = arguments.choice(filter_type, "extra_field_filter_type", *kinds)
     return query
 
 

@@ -6,9 +6,8 @@ in B2B Edition (``B2BOrderId``), which is only shown.
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
-from decimal import Decimal  # noqa: TC003 -- cattrs reads the annotations below
-from functools import partial
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
@@ -16,11 +15,10 @@ import attrs
 from b2b_async import _arguments as arguments
 from b2b_async._arguments import OMITTED, Omitted
 from b2b_async._envelope import names
-from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
 from b2b_async.errors import InvalidArgumentError
-from b2b_async.ids import (  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.ids import (
     B2BOrderId,
     BCGroupId,
     BCOrderId,
@@ -34,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b2b_async._envelope import Envelope
-    from b2b_async._messages import Query
-    from b2b_async._page import Page
+    from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
 LIST_ORDERS = Operation("List Orders", "v3", "GET", "/orders")
@@ -257,7 +254,7 @@ class AssignedOrders(Record):
     Where an attempt was repeated because its answer was lost, the lost one may have assigned them."""
 
 
-async def list_orders(
+def list_orders(
     client: Client,
     *,
     company_id: CompanyId | None = None,
@@ -270,10 +267,10 @@ async def list_orders(
     show_extra: bool = False,
     sort_by: Literal["createdAt", "updatedAt"] | None = None,
     order_by: Literal["ASC", "DESC"] | None = None,
-    limit: int = 10,
+    limit: int | None = None,
     offset: int = 0,
-) -> Page[Order]:
-    """List orders, one page.
+) -> Listing[Order]:
+    """List orders. Nothing is sent until the list is awaited or iterated.
 
     Source: v3 Orders, "List Orders" (GET /orders).
     **Without min_created or min_modified the server hides what is older than a year; without channel_ids, by the
@@ -289,98 +286,48 @@ async def list_orders(
         max_modified: Only those changed before this time.
         channel_ids: Only those of these channels (storefronts); None for the server's choice.
         show_extra: With extra fields and the addresses' ids.
-        sort_by: By which time the list is sorted; None for the server's choice, "updatedAt".
-        order_by: Oldest ("ASC") or newest ("DESC") first; None for the server's choice, "DESC".
-        limit: Orders on the page, 1 to 200.
-        offset: Orders on the pages before.
+        sort_by: The time that the list is sorted by. None is the server's choice for one page, "updatedAt", and
+            "createdAt" for all pages, so that orders that are placed meanwhile come at the end and move no others.
+        order_by: Oldest ("ASC") or newest ("DESC") first. None is the server's choice for one page, "DESC", and "ASC"
+            for all pages.
+        limit: The size of a page, 1 to 200; by default 10 for one page, and 200 for all pages.
+        offset: Orders before the first one.
 
     Returns:
-        The page; ``total`` is the number of orders on all pages.
+        A ``Listing``: await it for one page, iterate over it for all orders, or ask for its ``items``.
+        Each order comes once; a warning is logged, and ``missed`` says so, if some may have been missed.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
-        B2BError: any other of ``b2b_async.errors``.
+        B2BError: any other of ``b2b_async.errors``, when a page is fetched.
     """
-    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
-    query = _order_filters(
-        company_id=company_id,
-        bc_order_id=bc_order_id,
-        min_created=min_created,
-        max_created=max_created,
-        min_modified=min_modified,
-        max_modified=max_modified,
-        channel_ids=channel_ids,
-        show_extra=show_extra,
-    )
+    query: dict[str, str | list[str]] = {
+        **arguments.time_filters(
+            min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+        )
+    }
+    if company_id is not None:
+        query["companyId"] = str(arguments.number_id(company_id, "company_id"))
+    if bc_order_id is not None:
+        query["bcOrderId"] = str(arguments.number_id(bc_order_id, "bc_order_id"))
+    if channel_ids is not None:
+        channels = arguments.several(channel_ids, "channel_ids")
+        query["channelIds[]"] = [str(arguments.number_id(one, "each of channel_ids")) for one in channels]
+    if arguments.flag(show_extra, "show_extra"):
+        query["showExtra"] = "true"
     if sort_by is not None:
         query["sortBy"] = arguments.choice(sort_by, "sort_by", "createdAt", "updatedAt")
     if order_by is not None:
         query["orderBy"] = arguments.choice(order_by, "order_by", "ASC", "DESC")
-    return await _order_page(client, query, limit, offset)
-
-
-def iter_orders(
-    client: Client,
-    *,
-    company_id: CompanyId | None = None,
-    min_created: datetime | None = None,
-    max_created: datetime | None = None,
-    min_modified: datetime | None = None,
-    max_modified: datetime | None = None,
-    channel_ids: Iterable[ChannelId] | None = None,
-    show_extra: bool = False,
-    sort_by: Literal["createdAt", "updatedAt"] = "createdAt",
-    order_by: Literal["ASC", "DESC"] = "ASC",
-    offset: int = 0,
-    prefetch: bool = True,
-) -> ItemIterator[Order]:
-    """List orders of all pages, in pages of 200, with one page ahead.
-
-    Source: v3 Orders, "List Orders" (GET /orders).
-    **Without min_created or min_modified the server hides what is older than a year; without channel_ids, by the
-    contract, what came by another channel than 1.**
-    Sorted as it is by default, orders that are placed meanwhile come at the end and move no others. No order is handed
-    out twice; a warning is logged, and ``missed`` says so, if some may have been passed over.
-
-    Args:
-        client: The client.
-        company_id: Only those of this company, by its B2B company id.
-        min_created: Only those placed after this time.
-        max_created: Only those placed before this time.
-        min_modified: Only those changed after this time.
-        max_modified: Only those changed before this time.
-        channel_ids: Only those of these channels (storefronts); None for the server's choice.
-        show_extra: With extra fields and the addresses' ids.
-        sort_by: By which time the list is sorted.
-        order_by: Oldest ("ASC") or newest ("DESC") first.
-        offset: Orders to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
-        prefetch: Fetch a page while the one before it is worked on.
-
-    Returns:
-        An asynchronous iterator; what it raises while it runs are ``B2BError``.
-
-    Raises:
-        InvalidArgumentError: an argument cannot be used; nothing was sent.
-    """
-    query = _order_filters(
-        company_id=company_id,
-        bc_order_id=None,
-        min_created=min_created,
-        max_created=max_created,
-        min_modified=min_modified,
-        max_modified=max_modified,
-        channel_ids=channel_ids,
-        show_extra=show_extra,
-    )
-    query["sortBy"] = arguments.choice(sort_by, "sort_by", "createdAt", "updatedAt")
-    query["orderBy"] = arguments.choice(order_by, "order_by", "ASC", "DESC")
-    return ItemIterator(
-        LIST_ORDERS.name,
-        partial(_order_page, client, query),
+    return client.listing(
+        LIST_ORDERS,
+        into=Order,
         key=lambda order: order.bc_order_id,
-        limit=LARGEST_PAGE,
-        offset=arguments.within(offset, "offset", 0),
-        prefetch=arguments.flag(prefetch, "prefetch"),
+        largest=LARGEST_PAGE,
+        limit=limit,
+        offset=offset,
+        query=query,
+        query_of_all={"sortBy": "createdAt", "orderBy": "ASC"},
     )
 
 
@@ -445,7 +392,7 @@ async def get_order(client: Client, bc_order_id: BCOrderId) -> Order:
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(bc_order_id, "bc_order_id")
-    return await client.call(GET_ORDER, number, into=Order, check=names("bcOrderId", number))
+    return await client.call(GET_ORDER, {"bcOrderId": number}, into=Order, check=names("bcOrderId", number))
 
 
 async def update_order(
@@ -486,7 +433,9 @@ async def update_order(
         message = "update_order needs po_number or extra_fields: there is nothing to change"
         raise InvalidArgumentError(message)
     check = names("bcOrderId", number)
-    return await client.call(UPDATE_ORDER, number, body=arguments.encode_json(body), into=Order, check=check)
+    return await client.call(
+        UPDATE_ORDER, {"bcOrderId": number}, body=arguments.encode_json(body), into=Order, check=check
+    )
 
 
 async def reassign_orders(client: Client, customer_id: CustomerId, *, bc_group_id: BCGroupId) -> AssignedOrders:
@@ -510,7 +459,9 @@ async def reassign_orders(client: Client, customer_id: CustomerId, *, bc_group_i
     """
     number = arguments.number_id(customer_id, "customer_id")
     body = arguments.encode_json({"bcGroupId": arguments.number_id(bc_group_id, "bc_group_id")})
-    return await client.call(REASSIGN_ORDERS, number, body=body, into=AssignedOrders, check=_impossible_total)
+    return await client.call(
+        REASSIGN_ORDERS, {"customerId": number}, body=body, into=AssignedOrders, check=_impossible_total
+    )
 
 
 async def list_order_products(client: Client, bc_order_id: BCOrderId) -> tuple[OrderProduct, ...]:
@@ -531,7 +482,7 @@ async def list_order_products(client: Client, bc_order_id: BCOrderId) -> tuple[O
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(bc_order_id, "bc_order_id")
-    return await client.call(LIST_ORDER_PRODUCTS, number, into=tuple[OrderProduct, ...])
+    return await client.call(LIST_ORDER_PRODUCTS, {"bcOrderId": number}, into=tuple[OrderProduct, ...])
 
 
 async def assign_customer_orders(client: Client, customer_id: CustomerId) -> AssignedOrders:
@@ -553,56 +504,38 @@ async def assign_customer_orders(client: Client, customer_id: CustomerId) -> Ass
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(customer_id, "customer_id")
-    return await client.call(ASSIGN_CUSTOMER_ORDERS, number, body=b"{}", into=AssignedOrders, check=_impossible_total)
+    return await client.call(
+        ASSIGN_CUSTOMER_ORDERS, {"customerId": number}, body=b"{}", into=AssignedOrders, check=_impossible_total
+    )
 
 
-async def list_order_extra_field_configs(
-    client: Client, *, limit: int = 10, offset: int = 0
-) -> Page[OrderExtraFieldConfig]:
-    """List the extra fields that orders of the store have, one page.
-
-    Source: v3 Orders, "List Order Extra Field Configs" (GET /orders/extra-fields).
-
-    Args:
-        client: The client.
-        limit: Extra fields on the page, 1 to 200.
-        offset: Extra fields on the pages before.
-
-    Returns:
-        The page.
-
-    Raises:
-        InvalidArgumentError: an argument cannot be used; nothing was sent.
-        B2BError: any other of ``b2b_async.errors``.
-    """
-    return await _config_page(client, *arguments.window(limit, offset, LARGEST_PAGE))
-
-
-def iter_order_extra_field_configs(
-    client: Client, *, offset: int = 0, prefetch: bool = True
-) -> ItemIterator[OrderExtraFieldConfig]:
-    """List the extra fields of orders of all pages, in pages of 200, with one page ahead.
+def list_order_extra_field_configs(
+    client: Client, *, limit: int | None = None, offset: int = 0
+) -> Listing[OrderExtraFieldConfig]:
+    """List the extra fields that orders of the store have. Nothing is sent until the list is awaited or iterated.
 
     Source: v3 Orders, "List Order Extra Field Configs" (GET /orders/extra-fields).
 
     Args:
         client: The client.
-        offset: Extra fields to pass over.
-        prefetch: Fetch a page while the one before it is worked on.
+        limit: The size of a page, 1 to 200; by default 10 for one page, and 200 for all pages.
+        offset: Extra fields before the first one.
 
     Returns:
-        An asynchronous iterator; what it raises while it runs are ``B2BError``.
+        A ``Listing``: await it for one page, iterate over it for all extra fields, or ask for its ``items``.
+        Each extra field comes once; a warning is logged, and ``missed`` says so, if some may have been missed.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
+        B2BError: any other of ``b2b_async.errors``, when a page is fetched.
     """
-    return ItemIterator(
-        LIST_ORDER_EXTRA_FIELD_CONFIGS.name,
-        partial(_config_page, client),
+    return client.listing(
+        LIST_ORDER_EXTRA_FIELD_CONFIGS,
+        into=OrderExtraFieldConfig,
         key=lambda config: config.field_name,
-        limit=LARGEST_PAGE,
-        offset=arguments.within(offset, "offset", 0),
-        prefetch=arguments.flag(prefetch, "prefetch"),
+        largest=LARGEST_PAGE,
+        limit=limit,
+        offset=offset,
     )
 
 
@@ -610,35 +543,6 @@ def _impossible_total(envelope: Envelope) -> str | None:
     """Return what is wrong with the number of orders in a response that reports success."""
     total = str(envelope.only_object.get("total", "")).strip()
     return "the number of orders in its data is negative" if total.startswith("-") else None
-
-
-async def _order_page(client: Client, query: Query, limit: int, offset: int) -> Page[Order]:
-    return await client.page(LIST_ORDERS, into=Order, limit=limit, offset=offset, query=query)
-
-
-async def _config_page(client: Client, limit: int, offset: int) -> Page[OrderExtraFieldConfig]:
-    return await client.page(LIST_ORDER_EXTRA_FIELD_CONFIGS, into=OrderExtraFieldConfig, limit=limit, offset=offset)
-
-
-def _order_filters(
-    *,
-    company_id: CompanyId | None,
-    bc_order_id: BCOrderId | None,
-    channel_ids: Iterable[ChannelId] | None,
-    show_extra: bool,
-    **times: datetime | None,
-) -> dict[str, str | list[str]]:
-    query: dict[str, str | list[str]] = {**arguments.time_filters(**times)}
-    if company_id is not None:
-        query["companyId"] = str(arguments.number_id(company_id, "company_id"))
-    if bc_order_id is not None:
-        query["bcOrderId"] = str(arguments.number_id(bc_order_id, "bc_order_id"))
-    if channel_ids is not None:
-        channels = arguments.several(channel_ids, "channel_ids")
-        query["channelIds[]"] = [str(arguments.number_id(one, "each of channel_ids")) for one in channels]
-    if arguments.flag(show_extra, "show_extra"):
-        query["showExtra"] = "true"
-    return query
 
 
 def _extra_fields(fields: object) -> list[arguments.JSONOut]:

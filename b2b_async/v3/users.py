@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 -- cattrs reads the annotations below
-from functools import partial
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
 from b2b_async import _arguments as arguments
 from b2b_async._envelope import names
-from b2b_async._iterate import ItemIterator
 from b2b_async._messages import Operation
 from b2b_async._record import Record
-from b2b_async.ids import ChannelId, CompanyId, CustomerId, UserId  # noqa: TC001 -- cattrs reads the annotations below
-from b2b_async.v3._extra_field import ExtraField  # noqa: TC001 -- cattrs reads the annotations below
+from b2b_async.ids import ChannelId, CompanyId, CustomerId, UserId
+from b2b_async.v3._extra_field import ExtraField
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b2b_async._messages import Query
-    from b2b_async._page import Page
+    from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
 LIST_USERS = Operation("List B2B Users", "v3", "GET", "/users")
@@ -83,7 +80,7 @@ class User(Record):
     """When it was changed last."""
 
 
-async def list_users(
+def list_users(
     client: Client,
     *,
     company_id: CompanyId | None = None,
@@ -96,12 +93,12 @@ async def list_users(
     min_modified: datetime | None = None,
     max_modified: datetime | None = None,
     include_extra_fields: bool = False,
-    limit: int = 10,
+    limit: int | None = None,
     offset: int = 0,
-) -> Page[User]:
-    """List users, one page.
+) -> Listing[User]:
+    """List users. Nothing is sent until the list is awaited or iterated.
 
-    Source: v3 Users, "List B2B Users" (GET /users).
+    Source: v3 Users, "List B2B Users" (GET /users). The server sorts them as it likes.
 
     Args:
         client: The client.
@@ -115,91 +112,43 @@ async def list_users(
         min_modified: Only those changed after this time.
         max_modified: Only those changed before this time.
         include_extra_fields: With extra fields.
-        limit: Users on the page, 1 to 250.
-        offset: Users on the pages before.
+        limit: The size of a page, 1 to 250; by default 10 for one page, and 250 for all pages.
+        offset: Users before the first one.
 
     Returns:
-        The page; ``total`` is the number of users on all pages.
+        A ``Listing``: await it for one page, iterate over it for all users, or ask for its ``items``.
+        Each user comes once; a warning is logged, and ``missed`` says so, if some may have been missed.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; nothing was sent.
-        B2BError: any other of ``b2b_async.errors``.
+        B2BError: any other of ``b2b_async.errors``, when a page is fetched.
     """
-    limit, offset = arguments.window(limit, offset, LARGEST_PAGE)
-    query = _user_filters(
-        company_id=company_id,
-        email=email,
-        q=q,
-        roles=roles,
-        channel_id=channel_id,
-        include_extra_fields=include_extra_fields,
-        min_created=min_created,
-        max_created=max_created,
-        min_modified=min_modified,
-        max_modified=max_modified,
-    )
-    return await _user_page(client, query, limit, offset)
-
-
-def iter_users(
-    client: Client,
-    *,
-    company_id: CompanyId | None = None,
-    q: str | None = None,
-    roles: Iterable[int] | None = None,
-    channel_id: ChannelId | None = None,
-    min_created: datetime | None = None,
-    max_created: datetime | None = None,
-    min_modified: datetime | None = None,
-    max_modified: datetime | None = None,
-    include_extra_fields: bool = False,
-    offset: int = 0,
-    prefetch: bool = True,
-) -> ItemIterator[User]:
-    """List users of all pages, in pages of 250, with one page ahead.
-
-    Source: v3 Users, "List B2B Users" (GET /users). The server sorts them as it likes. No user is handed out twice; a
-    warning is logged, and ``missed`` says so, if some may have been passed over.
-
-    Args:
-        client: The client.
-        company_id: Only the users of this company, by its B2B company id.
-        q: Only those whose names or e-mail address have this in them.
-        roles: Only those of these roles: 0 admin, 1 senior buyer, 2 junior buyer or a role of the store's own.
-        channel_id: Only those who may buy in this channel.
-        min_created: Only those made after this time.
-        max_created: Only those made before this time.
-        min_modified: Only those changed after this time.
-        max_modified: Only those changed before this time.
-        include_extra_fields: With extra fields.
-        offset: Users to pass over: ``offset`` of an iterator that was left, which hands out its last one again.
-        prefetch: Fetch a page while the one before it is worked on.
-
-    Returns:
-        An asynchronous iterator; what it raises while it runs are ``B2BError``.
-
-    Raises:
-        InvalidArgumentError: an argument cannot be used; nothing was sent.
-    """
-    query = _user_filters(
-        company_id=company_id,
-        email=None,
-        q=q,
-        roles=roles,
-        channel_id=channel_id,
-        include_extra_fields=include_extra_fields,
-        min_created=min_created,
-        max_created=max_created,
-        min_modified=min_modified,
-        max_modified=max_modified,
-    )
-    return ItemIterator(
-        LIST_USERS.name,
-        partial(_user_page, client, query),
+    query: dict[str, str | list[str]] = {
+        **arguments.time_filters(
+            min_created=min_created, max_created=max_created, min_modified=min_modified, max_modified=max_modified
+        )
+    }
+    if company_id is not None:
+        query["companyId"] = str(arguments.number_id(company_id, "company_id"))
+    if email is not None:
+        query["email"] = arguments.text(email, "email")
+    if q is not None:
+        query["q"] = arguments.text(q, "q")
+    if roles is not None:
+        chosen = arguments.several(roles, "roles")
+        query["roles"] = [str(arguments.choice(role, "each of roles", 0, 1, 2)) for role in chosen]
+    if channel_id is not None:
+        query["channelId"] = str(arguments.number_id(channel_id, "channel_id"))
+    if arguments.flag(include_extra_fields, "include_extra_fields"):
+        query["isIncludeExtraFields"] = "1"
+    return client.listing(
+        LIST_USERS,
+        into=User,
         key=lambda user: user.id,
-        limit=LARGEST_PAGE,
-        offset=arguments.within(offset, "offset", 0),
-        prefetch=arguments.flag(prefetch, "prefetch"),
+        largest=LARGEST_PAGE,
+        limit=limit,
+        offset=offset,
+        query=query,
     )
 
 
@@ -221,7 +170,7 @@ async def get_user(client: Client, user_id: UserId) -> User:
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(user_id, "user_id")
-    return await client.call(GET_USER, number, into=User, check=names("id", number))
+    return await client.call(GET_USER, {"userId": number}, into=User, check=names("id", number))
 
 
 async def get_user_by_customer_id(client: Client, customer_id: CustomerId) -> User:
@@ -242,35 +191,6 @@ async def get_user_by_customer_id(client: Client, customer_id: CustomerId) -> Us
         B2BError: any other of ``b2b_async.errors``.
     """
     number = arguments.number_id(customer_id, "customer_id")
-    return await client.call(GET_USER_BY_CUSTOMER_ID, number, into=User, check=names("customerId", number))
-
-
-async def _user_page(client: Client, query: Query, limit: int, offset: int) -> Page[User]:
-    return await client.page(LIST_USERS, into=User, limit=limit, offset=offset, query=query)
-
-
-def _user_filters(
-    *,
-    company_id: CompanyId | None,
-    email: str | None,
-    q: str | None,
-    roles: Iterable[int] | None,
-    channel_id: ChannelId | None,
-    include_extra_fields: bool,
-    **times: datetime | None,
-) -> dict[str, str | list[str]]:
-    query: dict[str, str | list[str]] = {**arguments.time_filters(**times)}
-    if company_id is not None:
-        query["companyId"] = str(arguments.number_id(company_id, "company_id"))
-    if email is not None:
-        query["email"] = arguments.text(email, "email")
-    if q is not None:
-        query["q"] = arguments.text(q, "q")
-    if roles is not None:
-        chosen = arguments.several(roles, "roles")
-        query["roles"] = [str(arguments.choice(role, "each of roles", 0, 1, 2)) for role in chosen]
-    if channel_id is not None:
-        query["channelId"] = str(arguments.number_id(channel_id, "channel_id"))
-    if arguments.flag(include_extra_fields, "include_extra_fields"):
-        query["isIncludeExtraFields"] = "1"
-    return query
+    return await client.call(
+        GET_USER_BY_CUSTOMER_ID, {"customerId": number}, into=User, check=names("customerId", number)
+    )

@@ -12,7 +12,7 @@ async def use(client: Client) -> None:
     """Use the endpoints as users do."""
     since = datetime(2026, 1, 1, tzinfo=UTC)
     page: Page[v3.orders.Order] = await v3.orders.list_orders(client, company_id=CompanyId(4), min_created=since)
-    orders: ItemIterator[v3.orders.Order] = v3.orders.iter_orders(client, order_by="DESC")
+    orders: ItemIterator[v3.orders.Order] = v3.orders.list_orders(client, order_by="DESC").items()
     async for order in orders:
         total: Decimal | None = order.total_inc_tax
         await v3.orders.update_order(client, order.bc_order_id, po_number=None, extra_fields=order.extra_fields)

@@ -1,0 +1,1 @@
+"""The inputs of jobs: files, and the store itself."""
