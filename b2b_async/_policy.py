@@ -30,7 +30,7 @@ server asks for a longer delay than the policy allows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
@@ -44,6 +44,7 @@ from b2b_async.errors import (
     RateLimitError,
     ResponseValidationError,
     UnexpectedRedirectError,
+    class_for_status,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from b2b_async._call import Outcome
     from b2b_async._messages import Response
-    from b2b_async.errors import B2BError, StopReason
+    from b2b_async.errors import Answer, B2BError, StopReason
     from b2b_async.ratelimit.feedback import Result
 
 SUCCESS = range(200, 300)
@@ -135,7 +136,11 @@ def meaning_of_error(error: APIStatusError) -> Meaning:
     """Return what the response means that *error* was made of."""
     if isinstance(error, RateLimitError):  # also for a page under 403, whose body is not at hand any more
         return THROTTLED
-    answer = error.answer
+    answer = cast("Answer | None", error.answer)
+    if answer is None:  # made by a function of the user's
+        return next(
+            (meaning for status, meaning in _MEANINGS.items() if class_for_status(status) is type(error)), _UNKNOWN
+        )
     return meaning_of(answer.status, delay=answer.retry_after is not None, under_success=answer.under_success)
 
 
@@ -168,7 +173,8 @@ def passes(error: B2BError) -> bool:
     if not isinstance(error, APIStatusError):
         return not isinstance(error, InvalidArgumentError)
     # A refusal without JSON comes from something that is not the API: the item may be good.
-    return error.outcome != "rejected" or meaning_of_error(error).passes or error.answer.payload is None
+    answer = cast("Answer | None", error.answer)
+    return error.outcome != "rejected" or answer is None or answer.payload is None or meaning_of_error(error).passes
 
 
 _COUNTS_FROM_1 = must_be("a whole number of at least 1", lambda value: is_whole(value, 1), of="retry")

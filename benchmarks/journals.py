@@ -41,11 +41,9 @@ from b2b_async.bulk import (
     JournalError,
     OrderRow,
     SQLiteJournal,
-    read_outcomes,
-    read_status,
-    write_page,
+    SQLiteReader,
+    write_html,
 )
-from b2b_async.bulk.journal.reader import read_figures
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ def doubled(sandbox: Sandbox) -> int:
 
 def has_begun(path: Path) -> bool:
     """Return whether a job has done something."""
-    return path.exists() and read_status(path).counts.succeeded > 0
+    return path.exists() and SQLiteReader(path).status().counts.succeeded > 0
 
 
 async def begun(journal_path: Path, sandbox: Sandbox, client: Client) -> None:
@@ -147,10 +145,10 @@ async def measure_damage(number: int, seed: int, folder: Path) -> Counter[str]:
         port = int(sandbox.url.rpartition(":")[2])
         await begun(whole, sandbox, client)
     readers: dict[str, Callable[[Path], object]] = {
-        "status": read_status,
-        "outcomes": lambda path: list(read_outcomes(path)),
-        "figures": read_figures,
-        "page": lambda path: write_page(path, page),
+        "status": lambda path: SQLiteReader(path).status(),
+        "outcomes": lambda path: list(SQLiteReader(path).outcomes()),
+        "figures": lambda path: SQLiteReader(path).figures(),
+        "page": lambda path: write_html(SQLiteReader(path), page),
     }
     for place in range(number):
         path = folder / f"{place}.journal"
@@ -217,7 +215,7 @@ async def measure_cancellations(number: int, seed: int, folder: Path) -> Counter
                         await asyncio.wait([running])
                         counts["late"] += time.monotonic() - started > 1.2
                         counts["cancelled"] += 1
-            kept = {outcome.key for outcome in read_outcomes(path)}
+            kept = {outcome.key for outcome in SQLiteReader(path).outcomes()}
             counts["lost"] += len(told - kept)
             counts["doubled"] += doubled(sandbox)
             counts["created"] += len({entry.subject for entry in sandbox.ledger if entry.applied})

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from b2b_async import Client, Credentials, Quota, RateLimiter, Timeouts
-from b2b_async.bulk import ASSIGN, CREATE_ORDERS, BulkJob, ItemOutcome, OrderRow, SQLiteJournal, _runner, read_outcomes
+from b2b_async.bulk import ASSIGN, CREATE_ORDERS, BulkJob, ItemOutcome, OrderRow, SQLiteJournal, SQLiteReader, _runner
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Kills:
             killing.cancel()
         await asyncio.sleep(0.05)  # what it had sent arrives
         life.requests = range(start, len(self.sandbox.ledger))
-        life.under_way = self.count("status IS NULL AND departed IS NOT NULL")
+        life.in_flight = self.count("status IS NULL AND in_doubt_since IS NOT NULL")
         self.lives.append(life)
         return life
 
@@ -105,7 +105,7 @@ class Kills:
 
     def check(self) -> dict[str, int]:
         """Compare what was told, what the journal says and what really happened; give the figures."""
-        final = {outcome.key: outcome for outcome in read_outcomes(self.journal)}
+        final = {outcome.key: outcome for outcome in SQLiteReader(self.journal).outcomes()}
         lost = [
             key
             for life in self.lives
@@ -128,8 +128,8 @@ class Kills:
             "requests": len(self.sandbox.ledger),
             "sent twice though done (ledger)": sum(entry.repeated for entry in self.sandbox.ledger),
             "done in more than one life": sum(len(lives) > 1 for lives in arrivals.values()),
-            "under way at all kills": sum(life.under_way for life in self.lives),
-            "under way at one kill, at most": max(life.under_way for life in self.lives),
+            "under way at all kills": sum(life.in_flight for life in self.lives),
+            "under way at one kill, at most": max(life.in_flight for life in self.lives),
             "said to be repeated": sum(outcome.repeated for outcome in final.values()),
         }
 
@@ -173,7 +173,7 @@ async def kill_again_and_again(
             await job.live(outcomes, dice.random() * (1.0 if outcomes == 0 else 0.02))
         for _ in range(10):  # what is unknown at the end of a run is for the next one
             await job.live(None)
-            if job.count("NOT settled") == 0:
+            if job.count("NOT final") == 0:
                 break
     return job
 
@@ -218,5 +218,5 @@ if __name__ == "__main__":
     parser.add_argument("url")
     parser.add_argument("--look-again", type=float)
     options = parser.parse_args()
-    _runner.LOOK_AGAIN = options.look_again
+    _runner.VERIFY_AGAIN = options.look_again
     asyncio.run(child(options.kind, options.items, options.journal, options.url))

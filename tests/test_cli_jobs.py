@@ -33,10 +33,10 @@ from b2b_async.bulk import (
     ItemOutcome,
     OrderRow,
     SQLiteJournal,
-    read_outcomes,
-    read_status,
+    SQLiteReader,
 )
 from b2b_async.cli import _common, _inputs, _jobs, _progress
+from b2b_async.cli._conclusion import conclude_abruptly
 from b2b_async.cli._net import OutputError
 from b2b_async.cli._progress import Screen
 from b2b_async.sandbox import Faults, Sandbox, Store
@@ -201,7 +201,7 @@ def test_the_failed_ones_are_done_again(tmp_path: Path, live_sandbox: Start) -> 
     assert status == 1
     assert (facts["succeeded"], facts["failed"], facts["total"]) == (1, 1, 2)
     assert facts["journal"] == f"{file}-failed.journal"
-    assert [outcome.position for outcome in read_outcomes(facts["journal"])] == [3, 4]
+    assert [outcome.position for outcome in SQLiteReader(facts["journal"]).outcomes()] == [3, 4]
     again = run("assign", "--from", f"{file}.journal", "--only", "failed", "--json")
     assert last_json(again[1])["skipped"] == 2
     both = run("assign", "--from", f"{file}.journal", "--limit", "1", "--dry-run", "--json")
@@ -220,10 +220,10 @@ def test_unknown_creations_of_another_journal_are_verifications(
             await BulkJob(client, items, journal=journal, kind=CREATE_ORDERS).run()
 
     asyncio.run(lose())
-    assert [outcome.status for outcome in read_outcomes(f"{file}.journal")] == ["unknown", "succeeded"]
+    assert [outcome.status for outcome in SQLiteReader(f"{file}.journal").outcomes()] == ["unknown", "succeeded"]
     sandbox.store.orders["100"].company_id = "1"
     status, stdout, _ = run("create-orders", "--from", f"{file}.journal", "--json", *FAST)
-    monkeypatch.setattr("b2b_async.bulk._runner.LOOK_AGAIN", 0.1)
+    monkeypatch.setattr("b2b_async.bulk._runner.VERIFY_AGAIN", 0.1)
 
     assert status == 0
     assert (last_json(stdout)["reconciled"], last_json(stdout)["repeated"]) == (1, 0)
@@ -303,7 +303,11 @@ def test_conflicting_duplicates_are_not_done_again(orders: tuple[Sandbox, Path])
             await BulkJob(client, items, journal=journal, kind=CREATE_ORDERS).run()
 
     asyncio.run(make())
-    assert [outcome.status for outcome in read_outcomes(f"{file}.journal")] == ["succeeded", "failed", "failed"]
+    assert [outcome.status for outcome in SQLiteReader(f"{file}.journal").outcomes()] == [
+        "succeeded",
+        "failed",
+        "failed",
+    ]
     status, stdout, _ = run("create-orders", "--from", f"{file}.journal", "--dry-run", "--json", *FAST)
 
     assert (status, last_json(stdout)["rows"]) == (0, 1)
@@ -415,13 +419,13 @@ def test_a_file_that_has_changed_is_refused(
     sandbox = live_sandbox()
     file = write_ids(tmp_path, 1001, 1002, 1003)
     run("assign", file, *FAST)
-    before = read_status(f"{file}.journal")
+    before = SQLiteReader(f"{file}.journal").status()
     write_ids(tmp_path, *ids)
     status, _, stderr = run("assign", file, *FAST)
 
     assert status == 2
     assert text in stderr
-    assert read_status(f"{file}.journal") == before
+    assert SQLiteReader(f"{file}.journal").status() == before
     assert len(sandbox.requests) == 3
 
 
@@ -516,7 +520,7 @@ def test_a_report_of_a_job(tmp_path: Path, live_sandbox: Start) -> None:
     assert "7001" in page.read_text()
     assert "exists and is no report" in over[2]
     assert "No such file" in nowhere[2]
-    assert read_status(journal).counts.all == 2
+    assert SQLiteReader(journal).status().counts.all == 2
 
 
 def test_an_export_that_cannot_be_had(tmp_path: Path, live_sandbox: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -643,7 +647,7 @@ async def test_waiting_for_a_second_look_is_said(monkeypatch: pytest.MonkeyPatch
             async with Screen(client, job) as watching:
                 await job.run(watching)
 
-    assert shown.getvalue().startswith("1 items that an earlier run sent do not show in a look-up.")
+    assert shown.getvalue().startswith("1 items that an earlier run sent are not found.")
     assert "(--resend-if-absent)" in shown.getvalue()
     assert " 0 done, 0 failures" in shown.getvalue()
 
@@ -756,7 +760,7 @@ def test_a_failing_disk_elsewhere_is_a_sentence(
         (PermissionError(13, "Permission denied", "/etc/x"), "b2b-async: /etc/x: Permission denied\n"),
         (OSError(5, "Input/output error"), "b2b-async: Input/output error\n"),
     ):
-        monkeypatch.setattr(_jobs, "whole", _fail(error))
+        monkeypatch.setattr(_inputs, "whole", _fail(error))
         status, stdout, stderr = run("assign", "--company", "1", "--json", "--journal", str(journal))
         assert (status, stderr, last_json(stdout)["exit"]) == (3, text, 3)
 
@@ -817,12 +821,9 @@ def test_the_totals_of_a_job_that_was_stopped_at_once(
     live_sandbox()
     file = write_ids(tmp_path, 1001, 1002)
     run("assign", file, *FAST)
-    watching = Screen(Mock(quota=Mock(requests=0)), Mock())
     for journal, totals in ((f"{file}.journal", (2, 0, 2)), (file, (None, None, None))):
         with click.Context(click.Command("assign")), pytest.raises(click.exceptions.Exit) as ended:
-            _jobs._conclude(
-                "assign", None, reason="SIGINT twice", screen=watching, journal=Path(journal), again="", as_json=True
-            )
+            conclude_abruptly("assign", "SIGINT twice", journal=Path(journal), again="", as_json=True)
         facts = last_json(capsys.readouterr().out)
         assert (ended.value.exit_code, tuple(map(facts.get, ("done", "pending", "total")))) == (3, totals)
 

@@ -16,8 +16,8 @@ from test_cli import run
 
 from b2b_async.bulk import (
     CREATE_ORDERS,
-    Entry,
     ItemOutcome,
+    JournalItem,
     SQLiteJournal,
     read_customer_ids,
     read_order_rows,
@@ -190,8 +190,8 @@ async def journal(tmp_path: Path) -> str:
     value = outcome_of(po_number="=1+1\x1b[31m").value
     async with SQLiteJournal(path) as journal:
         await journal.begin({"job": CREATE_ORDERS.name}, quota=(150, 60.0))
-        await journal.add([Entry(position=2, key="117", value=value)], read=1, checksum=0)
-        (task,) = await journal.take(1)
+        await journal.add([JournalItem(position=2, key="117", value=value)], read=1, checksum=0)
+        (task,) = await journal.fetch_pending(1)
         await journal.record(task, outcome_of(**value))
         await journal.end("finished")
     return str(path)

@@ -36,18 +36,17 @@ from b2b_async.bulk import (
     CREATE_ORDERS,
     BulkJob,
     Counts,
-    Entry,
     Item,
     ItemOutcome,
     JobKind,
     JobSummary,
     JournalError,
+    JournalItem,
     JournalMismatchError,
     OrderRow,
     Skipped,
     SQLiteJournal,
-    read_outcomes,
-    read_status,
+    SQLiteReader,
 )
 from b2b_async.bulk.export import flat
 from b2b_async.bulk.inputs.companies import customer_ids_of
@@ -90,7 +89,7 @@ async def test_a_thousand_ids_at_a_scaled_quota(journal: SQLiteJournal) -> None:
     assert (summary.succeeded, summary.total, summary.refused, summary.requests) == (1000, 1000, 0, 1000)
     assert not summary.stopped
     assert summary.seconds <= 6 * 3 + 3
-    assert read_status(journal.path).counts == Counts(succeeded=1000)
+    assert SQLiteReader(journal.path).status().counts == Counts(succeeded=1000)
     assert all(order.company_id for order in store.orders.values())
 
 
@@ -101,7 +100,7 @@ async def test_each_outcome_is_in_the_journal_before_it_is_told(journal: SQLiteJ
     def on_outcome(outcome: ItemOutcome | Skipped) -> None:
         assert isinstance(outcome, ItemOutcome)
         told.append(outcome)
-        assert outcome in list(read_outcomes(journal.path))
+        assert outcome in list(SQLiteReader(journal.path).outcomes())
 
     async with Sandbox(faults=Faults(script=["503"])) as sandbox, fast(sandbox) as client:
         await BulkJob(client, [1001, 9999, "x"], journal=journal, concurrency=1).run(on_outcome)
@@ -147,7 +146,7 @@ async def test_the_next_run_goes_on(tmp_path: Path) -> None:
 
     assert [(summary.succeeded, summary.failed, summary.skipped) for summary in summaries] == [(2, 1, 0), (3, 0, 3)]
     assert [outcome.key for outcome in told] == ["1001", "9999", "1002", "1003", "1004", "1006"]
-    assert {outcome.position for outcome in read_outcomes(tmp_path / "a.journal")} >= {77}
+    assert {outcome.position for outcome in SQLiteReader(tmp_path / "a.journal").outcomes()} >= {77}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ async def test_another_input_is_refused(journal: SQLiteJournal, items: list[Any]
         summary = await BulkJob(client, [1001, 1002, 1003], journal=journal).run()
 
     assert (summary.succeeded, summary.skipped) == (1, 2)
-    assert [run.how for run in read_status(journal.path).runs] == ["finished", "finished"]
+    assert [run.how for run in SQLiteReader(journal.path).status().runs] == ["finished", "finished"]
 
 
 async def test_another_job_is_refused(journal: SQLiteJournal) -> None:
@@ -296,14 +295,14 @@ async def test_an_outcome_that_nobody_knows_is_unknown(journal: SQLiteJournal) -
     """The retries are used up, and each attempt may have acted; the next run does it again and says so."""
     async with Sandbox(faults=Faults({"503": 1.0})) as sandbox, fast(sandbox, retry=RetryPolicy(attempts=2)) as client:
         summary = await BulkJob(client, [1001], journal=journal).run()
-        (outcome,) = read_outcomes(journal.path)
+        (outcome,) = SQLiteReader(journal.path).outcomes()
         sandbox.faults = Faults()
         again = await BulkJob(client, [1001], journal=journal).run()
 
     assert (summary.unknown, summary.repeated, again.succeeded, again.repeated) == (1, 0, 1, 1)
     assert outcome.failure is not None
     assert (outcome.failure.error, outcome.failure.outcome, outcome.attempts) == ("ServerError", "unknown", 2)
-    assert [outcome.repeated for outcome in read_outcomes(journal.path)] == [True]
+    assert [outcome.repeated for outcome in SQLiteReader(journal.path).outcomes()] == [True]
 
 
 def of_a_closed_port(sandbox: Sandbox) -> Client:
@@ -341,7 +340,7 @@ async def test_wrong_credentials_stop_the_job_at_first_sight(journal: SQLiteJour
         assert "401 Unauthorized" in summary.fatal
         assert (summary.stopped, summary.reason, summary.done) == (True, summary.fatal, 0)
         assert len(sandbox.requests) <= 4
-        assert read_status(journal.path).counts == Counts(pending=summary.pending)
+        assert SQLiteReader(journal.path).status().counts == Counts(pending=summary.pending)
         async with fast(sandbox) as client:
             again = await BulkJob(client, range(1001, 1101), journal=journal).run()
 
@@ -356,13 +355,13 @@ async def test_stopping_finishes_what_is_under_way(journal: SQLiteJournal) -> No
             job = BulkJob(client, range(1001, 1101), journal=journal)
             running = asyncio.ensure_future(job.run())
             await asyncio.sleep(3)  # four are answered; two are under way; others wait for a minute
-            assert job.progress.under_way == 2
+            assert job.progress.in_flight == 2
             job.stop("enough")
             summary = await running
 
     assert (summary.succeeded, summary.stopped, summary.reason, summary.fatal) == (6, True, "enough", None)
     assert loop.time() == pytest.approx(4.0, abs=0.1)
-    status = read_status(journal.path)
+    status = SQLiteReader(journal.path).status()
     assert (status.counts.succeeded, status.counts.pending) == (6, summary.pending)
     assert status.runs[-1].how == "enough"
 
@@ -424,7 +423,7 @@ async def test_a_cancelled_job_leaves_everything_sound(tmp_path: Path) -> None:
         assert len(sandbox.requests) == 100 + summary.repeated
         assert summary.repeated <= 8
         assert (await v3.orders.assign_customer_orders(client, 1001)).total == 0
-        assert [run.how for run in read_status(tmp_path / "a.journal").runs] == ["cancelled", "finished"]
+        assert [run.how for run in SQLiteReader(tmp_path / "a.journal").status().runs] == ["cancelled", "finished"]
 
 
 async def test_a_journal_that_cannot_be_written_stops_the_job(
@@ -458,7 +457,7 @@ async def test_a_source_that_breaks_loses_nothing(journal: SQLiteJournal) -> Non
     async with Sandbox(latency=1.0) as sandbox, fast(sandbox) as client:
         with pytest.raises(OSError, match="the file is gone"):
             await BulkJob(client, breaks(), journal=journal, concurrency=4).run()
-        counts = read_status(journal.path).counts
+        counts = SQLiteReader(journal.path).status().counts
         assert counts.succeeded == len(sandbox.requests) >= 4
         assert counts.pending == counts.all - counts.succeeded
 
@@ -474,7 +473,7 @@ async def test_a_report_that_breaks_loses_nothing(journal: SQLiteJournal) -> Non
         with pytest.raises(RuntimeError, match="no paper"):
             await BulkJob(client, range(1001, 1011), journal=journal, concurrency=4).run(broken)
 
-    assert read_status(journal.path).counts.succeeded == len(sandbox.requests) == 4
+    assert SQLiteReader(journal.path).status().counts.succeeded == len(sandbox.requests) == 4
 
 
 @pytest.mark.parametrize("where", ["kind", "report", "source", "preload"])
@@ -499,13 +498,13 @@ async def test_a_cancellation_by_somebody_else_ends_the_job(journal: SQLiteJourn
     async with Sandbox() as sandbox, fast(sandbox) as client:
         kind, preload = JobKind(name="mine", run=run), where == "preload"
         job = BulkJob(client, source(), journal=journal, kind=kind, concurrency=1, preload=preload)
-        with pytest.raises(RuntimeError, match="was cancelled by somebody else"):
+        with pytest.raises(RuntimeError, match="was cancelled from outside"):
             await asyncio.wait_for(job.run(report), 1000)
 
-    counts = read_status(journal.path).counts
+    counts = SQLiteReader(journal.path).status().counts
     assert (0 if where == "preload" else 2) <= counts.succeeded <= 4
     assert counts.all == counts.succeeded + counts.pending
-    assert read_status(journal.path).runs[-1].how == "broken off"
+    assert SQLiteReader(journal.path).status().runs[-1].how == "broken off"
 
 
 @pytest.mark.parametrize("name", ["concurrency", "max_failures"])
@@ -644,7 +643,7 @@ async def test_a_source_that_cannot_be_closed(journal: SQLiteJournal, how: str) 
         again = await BulkJob(client, range(1001, 1101), journal=journal).run()
 
     assert again.succeeded + again.skipped == 100
-    assert [run.how for run in read_status(journal.path).runs] == [
+    assert [run.how for run in SQLiteReader(journal.path).status().runs] == [
         "cancelled" if how == "is cancelled" else "broken off",
         "finished",
     ]
@@ -662,16 +661,16 @@ async def test_a_whole_input_that_grows_is_not_whole_until_it_is_read(journal: S
 
     async with Sandbox() as sandbox, fast(sandbox) as client:
         await BulkJob(client, range(1, 11), journal=journal, preload=True).run()
-        assert read_status(journal.path).complete
+        assert SQLiteReader(journal.path).status().complete
         job = BulkJob(client, slowly(), journal=journal, preload=True)
         asyncio.get_running_loop().call_later(50, job.stop)
         stopped = await job.run()
-        status = read_status(journal.path)
+        status = SQLiteReader(journal.path).status()
         assert (stopped.stopped, status.complete, status.counts.all) == (True, False, 3010)
         job = BulkJob(client, grown, journal=journal, preload=True, max_failures=5)
         await job.run()
 
-    assert (read_status(journal.path).complete, read_status(journal.path).total) == (True, 5000)
+    assert (SQLiteReader(journal.path).status().complete, SQLiteReader(journal.path).status().total) == (True, 5000)
 
 
 async def test_what_is_added_while_the_job_stops_is_told(journal: SQLiteJournal) -> None:
@@ -691,7 +690,7 @@ async def test_what_is_added_while_the_job_stops_is_told(journal: SQLiteJournal)
 
         journal.add = stopping  # type: ignore[method-assign]
         summary = await job.run(told.append)
-        counts = read_status(journal.path).counts
+        counts = SQLiteReader(journal.path).status().counts
 
     assert counts.failed > 0
     assert summary.failed == counts.failed
@@ -716,7 +715,7 @@ async def test_a_fingerprint_of_nothing_says_nothing(journal: SQLiteJournal) -> 
             await BulkJob(client, Numbers("", 1003, 1002), journal=journal).run()
         await BulkJob(client, Numbers("abc", 1001, 1002), journal=journal).run()
         await BulkJob(client, None, journal=journal).run()
-        assert read_status(journal.path).fingerprint == "abc"
+        assert SQLiteReader(journal.path).status().fingerprint == "abc"
         summary = await BulkJob(client, Numbers("abc", 7, 8, 1003), journal=journal).run()
 
     assert (summary.succeeded, summary.skipped) == (1, 2)
@@ -736,15 +735,17 @@ async def test_without_a_journal_nothing_is_remembered() -> None:
 async def test_the_journal_that_is_none() -> None:
     """It does what a journal must, and keeps nothing."""
     journal = NoJournal()
-    await journal.add([Entry(position=1, key="a", value=1), Entry(position=2, key="b", value=2)], read=2, checksum=0)
-    (task,) = await journal.take(1)
-    await journal.release(task)
+    await journal.add(
+        [JournalItem(position=1, key="a", value=1), JournalItem(position=2, key="b", value=2)], read=2, checksum=0
+    )
+    (task,) = await journal.fetch_pending(1)
+    await journal.mark_not_sent(task)
     assert journal.counts.pending == 2
-    await journal.clear()
+    await journal.reset()
     await journal.expect(2, complete=True)
     await journal.end("finished")
 
-    assert await journal.take(1) == []
+    assert await journal.fetch_pending(1) == []
     assert journal.counts == Counts()
 
 
@@ -758,7 +759,7 @@ async def test_an_input_that_comes_once_is_kept(tmp_path: Path) -> None:
             job = BulkJob(client, iter(range(1001, 1011)), journal=journal, preload=True, concurrency=2)
             running = asyncio.ensure_future(job.run())
             await asyncio.sleep(0.5)
-            assert read_status(journal.path).complete
+            assert SQLiteReader(journal.path).status().complete
             assert job.progress.total == 10
             job.stop()
             first = await running
@@ -780,7 +781,7 @@ async def test_an_input_that_broke_off_is_read_anew(journal: SQLiteJournal) -> N
     async with Sandbox() as sandbox, fast(sandbox) as client:
         with pytest.raises(OSError, match="the line is dead"):
             await BulkJob(client, broken(), journal=journal, preload=True).run()
-        assert read_status(journal.path).counts.pending == 2000
+        assert SQLiteReader(journal.path).status().counts.pending == 2000
         assert sandbox.requests == []
         summary = await BulkJob(client, [1002, 1001], journal=journal, preload=True).run()
         with pytest.raises(JournalMismatchError, match="the input has changed"):
@@ -814,7 +815,7 @@ async def test_a_preload_is_stopped_at_once(journal: SQLiteJournal) -> None:
     assert (summary.stopped, summary.total, summary.reason) == (True, 0, "stop() was called")
     assert closed == pytest.approx([10, 20], abs=1)
     assert sandbox.requests == []
-    assert [run.how for run in read_status(journal.path).runs] == ["stop() was called", "cancelled"]
+    assert [run.how for run in SQLiteReader(journal.path).status().runs] == ["stop() was called", "cancelled"]
 
 
 async def test_what_was_done_is_not_cleared(journal: SQLiteJournal) -> None:
@@ -824,7 +825,7 @@ async def test_what_was_done_is_not_cleared(journal: SQLiteJournal) -> None:
         with pytest.raises(JournalMismatchError, match="the input has 1 items, but the journal has read 2"):
             await BulkJob(client, [1001], journal=journal, preload=True).run()
 
-    assert [outcome.key for outcome in read_outcomes(journal.path)] == ["9998", "9999"]
+    assert [outcome.key for outcome in SQLiteReader(journal.path).outcomes()] == ["9998", "9999"]
     assert len(sandbox.requests) == 2
 
 
@@ -870,7 +871,7 @@ async def test_orders_are_created(journal: SQLiteJournal) -> None:
             row.po_number,
             row.total_inc_tax,
         )
-    first = flat(next(iter(read_outcomes(journal.path))), "create-orders")
+    first = flat(next(iter(SQLiteReader(journal.path).outcomes())), "create-orders")
     assert (first["key"], first["company_id"], first["total_inc_tax"]) == (
         rows[0].order_id,
         "1",
@@ -968,12 +969,12 @@ async def test_what_is_absent_stays_unknown_if_the_caller_says_so(journal: SQLit
     async with stage.sandbox as sandbox, fast(sandbox) as client:
         await stage.first_run(client)
         summary = await stage.again(client)
-        (outcome,) = read_outcomes(journal.path, "unknown")
+        (outcome,) = SQLiteReader(journal.path).outcomes("unknown")
 
     assert (summary.succeeded, summary.unknown) == (2, 1)
     assert stage.posts == 3
     assert outcome.failure is not None
-    assert "a look-up does not show it. It was not sent again" in outcome.failure.text
+    assert "a verification does not show it. It was not sent again" in outcome.failure.text
 
 
 async def test_what_is_refused_because_it_is_there_is_verifications_again(journal: SQLiteJournal) -> None:
@@ -983,7 +984,7 @@ async def test_what_is_refused_because_it_is_there_is_verifications_again(journa
         await stage.first_run(client)
         summary = await stage.again(client, resend_if_absent=True)
         assert (summary.succeeded, summary.unknown) == (2, 1)
-        (unknown,) = read_outcomes(journal.path, "unknown")
+        (unknown,) = SQLiteReader(journal.path).outcomes("unknown")
         assert unknown.failure is not None
         assert unknown.failure.message == "Bad Request Error: The order already exists."
         await asyncio.sleep(60)
@@ -999,7 +1000,7 @@ async def test_what_is_registered_with_another_company_failed(journal: SQLiteJou
         await stage.first_run(client)
         stage.store.orders[stage.rows[0].order_id].company_id = "7"
         summary = await stage.again(client, resend_if_absent=True)
-        (outcome,) = read_outcomes(journal.path, "failed")
+        (outcome,) = SQLiteReader(journal.path).outcomes("failed")
 
     assert (summary.succeeded, summary.failed) == (2, 1)
     assert outcome.failure is not None
@@ -1054,7 +1055,7 @@ async def test_a_slow_source_does_not_keep_a_second_look_waiting(journal: SQLite
         job = BulkJob(client, slow(), journal=journal, kind=CREATE_ORDERS, resend_if_absent=True)
         running = asyncio.ensure_future(job.run(lambda outcome: done.append((outcome.key, loop.time()))))
         await asyncio.sleep(30)
-        looking = job.progress.looking
+        looking = job.progress.verifying
         await running
 
     assert looking == 1
@@ -1163,7 +1164,7 @@ async def test_a_clock_that_is_set_back_changes_nothing(
 
     assert (summary.succeeded, summary.repeated) == (3, 1)
     assert 60 <= asyncio.get_running_loop().time() - started < 62
-    outcomes = list(read_outcomes(journal.path))
+    outcomes = list(SQLiteReader(journal.path).outcomes())
     assert all(outcome.seconds is not None and 0 <= outcome.seconds < 1 for outcome in outcomes)
     assert {outcome.finished for outcome in outcomes} == {wall}
 
@@ -1186,7 +1187,7 @@ async def test_a_machine_that_sleeps_loses_nothing(journal: SQLiteJournal) -> No
     assert 0 < before.done < 200
     assert (summary.succeeded + summary.unknown, summary.failed, summary.refused) == (200, 0, 0)
     assert (again.succeeded, again.repeated, again.skipped) == (summary.unknown, summary.unknown, summary.succeeded)
-    assert read_status(journal.path).counts == Counts(succeeded=200)
+    assert SQLiteReader(journal.path).status().counts == Counts(succeeded=200)
 
 
 # -- how long it will take -------------------------------------------------------------------------------------
@@ -1228,7 +1229,7 @@ async def test_progress_before_the_run_is_none(journal: SQLiteJournal) -> None:
         job = BulkJob(client, [1001], journal=journal)
         progress = job.progress
 
-    assert (progress.done, progress.total, progress.under_way, progress.seconds, progress.eta) == (
+    assert (progress.done, progress.total, progress.in_flight, progress.seconds, progress.eta) == (
         0,
         None,
         0,
@@ -1252,7 +1253,7 @@ async def test_a_kind_of_ones_own(journal: SQLiteJournal) -> None:
 
     async with Sandbox() as sandbox, fast(sandbox) as client:
         summary = await BulkJob(client, [1, 99], journal=journal, kind=JobKind(name="look", run=look)).run()
-    good, bad = (flat(outcome, "look") for outcome in read_outcomes(journal.path))
+    good, bad = (flat(outcome, "look") for outcome in SQLiteReader(journal.path).outcomes())
 
     assert (summary.succeeded, summary.failed) == (1, 1)
     assert (good["value"], good["result"]) == ("1", '{"users": 10}')
@@ -1270,7 +1271,7 @@ async def test_a_kind_with_a_bug_stops_the_job(journal: SQLiteJournal) -> None:
             await BulkJob(client, [1, 0], journal=journal, kind=JobKind(name="bug", run=bug), concurrency=1).run()
 
     assert caught.value.__notes__ == ["while item 0 at position 2 was done; it may have been"]
-    assert read_status(journal.path).counts == Counts(succeeded=1, pending=1)
+    assert SQLiteReader(journal.path).status().counts == Counts(succeeded=1, pending=1)
 
 
 async def test_looking_for_an_order(journal: SQLiteJournal) -> None:
@@ -1425,7 +1426,7 @@ async def test_the_total_is_what_is_done_and_what_is_not(journal: SQLiteJournal)
         summary = await running
 
     assert (summary.done, summary.pending, summary.total) == (16, 984, 1000)
-    status = read_status(journal.path)
+    status = SQLiteReader(journal.path).status()
     assert (status.all, status.not_reached, status.counts.succeeded) == (1000, 984, 16)
 
 

@@ -27,25 +27,23 @@ from b2b_async import Client, Credentials, InvalidArgumentError
 from b2b_async.bulk import (
     BulkJob,
     Counts,
-    Entry,
     Failure,
     ItemOutcome,
     JobKind,
     JournalError,
+    JournalItem,
     JournalMismatchError,
     Skipped,
     SQLiteJournal,
-    read_outcomes,
-    read_status,
-    write_page,
+    SQLiteReader,
+    write_html,
 )
-from b2b_async.bulk.journal import sqlite
-from b2b_async.bulk.journal.reader import read_figures, read_items
+from b2b_async.bulk.journal import _rows, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from b2b_async.bulk import Opened, Task
+    from b2b_async.bulk import Opened, PendingItem
     from b2b_async.bulk.outcome import Status
 
 ABOUT = {"job": "assign", "store": "hash"}
@@ -67,11 +65,11 @@ async def again(journal: SQLiteJournal) -> Opened:
 
 async def add(journal: SQLiteJournal, *entries: tuple[int, str], read: int = 0) -> Any:
     """Take in entries by position and key."""
-    items = [Entry(position=position, key=key, value=key) for position, key in entries]
+    items = [JournalItem(position=position, key=key, value=key) for position, key in entries]
     return await journal.add(items, read=read, checksum=7)
 
 
-def outcome_of(task: Task, status: Status = "succeeded", *, final: bool | None = None) -> ItemOutcome:
+def outcome_of(task: PendingItem, status: Status = "succeeded", *, final: bool | None = None) -> ItemOutcome:
     """Give an outcome."""
     good = status == "succeeded"
     failure = attrs.evolve(FAILURE, final=status == "failed" if final is None else final)
@@ -104,21 +102,21 @@ async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await begin(journal)
         assert await add(journal, *enumerate(keys, 1), read=6) == []
-        tasks = {task.key: task for task in await journal.take(99)}
+        tasks = {task.key: task for task in await journal.fetch_pending(99)}
         assert [task.key for task in tasks.values()] == keys
-        assert await journal.take(99) == []
+        assert await journal.fetch_pending(99) == []
         for task in tasks.values():
             if task.key != "read":
-                await journal.leave(task, 7.5)
+                await journal.mark_sent(task, 7.5)
         await journal.record(tasks["done"], outcome_of(tasks["done"]))
         await journal.record(tasks["failed"], outcome_of(tasks["failed"], "failed"))
         await journal.record(tasks["unknown"], outcome_of(tasks["unknown"], "unknown"))
         await journal.record(tasks["passing"], outcome_of(tasks["passing"], "failed", final=False))
         await journal.end("stopped")
-    assert read_status(path).counts == Counts(succeeded=1, failed=2, unknown=1, settled_failed=1, pending=2)
+    assert SQLiteReader(path).status().counts == Counts(succeeded=1, failed=2, unknown=1, final_failed=1, pending=2)
     async with SQLiteJournal(path) as journal:
         opened = await begin(journal)
-        again = await journal.take(99)
+        again = await journal.fetch_pending(99)
         assert (opened.read, opened.checksum, opened.counts.all) == (6, 7, 6)
         assert [(task.key, task.status, task.in_doubt) for task in again] == [
             ("unknown", "unknown", True),
@@ -127,45 +125,45 @@ async def test_what_is_settled_stays_settled(tmp_path: Path) -> None:
             ("passing", "failed", False),
         ]
         await journal.record(again[0], outcome_of(again[0]))
-        assert journal.counts == Counts(succeeded=2, failed=2, settled_failed=1, pending=2)
+        assert journal.counts == Counts(succeeded=2, failed=2, final_failed=1, pending=2)
 
-    assert [outcome.key for outcome in read_outcomes(path)] == ["done", "failed", "unknown", "passing"]
-    assert list(read_outcomes(path, "failed"))[0] == outcome_of(tasks["failed"], "failed")  # noqa: RUF015 -- one of two
-    found = read_status(path)
+    assert [outcome.key for outcome in SQLiteReader(path).outcomes()] == ["done", "failed", "unknown", "passing"]
+    assert list(SQLiteReader(path).outcomes("failed"))[0] == outcome_of(tasks["failed"], "failed")  # noqa: RUF015 -- one of two
+    found = SQLiteReader(path).status()
     assert (found.about, found.low_water_mark, found.total, found.running) == (ABOUT, 3, None, False)
     assert [(run.run, run.how, run.quota, run.window) for run in found.runs] == [
         (1, "stopped", 150, 60.0),
         (2, None, 150, 60.0),
     ]
-    assert list(read_items(path))[0] == (1, "done", "done")  # noqa: RUF015 -- one of six
+    assert list(SQLiteReader(path).items())[0] == JournalItem(position=1, key="done", value="done")  # noqa: RUF015 -- one of six
 
 
 async def test_what_was_turned_away_has_not_left(journal: SQLiteJournal) -> None:
     """A released task is as if nothing had been sent."""
     await add(journal, (1, "a"))
-    (task,) = await journal.take(1)
-    await journal.leave(task, 1.0)
-    await journal.release(task)
+    (task,) = await journal.fetch_pending(1)
+    await journal.mark_sent(task, 1.0)
+    await journal.mark_not_sent(task)
     await again(journal)
 
-    assert [task.in_doubt for task in await journal.take(1)] == [False]
+    assert [task.in_doubt for task in await journal.fetch_pending(1)] == [False]
 
 
 async def test_an_item_that_left_elsewhere_is_marked(journal: SQLiteJournal) -> None:
     """For those that another job may have sent."""
-    await journal.add([Entry(position=1, key="a", value="a", in_doubt=True)], read=1, checksum=0)
+    await journal.add([JournalItem(position=1, key="a", value="a", in_doubt=True)], read=1, checksum=0)
 
-    assert [task.in_doubt for task in await journal.take(1)] == [True]
+    assert [task.in_doubt for task in await journal.fetch_pending(1)] == [True]
 
 
 async def test_duplicates_come_back(journal: SQLiteJournal) -> None:
     """An equal one is skipped; one with other values fails, since nobody knows which is meant."""
     await add(journal, (1, "a"), (2, "b"))
     entries = [
-        Entry(position=3, key="a", value="a"),
-        Entry(position=4, key="c", value="c"),
-        Entry(position=5, key="b", value={"other": 1}),
-        Entry(position=6, key="c", value="c"),
+        JournalItem(position=3, key="a", value="a"),
+        JournalItem(position=4, key="c", value="c"),
+        JournalItem(position=5, key="b", value={"other": 1}),
+        JournalItem(position=6, key="c", value="c"),
     ]
     equal, other, within = await journal.add(entries, read=6, checksum=0)
 
@@ -174,10 +172,10 @@ async def test_duplicates_come_back(journal: SQLiteJournal) -> None:
     assert isinstance(other, ItemOutcome)
     assert (other.status, other.failure.outcome, other.failure.final) == ("failed", "not_sent", True)  # type: ignore[union-attr]
     assert 'b stands at position 2 with other values: "b" there, {"other": 1} here' in other.failure.text  # type: ignore[union-attr]
-    assert [task.key for task in await journal.take(99)] == ["a", "b", "c"]
-    assert journal.counts == Counts(failed=1, settled_failed=1, duplicate=2, pending=3)
-    assert [outcome.position for outcome in read_outcomes(journal.path)] == [5]
-    assert read_figures(journal.path).duplicates == {"a": 1, "b": 1, "c": 1}
+    assert [task.key for task in await journal.fetch_pending(99)] == ["a", "b", "c"]
+    assert journal.counts == Counts(failed=1, final_failed=1, duplicate=2, pending=3)
+    assert [outcome.position for outcome in SQLiteReader(journal.path).outcomes()] == [5]
+    assert SQLiteReader(journal.path).figures().duplicates == {"a": 1, "b": 1, "c": 1}
 
 
 async def test_large_slices_are_taken_in(journal: SQLiteJournal) -> None:
@@ -185,7 +183,7 @@ async def test_large_slices_are_taken_in(journal: SQLiteJournal) -> None:
     repeats = await add(journal, *((n, str(n % 400)) for n in range(1, 1001)))
 
     assert len(repeats) == 600
-    assert len(await journal.take(1000)) == 400
+    assert len(await journal.fetch_pending(1000)) == 400
 
 
 async def test_a_position_comes_once(journal: SQLiteJournal) -> None:
@@ -198,35 +196,35 @@ async def test_a_position_comes_once(journal: SQLiteJournal) -> None:
 async def test_an_item_must_be_json(journal: SQLiteJournal) -> None:
     """Said before anything is written."""
     with pytest.raises(InvalidArgumentError, match=r"position 1 cannot be written as JSON .* its kind needs a dump"):
-        await journal.add([Entry(position=1, key="a", value={1})], read=1, checksum=0)
+        await journal.add([JournalItem(position=1, key="a", value={1})], read=1, checksum=0)
     assert journal.counts == Counts()
 
 
 async def test_a_whole_input_is_kept(journal: SQLiteJournal) -> None:
     """So that the next run needs none; what was not begun may be forgotten before that."""
     await add(journal, (1, "a"), read=1)
-    await journal.clear()
+    await journal.reset()
     assert journal.counts == Counts()
     await add(journal, (1, "b"), read=1)
     await journal.expect(1, complete=True)
     opened = await again(journal)
     assert (opened.complete, opened.read) == (True, 1)
-    assert read_status(journal.path).total == 1
-    (task,) = await journal.take(1)
-    await journal.leave(task, 1.0)
+    assert SQLiteReader(journal.path).status().total == 1
+    (task,) = await journal.fetch_pending(1)
+    await journal.mark_sent(task, 1.0)
     with pytest.raises(JournalMismatchError, match="whose input is read as it goes"):
-        await journal.clear()
+        await journal.reset()
 
 
 async def test_requests_are_counted_by_the_minute(journal: SQLiteJournal) -> None:
     """With the next commit, whatever it is for; the quota is the last one told."""
     for minute in (0, 0, 1):
-        journal.count(minute, 150.0)
+        journal.count_request(minute * 60.0, 150.0)
     await add(journal, (1, "a"))
-    journal.count(1, 100.0)
+    journal.count_request(60.0, 100.0)
     await add(journal, (2, "b"))
 
-    figures = read_figures(journal.path)
+    figures = SQLiteReader(journal.path).figures()
     assert [(minute.minute, minute.requests, minute.quota) for minute in figures.minutes] == [
         (0, 2, 150.0),
         (1, 2, 100.0),
@@ -238,11 +236,11 @@ async def test_requests_are_counted_by_the_minute(journal: SQLiteJournal) -> Non
 async def test_figures_of_many(journal: SQLiteJournal) -> None:
     """Percentiles of how long items took; failures by reason, with examples."""
     await add(journal, *((n, str(n)) for n in range(1, 201)))
-    for task in await journal.take(200):
+    for task in await journal.fetch_pending(200):
         status: Status = "failed" if task.position <= 20 else "unknown" if task.position <= 30 else "succeeded"
         outcome = attrs.evolve(outcome_of(task, status), seconds=task.position / 100, repeated=task.position == 50)
         await journal.record(task, outcome)
-    figures = read_figures(journal.path)
+    figures = SQLiteReader(journal.path).figures()
 
     assert figures.seconds == {50: 1.0, 90: 1.8, 95: 1.9, 99: 1.98, 100: 2.0}
     assert [(one.status, one.items, one.http_status, one.message, one.examples) for one in figures.reasons] == [
@@ -273,13 +271,13 @@ async def test_two_at_once_are_refused(tmp_path: Path) -> None:
             async with SQLiteJournal(path):
                 pass
         await begin(journal)
-        assert read_status(path).running
+        assert SQLiteReader(path).status().running
         with pytest.raises(JournalError, match=rf"in use by process {os.getpid()} on .*, since 20\d\d-.*; wait"):
             async with SQLiteJournal(path):
                 pass
     async with SQLiteJournal(path):
         pass
-    assert not read_status(path).running
+    assert not SQLiteReader(path).status().running
 
 
 async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
@@ -290,9 +288,9 @@ async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
         async with SQLiteJournal(path):
             pass
     with pytest.raises(JournalError, match="cannot be read as a journal"):
-        read_status(path)
+        SQLiteReader(path).status()
     with pytest.raises(JournalError, match="there is no journal"):
-        list(read_outcomes(tmp_path / "none"))
+        list(SQLiteReader(tmp_path / "none").outcomes())
     with pytest.raises(JournalError, match="its folder exists"):
         async with SQLiteJournal(tmp_path / "no" / "folder"):
             pass
@@ -302,7 +300,7 @@ async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     ("sql", "text"),
     [
         ("PRAGMA application_id = 7", "a database of another program"),
-        ("PRAGMA user_version = 99", "made by a newer b2b-async .its schema is 99, this one knows 3.; upgrade"),
+        ("PRAGMA user_version = 99", "made by a newer b2b-async .its schema is 99, this one knows 4.; upgrade"),
         ("PRAGMA user_version = 1", "made by an older b2b-async"),
     ],
 )
@@ -320,7 +318,7 @@ async def test_other_databases_are_left_alone(tmp_path: Path, sql: str, text: st
         async with SQLiteJournal(path):
             pass
     with pytest.raises(JournalError, match=text):
-        read_status(path)
+        SQLiteReader(path).status()
 
     assert path.read_bytes() == before
 
@@ -338,11 +336,11 @@ async def test_a_journal_that_is_not_open_says_so(tmp_path: Path) -> None:
     """Nothing is acknowledged, neither before nor after."""
     journal = SQLiteJournal(tmp_path / "a.journal")
     with pytest.raises(JournalError, match="is not open"):
-        await journal.take(1)
+        await journal.fetch_pending(1)
     async with journal:
         pass
     with pytest.raises(JournalError, match="is not open"):
-        await journal.take(1)
+        await journal.fetch_pending(1)
 
 
 async def test_one_run_at_a_time(journal: SQLiteJournal) -> None:
@@ -364,10 +362,10 @@ async def test_another_process_that_got_past_the_lock_ends_this_run(tmp_path: Pa
             await begin(second)
             with pytest.raises(JournalError, match="another process has begun to run the journal"):
                 await add(first, (2, "b"))
-            assert [task.key for task in await second.take(9)] == ["a"]
+            assert [task.key for task in await second.fetch_pending(9)] == ["a"]
             await second.end("finished")
 
-    assert read_status(path).counts == Counts(pending=1)
+    assert SQLiteReader(path).status().counts == Counts(pending=1)
 
 
 async def test_a_run_begins_with_what_is_on_the_disk(tmp_path: Path) -> None:
@@ -378,32 +376,32 @@ async def test_a_run_begins_with_what_is_on_the_disk(tmp_path: Path) -> None:
         async with SQLiteJournal(path) as second:
             await begin(first)
             await add(first, (1, "a"), (2, "b"), read=2)
-            (task, _) = await first.take(2)
+            (task, _) = await first.fetch_pending(2)
             await first.record(task, outcome_of(task))
             await first.end("finished")
             opened = await begin(second)
             await second.end("finished")
 
     assert opened.counts == Counts(succeeded=1, pending=1)
-    assert read_status(path).counts == opened.counts
+    assert SQLiteReader(path).status().counts == opened.counts
 
 
 async def test_a_release_takes_back_no_more_than_the_departure(journal: SQLiteJournal) -> None:
     """The departure could not be written, and the release can: the item has failed as before."""
     await add(journal, (1, "a"))
-    (task,) = await journal.take(1)
+    (task,) = await journal.fetch_pending(1)
     await journal.record(task, outcome_of(task, "failed", final=False))
     await again(journal)
-    (task,) = await journal.take(1)
+    (task,) = await journal.fetch_pending(1)
     assert journal._database is not None
     journal._database.execute("PRAGMA query_only = ON")
     with pytest.raises(JournalError):
-        await journal.leave(task, 1.0)
+        await journal.mark_sent(task, 1.0)
     journal._database.execute("PRAGMA query_only = OFF")
-    await journal.release(task)
+    await journal.mark_not_sent(task)
 
     assert journal.counts == Counts(failed=1)
-    assert [outcome.status for outcome in read_outcomes(journal.path)] == ["failed"]
+    assert [outcome.status for outcome in SQLiteReader(journal.path).outcomes()] == ["failed"]
 
 
 async def test_a_run_that_is_cancelled_while_it_begins(tmp_path: Path) -> None:
@@ -418,7 +416,7 @@ async def test_a_run_that_is_cancelled_while_it_begins(tmp_path: Path) -> None:
             await beginning
         await begin(journal)
 
-    assert [run.how for run in read_status(path).runs] == ["cancelled", None]
+    assert [run.how for run in SQLiteReader(path).status().runs] == ["cancelled", None]
 
 
 async def test_a_journal_that_is_removed_is_missed(tmp_path: Path) -> None:
@@ -446,7 +444,7 @@ def test_a_journal_belongs_to_one_event_loop(tmp_path: Path) -> None:
     first.close()
     second.close()
 
-    assert [key for _, key, _ in read_items(journal.path)] == ["a"]
+    assert [item.key for item in SQLiteReader(journal.path).items()] == ["a"]
 
 
 async def test_nothing_is_taken_in_while_it_is_closed(tmp_path: Path) -> None:
@@ -471,10 +469,10 @@ async def test_nothing_is_taken_in_while_it_is_closed(tmp_path: Path) -> None:
 async def test_an_outcome_that_is_no_json_is_kept_all_the_same(journal: SQLiteJournal) -> None:
     """The item is done; only its result is told in other words."""
     await add(journal, (1, "a"), (2, "b"))
-    for task, result in zip(await journal.take(2), [{("a", "b"): 1}, {"ratio": float("nan")}], strict=True):
+    for task, result in zip(await journal.fetch_pending(2), [{("a", "b"): 1}, {"ratio": float("nan")}], strict=True):
         await journal.record(task, attrs.evolve(outcome_of(task), result=result))
 
-    assert [outcome.result for outcome in read_outcomes(journal.path)] == [
+    assert [outcome.result for outcome in SQLiteReader(journal.path).outcomes()] == [
         {"repr": "{('a', 'b'): 1}"},
         {"repr": "{'ratio': nan}"},
     ]
@@ -486,9 +484,9 @@ async def test_names_that_are_no_text_are_written(tmp_path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await begin(journal, input="\udcff.csv")
         with pytest.raises(InvalidArgumentError, match="cannot be written as JSON"):
-            await journal.add([Entry(position=1, key="a", value=float("nan"))], read=1, checksum=0)
+            await journal.add([JournalItem(position=1, key="a", value=float("nan"))], read=1, checksum=0)
 
-    assert read_status(path).about["input"] == "\\udcff.csv"
+    assert SQLiteReader(path).status().about["input"] == "\\udcff.csv"
 
 
 async def test_a_failure_that_departs_again_has_no_outcome(tmp_path: Path) -> None:
@@ -497,21 +495,21 @@ async def test_a_failure_that_departs_again_has_no_outcome(tmp_path: Path) -> No
     async with SQLiteJournal(path) as journal:
         await begin(journal)
         await add(journal, (1, "a"), (2, "b"))
-        for task in await journal.take(2):
+        for task in await journal.fetch_pending(2):
             await journal.record(task, outcome_of(task, "failed", final=False))
         await again(journal)
-        first, second = await journal.take(2)
-        await journal.leave(first, 1.0)
+        first, second = await journal.fetch_pending(2)
+        await journal.mark_sent(first, 1.0)
         assert journal.counts == Counts(failed=1, pending=1)
-        assert [outcome.key for outcome in read_outcomes(path)] == ["b"]
+        assert [outcome.key for outcome in SQLiteReader(path).outcomes()] == ["b"]
         await journal.record(second, attrs.evolve(outcome_of(second, "failed", final=False), sent=None))
         await again(journal)
-        first, second = await journal.take(2)
+        first, second = await journal.fetch_pending(2)
         assert (first.in_doubt, first.status, second.status) == (True, None, "failed")
-        await journal.leave(second, 1.0)
+        await journal.mark_sent(second, 1.0)
         await journal.record(second, outcome_of(second))
 
-    assert read_status(path).counts == Counts(succeeded=1, pending=1)
+    assert SQLiteReader(path).status().counts == Counts(succeeded=1, pending=1)
 
 
 async def test_a_full_disk_fails_the_whole_batch(journal: SQLiteJournal) -> None:
@@ -528,7 +526,7 @@ async def test_a_full_disk_fails_the_whole_batch(journal: SQLiteJournal) -> None
     assert journal.counts == Counts(pending=1)
     journal._database.execute("PRAGMA max_page_count = 100000")
     await add(journal, (2, "b"), read=2)
-    assert [task.key for task in await journal.take(9)] == ["a", "b"]
+    assert [task.key for task in await journal.fetch_pending(9)] == ["a", "b"]
 
 
 async def test_a_mistake_in_one_call_fails_the_batch_and_no_other(journal: SQLiteJournal) -> None:
@@ -576,7 +574,7 @@ def test_a_journal_that_may_not_be_written() -> None:
         try:
             with pytest.raises(JournalError, match=r"cannot be used: .* writable"):
                 asyncio.run(open_it())
-            assert read_status(path).about == ABOUT
+            assert SQLiteReader(path).status().about == ABOUT
         finally:
             if root:
                 os.seteuid(0)
@@ -595,12 +593,12 @@ async def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
     async def go_on() -> None:
         async with SQLiteJournal(path) as journal:
             await begin(journal)
-            await journal.take(2000)
+            await journal.fetch_pending(2000)
 
     with pytest.raises(JournalError, match=r"malformed\. The file is damaged: put a copy in its place"):
         await go_on()
     with pytest.raises(JournalError, match="cannot be read as a journal: database disk image is malformed"):
-        list(read_items(path))
+        list(SQLiteReader(path).items())
 
 
 async def test_a_cancelled_writer_has_still_written(tmp_path: Path) -> None:
@@ -609,7 +607,7 @@ async def test_a_cancelled_writer_has_still_written(tmp_path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await begin(journal)
         await add(journal, (1, "a"), (2, "b"))
-        tasks = await journal.take(2)
+        tasks = await journal.fetch_pending(2)
         writing = [asyncio.ensure_future(journal.record(task, outcome_of(task))) for task in tasks]
         await asyncio.sleep(0)
         writing[0].cancel()
@@ -619,8 +617,8 @@ async def test_a_cancelled_writer_has_still_written(tmp_path: Path) -> None:
         writing = [asyncio.ensure_future(add(journal, (n, str(n)))) for n in (3, 4)]
         await asyncio.sleep(0)
 
-    assert [outcome.key for outcome in read_outcomes(path)] == ["a", "b"]
-    assert [key for _, key, _ in read_items(path)] == ["a", "b", "3", "4"]
+    assert [outcome.key for outcome in SQLiteReader(path).outcomes()] == ["a", "b"]
+    assert [item.key for item in SQLiteReader(path).items()] == ["a", "b", "3", "4"]
     assert all(done.done() for done in writing)
 
 
@@ -630,8 +628,8 @@ def _write_until_killed(path: str, acknowledged: Any) -> None:
             await begin(journal)
             for n in range(10**6):
                 await add(journal, (n, str(n)), read=n + 1)
-                (task,) = await journal.take(1)
-                await journal.leave(task, 1.0)
+                (task,) = await journal.fetch_pending(1)
+                await journal.mark_sent(task, 1.0)
                 await journal.record(task, outcome_of(task))
                 acknowledged.send(n)
 
@@ -658,10 +656,10 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path) ->
             break
     receiver.close()
 
-    kept = [outcome.position for outcome in read_outcomes(path)]
+    kept = [outcome.position for outcome in SQLiteReader(path).outcomes()]
     assert set(acknowledged) <= set(kept)
-    assert read_status(path).counts.succeeded == len(kept)
-    assert not read_status(path).running
+    assert SQLiteReader(path).status().counts.succeeded == len(kept)
+    assert not SQLiteReader(path).status().running
 
     async def again() -> Opened:
         async with SQLiteJournal(path) as journal:
@@ -691,7 +689,7 @@ async def test_the_journal_is_a_list_with_a_memory(
     keys: list[str] = []  # by position, from 0
     ended: dict[int, str] = {}
     left, given_out, sent = set[int](), set[int](), set[int]()
-    taken: list[Task] = []
+    taken: list[PendingItem] = []
     journal = await SQLiteJournal(path).__aenter__()
     await begin(journal)
 
@@ -712,13 +710,13 @@ async def test_the_journal_is_a_list_with_a_memory(
             case ("take", most):
                 after = max(given_out, default=-1)
                 expected = [n for n in open_positions() if n > after][:most]
-                tasks = await journal.take(most)
+                tasks = await journal.fetch_pending(most)
                 assert [(task.position, task.in_doubt) for task in tasks] == [(n, n in left) for n in expected]
                 given_out.update(expected)
                 taken += tasks
             case ("leave", number) if number < len(taken) and taken[number].position not in sent:
                 position = taken[number].position
-                await journal.leave(taken[number], 1.0)  # once in a run, as a worker does
+                await journal.mark_sent(taken[number], 1.0)  # once in a run, as a worker does
                 sent.add(position)
                 left.add(position)
                 ended = {n: how for n, how in ended.items() if (n, how) != (position, "passing")}
@@ -743,13 +741,13 @@ async def test_the_journal_is_a_list_with_a_memory(
             succeeded=statuses.count("succeeded"),
             failed=statuses.count("failed") + statuses.count("passing"),
             unknown=statuses.count("unknown"),
-            settled_failed=statuses.count("failed"),
+            final_failed=statuses.count("failed"),
             duplicate=sum(not first(n) for n in range(len(keys))),
             pending=sum(first(n) and n not in ended for n in range(len(keys))),
         )
     await journal.close()
 
-    assert {outcome.position: outcome.status for outcome in read_outcomes(path)} == {
+    assert {outcome.position: outcome.status for outcome in SQLiteReader(path).outcomes()} == {
         position: "failed" if status == "passing" else status for position, status in ended.items()
     }
 
@@ -757,7 +755,7 @@ async def test_the_journal_is_a_list_with_a_memory(
 async def test_a_journal_is_an_ordinary_database(journal: SQLiteJournal) -> None:
     """Any SQLite tool reads it."""
     await add(journal, (1, "a"))
-    (task,) = await journal.take(1)
+    (task,) = await journal.fetch_pending(1)
     await journal.record(task, outcome_of(task))
     await journal.close()
     database = sqlite3.connect(journal.path)
@@ -774,7 +772,7 @@ async def _used(path: Path) -> Path:
     """Make a journal with an outcome, and close it."""
     async with SQLiteJournal(path) as journal:
         await journal.begin({"job": "assign"}, quota=(150, 60.0))
-        await journal.add([Entry(position=1, key="7", value=7)], read=1, checksum=0)
+        await journal.add([JournalItem(position=1, key="7", value=7)], read=1, checksum=0)
         await journal.end("finished")
     return path
 
@@ -783,10 +781,10 @@ def test_readers_leave_nothing_beside_a_closed_journal(tmp_path: Path) -> None:
     """Neither a -wal nor a -shm, and no byte of it changes."""
     path = asyncio.run(_used(tmp_path / "a.journal"))
     before, files = path.read_bytes(), set(tmp_path.iterdir())
-    assert read_status(path).counts.pending == 1
-    assert list(read_outcomes(path)) == []
-    assert [key for _, key, _ in read_items(path)] == ["7"]
-    write_page(path, tmp_path.with_suffix(".html"))
+    assert SQLiteReader(path).status().counts.pending == 1
+    assert list(SQLiteReader(path).outcomes()) == []
+    assert [item.key for item in SQLiteReader(path).items()] == ["7"]
+    write_html(SQLiteReader(path), tmp_path.with_suffix(".html"))
 
     assert set(tmp_path.iterdir()) == files
     assert path.read_bytes() == before
@@ -796,8 +794,8 @@ async def test_a_journal_is_read_while_its_job_runs(tmp_path: Path) -> None:
     """With what is in its -wal only."""
     async with SQLiteJournal(tmp_path / "a.journal") as journal:
         await journal.begin({"job": "assign"}, quota=(150, 60.0))
-        await journal.add([Entry(position=1, key="7", value=7)], read=1, checksum=0)
-        status = read_status(journal.path)
+        await journal.add([JournalItem(position=1, key="7", value=7)], read=1, checksum=0)
+        status = SQLiteReader(journal.path).status()
 
     assert (status.running, status.counts.pending) == (True, 1)
 
@@ -805,8 +803,8 @@ async def test_a_journal_is_read_while_its_job_runs(tmp_path: Path) -> None:
 async def test_a_job_that_begins_under_a_reader_is_noticed(tmp_path: Path) -> None:
     """The rows that it has read may be of two times."""
     path = await _used(tmp_path / "a.journal")
-    items = read_items(path)
-    assert next(items)[1] == "7"
+    items = SQLiteReader(path).items()
+    assert next(items).key == "7"
     await _again(path)
     with pytest.raises(JournalError, match="has changed while it was read"):
         list(items)
@@ -827,7 +825,7 @@ async def test_a_copy_without_its_wal_is_no_empty_journal(tmp_path: Path) -> Non
     with pytest.raises(
         JournalError, match=r"copy holds nothing\. If it was copied while its job ran.* copy copy-wal with"
     ):
-        read_status(copy)
+        SQLiteReader(copy).status()
     with pytest.raises(JournalError, match="copy holds nothing"):
         await SQLiteJournal(copy).__aenter__()
 
@@ -840,11 +838,11 @@ def test_a_journal_whose_process_died_before_its_first_word_is_new(tmp_path: Pat
     database.execute("SELECT count(*) FROM sqlite_schema")
     assert Path(f"{path}-wal").exists()
     with pytest.raises(JournalError, match="cannot be read as a journal"):
-        read_status(path)
+        SQLiteReader(path).status()
     asyncio.run(_used(path))
     database.close()
 
-    assert read_status(path).about == {"job": "assign"}
+    assert SQLiteReader(path).status().about == {"job": "assign"}
 
 
 # -- what was changed, vanished or is old -------------------------------------------------------------------------
@@ -852,41 +850,72 @@ def test_a_journal_whose_process_died_before_its_first_word_is_new(tmp_path: Pat
 
 OLD = Path(__file__).parent / "data" / "schema-2.db"
 """A journal that version 2 of the schema wrote: two orders created, one refused, one in doubt, one not reached."""
+OLD_3 = OLD.with_name("schema-3.db")
+"""One that version 3 wrote: two orders created, one refused, one unknown, one in doubt that was absent, one not reached,
+a duplicate; requests in the minutes 0 and 2 of its run."""
 
 
-def old_journal(tmp_path: Path) -> Path:
-    """Copy the old journal."""
+def old_journal(tmp_path: Path, old: Path = OLD) -> Path:
+    """Copy an old journal."""
     path = tmp_path / "old.journal"
-    shutil.copy(OLD, path)
+    shutil.copy(old, path)
     return path
+
+
+async def test_a_journal_of_version_3_is_brought_up_to_date_in_place(tmp_path: Path) -> None:
+    """It reads the same before and after; its minutes are those of the clock, and its verification still counts."""
+    path = old_journal(tmp_path, OLD_3)
+    reader = SQLiteReader(path)
+    before, outcomes, figures = reader.status(), list(reader.outcomes()), reader.figures()
+    assert path.read_bytes() == OLD_3.read_bytes()
+    async with SQLiteJournal(path) as journal:
+        opened = await journal.begin(before.about, quota=(150, 60.0))
+        pending = await journal.fetch_pending(9)
+        await journal.end(None)
+    after = SQLiteReader(path)
+
+    assert after.status() == before
+    assert (list(after.outcomes()), after.figures()) == (outcomes, figures)
+    assert before.counts == Counts(succeeded=2, failed=1, final_failed=1, unknown=1, duplicate=1, pending=2)
+    assert (opened.counts, opened.read, opened.fingerprint) == (before.counts, 7, "fp")
+    begun = 1_790_000_000 // 60
+    assert [(one.minute, one.requests, one.quota) for one in before.minutes] == [
+        (begun, 4, 150.0),
+        (begun + 2, 1, 140.0),
+    ]
+    assert [(one.key, one.in_doubt, one.status, one.absent) for one in pending] == [
+        ("9004", True, "unknown", None),
+        ("9005", True, None, 1_790_000_060.0),
+        ("9006", False, None, None),
+    ]
 
 
 async def test_an_old_journal_is_brought_up_to_date_in_place(tmp_path: Path) -> None:
     """Its items, outcomes and doubts are kept, and its rows get their checksums."""
     path = old_journal(tmp_path)
-    before = read_status(path)
-    outcomes = list(read_outcomes(path))
+    before = SQLiteReader(path).status()
+    outcomes = list(SQLiteReader(path).outcomes())
     async with SQLiteJournal(path) as journal:
         await journal.begin(before.about, quota=(150, 60.0))
-        tasks = await journal.take(9)
+        tasks = await journal.fetch_pending(9)
         await journal.end("finished")
     assert [(task.key, task.in_doubt, task.status) for task in tasks] == [("9004", True, None), ("9005", False, None)]
     assert tasks[0].value["po_number"] == "PO 4"
-    after = read_status(path)
+    after = SQLiteReader(path).status()
     assert (after.counts, after.about, after.runs[:-1]) == (before.counts, before.about, before.runs)
-    assert list(read_outcomes(path)) == outcomes
+    assert list(SQLiteReader(path).outcomes()) == outcomes
     with contextlib.closing(sqlite3.connect(path)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (3,)
+        assert database.execute("PRAGMA user_version").fetchone() == (4,)
         assert database.execute("SELECT count(*) FROM items WHERE checksum IS NULL").fetchone() == (0,)
 
 
 def test_readers_read_an_old_journal_without_writing(tmp_path: Path) -> None:
     """Byte for byte it stays what it was."""
     path = old_journal(tmp_path)
-    assert read_status(path).counts.succeeded == 2
-    assert len(list(read_outcomes(path))) == 3
-    assert len(list(read_items(path))) == 5
-    assert read_figures(path).reasons
+    assert SQLiteReader(path).status().counts.succeeded == 2
+    assert len(list(SQLiteReader(path).outcomes())) == 3
+    assert len(list(SQLiteReader(path).items())) == 5
+    assert SQLiteReader(path).figures().reasons
     assert path.read_bytes() == OLD.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["old.journal"]
 
@@ -894,13 +923,13 @@ def test_readers_read_an_old_journal_without_writing(tmp_path: Path) -> None:
 async def test_a_migration_that_breaks_off_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one transaction."""
     path = old_journal(tmp_path)
-    statements = sqlite._MIGRATIONS[2].replace("PRAGMA user_version = 3", "SELECT nonsense")
+    statements = sqlite._MIGRATIONS[3].replace("PRAGMA user_version = 4", "SELECT nonsense")
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "_MIGRATIONS", {2: statements})
+        patch.setattr(sqlite, "_MIGRATIONS", {**sqlite._MIGRATIONS, 3: statements})
         with pytest.raises(JournalError, match="nonsense"):
             async with SQLiteJournal(path):
                 pass
-    assert read_status(path).counts.succeeded == 2
+    assert SQLiteReader(path).status().counts.succeeded == 2
     async with SQLiteJournal(path):
         pass
 
@@ -909,7 +938,7 @@ async def begun(path: Path, *values: object) -> None:
     """Make a journal of some items."""
     async with SQLiteJournal(path) as journal:
         await journal.begin({"job": "test"}, quota=(150, 60.0))
-        entries = [Entry(position=place, key=str(place), value=value) for place, value in enumerate(values, 1)]
+        entries = [JournalItem(position=place, key=str(place), value=value) for place, value in enumerate(values, 1)]
         await journal.add(entries, read=len(entries), checksum=1)
         await journal.end("stopped")
 
@@ -936,7 +965,7 @@ async def test_an_item_that_was_changed_is_not_sent(tmp_path: Path, change: str)
     async with SQLiteJournal(path) as journal:
         await journal.begin({"job": "test"}, quota=(150, 60.0))
         with pytest.raises(JournalError, match=r"job\.journal is damaged: the item at position 2 .* put a copy"):
-            await journal.take(9)
+            await journal.fetch_pending(9)
         await journal.end("broken off")
 
 
@@ -976,9 +1005,9 @@ def test_readers_name_what_is_damaged(tmp_path: Path, change: str, where: str) -
         database.execute(change)
 
     def read() -> None:
-        read_status(path)
-        list(read_outcomes(path))
-        list(read_items(path))
+        SQLiteReader(path).status()
+        list(SQLiteReader(path).outcomes())
+        list(SQLiteReader(path).items())
 
     with pytest.raises(JournalError, match=rf"old\.journal: the journal is damaged.*{where}.*[Pp]ut a copy"):
         read()
@@ -1033,8 +1062,8 @@ async def test_a_reader_of_the_lock_does_not_stop_the_owner(tmp_path: Path) -> N
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         async with SQLiteJournal(path):
-            assert read_status(path).running
-    assert not read_status(path).running
+            assert SQLiteReader(path).status().running
+    assert not SQLiteReader(path).status().running
 
 
 # -- at once -------------------------------------------------------------------------------------------------------
@@ -1048,7 +1077,7 @@ async def test_a_cancelled_run_does_not_wait_for_another_program(tmp_path: Path)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             started = time.monotonic()
-            adding = asyncio.ensure_future(journal.add([Entry(position=1, key="1", value=1)], read=1, checksum=1))
+            adding = asyncio.ensure_future(journal.add([JournalItem(position=1, key="1", value=1)], read=1, checksum=1))
             await asyncio.sleep(0)
             journal.interrupt()
             with pytest.raises(JournalError, match="Another program holds the file"):
@@ -1066,7 +1095,7 @@ async def test_a_cancelled_close_leaves_no_thread_behind(tmp_path: Path) -> None
     await journal.begin({"job": "test"}, quota=(150, 60.0))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        adding = asyncio.ensure_future(journal.add([Entry(position=1, key="1", value=1)], read=1, checksum=1))
+        adding = asyncio.ensure_future(journal.add([JournalItem(position=1, key="1", value=1)], read=1, checksum=1))
         closing = asyncio.ensure_future(journal.close())
         await asyncio.sleep(0)
         closing.cancel()
@@ -1082,15 +1111,15 @@ async def test_a_cancelled_close_leaves_no_thread_behind(tmp_path: Path) -> None
 
 async def test_absence_is_remembered(journal: SQLiteJournal) -> None:
     """Until the item is sent again, or has an outcome."""
-    await journal.add([Entry(position=1, key="1", value=1, in_doubt=True)], read=1, checksum=1)
-    (task,) = await journal.take(9)
+    await journal.add([JournalItem(position=1, key="1", value=1, in_doubt=True)], read=1, checksum=1)
+    (task,) = await journal.fetch_pending(9)
     assert task.absent is None
     await journal.mark_absent(task, 1000.5)
     for absent in (1000.5, None):
         await again(journal)
-        (task,) = await journal.take(9)
+        (task,) = await journal.fetch_pending(9)
         assert (task.in_doubt, task.absent) == (True, absent)
-        await journal.leave(task, 2000.0)
+        await journal.mark_sent(task, 2000.0)
 
 
 async def test_a_further_request_asks_the_journal(tmp_path: Path) -> None:
@@ -1098,12 +1127,12 @@ async def test_a_further_request_asks_the_journal(tmp_path: Path) -> None:
     path = tmp_path / "job.journal"
     async with SQLiteJournal(path) as journal:
         await journal.begin({"job": "test"}, quota=(150, 60.0))
-        await journal.hold()
+        await journal.check_owner()
         os.unlink(f"{path}-lock")  # noqa: PTH108
         async with SQLiteJournal(path) as other:
             await other.begin({"job": "test"}, quota=(150, 60.0))
             with pytest.raises(JournalError, match="another process has begun to run the journal"):
-                await journal.hold()
+                await journal.check_owner()
             await other.end("finished")
 
 
@@ -1125,12 +1154,12 @@ async def test_a_file_that_another_program_locks_is_waited_for(tmp_path: Path, m
 async def test_results_of_any_mapping_are_kept_and_read(journal: SQLiteJournal) -> None:
     """Whatever a kind returns."""
     await add(journal, (1, "a"), (2, "b"))
-    first, second = await journal.take(9)
+    first, second = await journal.fetch_pending(9)
     await journal.record(first, attrs.evolve(outcome_of(first), result=MappingProxyType({"a": 1})))
     await journal.record(second, outcome_of(second))
     with contextlib.closing(sqlite3.connect(journal.path)) as other, other:
         other.execute("""UPDATE items SET result = '"text"' WHERE position = 2""")
-    assert [outcome.result for outcome in read_outcomes(journal.path)] == [{"a": 1}, {"repr": "text"}]
+    assert [outcome.result for outcome in SQLiteReader(journal.path).outcomes()] == [{"a": 1}, {"repr": "text"}]
 
 
 async def test_a_cancelled_migration_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1138,13 +1167,13 @@ async def test_a_cancelled_migration_is_rolled_back(tmp_path: Path, monkeypatch:
     path = old_journal(tmp_path)
     monkeypatch.setattr(sqlite, "_STEPS", 1)
     journal = SQLiteJournal(path)
-    checksum = sqlite._checksum
+    checksum = _rows.checksum
 
     def interrupting(*args: Any) -> int:
         journal._give_up_at = 0.0
         return checksum(*args)
 
-    monkeypatch.setattr(sqlite, "_checksum", interrupting)
+    monkeypatch.setattr(_rows, "checksum", interrupting)
     with pytest.raises(JournalError, match="interrupted"):
         await journal.__aenter__()
     with contextlib.closing(sqlite3.connect(path)) as database:

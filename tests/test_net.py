@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from b2b_async.bulk import SQLiteJournal, read_status
+from b2b_async.bulk import SQLiteJournal, SQLiteReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_a_job_whose_output_cannot_be_written_is_done(tmp_path: Path, live_sandb
     closed = shell('"$@" >&- 2>&- <&-', "assign", str(file), *FAST)
     assert closed.returncode == 0
     assert len(sandbox.requests) == 2
-    assert read_status(f"{file}.journal").counts.succeeded == 2
+    assert SQLiteReader(f"{file}.journal").status().counts.succeeded == 2
 
 
 def test_a_job_whose_terminal_has_gone_is_finished(tmp_path: Path, live_sandbox: Start) -> None:
@@ -152,7 +152,7 @@ def test_a_job_whose_terminal_has_gone_is_finished(tmp_path: Path, live_sandbox:
         job.send_signal(signal.SIGHUP)
 
     assert job.wait(30) == 0
-    assert read_status(f"{file}.journal").counts.succeeded == 20
+    assert SQLiteReader(f"{file}.journal").status().counts.succeeded == 20
 
 
 PRESS = """

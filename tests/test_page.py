@@ -23,8 +23,7 @@ from helpers import client_of
 from test_journal import add, begin, outcome_of
 
 from b2b_async import Quota, RateLimiter, RetryPolicy
-from b2b_async.bulk import BulkJob, Item, JournalError, SQLiteJournal, read_outcomes, read_status, write_page
-from b2b_async.bulk.journal.reader import read_figures
+from b2b_async.bulk import BulkJob, Item, JournalError, SQLiteJournal, SQLiteReader, write_html
 from b2b_async.sandbox import Faults, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -64,18 +63,18 @@ async def test_the_page_agrees_with_the_export(tmp_path: Path) -> None:
                     job = BulkJob(client, items, journal=journal, total=len(items))
                     running = asyncio.ensure_future(job.run())
                     await asyncio.sleep(30)
-                    write_page(path, page)
+                    write_html(SQLiteReader(path), page)
                     assert '<span class="badge odd">running</span>' in page.read_text()
                     await asyncio.wait([running], timeout=seconds)
                     job.stop("SIGTERM")
                     await running
-                write_page(path, page)
+                write_html(SQLiteReader(path), page)
                 if seconds == 5:
                     assert '<span class="badge bad">stopped early</span>' in page.read_text()
     text = page.read_text()
-    outcomes = list(read_outcomes(path))
+    outcomes = list(SQLiteReader(path).outcomes())
     statuses = Counter(outcome.status for outcome in outcomes)
-    status = read_status(path)
+    status = SQLiteReader(path).status()
 
     tiles = figures(text)
     assert {name: tiles[name] for name in ("succeeded", "failed", "unknown")} == dict(statuses)
@@ -99,12 +98,12 @@ async def test_a_page_of_nothing(tmp_path: Path) -> None:
     path, page = tmp_path / "job.journal", tmp_path / "report.html"
     async with SQLiteJournal(path):
         pass
-    write_page(path, page)
+    write_html(SQLiteReader(path), page)
     assert "No requests were sent." in page.read_text()
     assert "stopped early" in page.read_text()
     async with Sandbox() as sandbox, client_of(sandbox) as client, SQLiteJournal(path) as journal:
         await BulkJob(client, [1001], journal=journal).run()
-    write_page(path, page)
+    write_html(SQLiteReader(path), page)
 
     assert '<span class="badge good">finished</span>' in page.read_text()
     assert "None did." in page.read_text()
@@ -116,16 +115,16 @@ async def test_a_page_of_very_much(tmp_path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await begin(journal)
         for minute in range(0, 1500, 3):
-            journal.count(minute, 150.0)
+            journal.count_request(minute * 60.0, 150.0)
         await add(journal, *((n, str(n)) for n in range(1, 1206)))
-        for task in await journal.take(1205):
+        for task in await journal.fetch_pending(1205):
             outcome = outcome_of(task, "unknown" if task.position <= 1100 else "failed")
             assert outcome.failure is not None
             message = f"{outcome.failure.message} {min(task.position, 60)}"
             failure = type(outcome.failure)(error="ServerError", text="text", outcome="unknown", message=message)
             await journal.record(task, type(outcome)(**{**_fields(outcome), "failure": failure}))
         await journal.end("finished")
-    write_page(path, page)
+    write_html(SQLiteReader(path), page)
     text = page.read_text()
 
     assert text.count('<rect class="bar"') == 500
@@ -145,19 +144,19 @@ async def test_a_page_takes_no_journals_place(tmp_path: Path) -> None:
     async with Sandbox() as sandbox, client_of(sandbox) as client, SQLiteJournal(path) as journal:
         await BulkJob(client, [Item(3, 1001)], journal=journal).run()
     page.write_text("")
-    write_page(path, page)
+    write_html(SQLiteReader(path), page)
     other = tmp_path / "customers.csv"
     other.write_text("customer_id\n")
     with pytest.raises(JournalError, match="exists and is no report"):
-        write_page(path, other)
-    write_page(path, page)
+        write_html(SQLiteReader(path), other)
+    write_html(SQLiteReader(path), page)
     with pytest.raises(JournalError, match="exists and is no report: give the page another name"):
-        write_page(path, path)
+        write_html(SQLiteReader(path), path)
     with pytest.raises(JournalError, match="there is no journal"):
-        write_page(tmp_path / "none", page)
+        write_html(SQLiteReader(tmp_path / "none"), page)
 
     assert page.read_text().startswith("<!doctype html>")
-    assert read_status(path).counts.succeeded == 1
+    assert SQLiteReader(path).status().counts.succeeded == 1
 
 
 # -- pages of journals that somebody has changed -----------------------------------------------------------------------
@@ -200,10 +199,10 @@ async def journal(tmp_path: Path) -> Path:
             if run == 1:
                 await add(journal, (1, "1001"), (2, "1002"), (3, "1003"), (4, "1001"), read=4)
             for minute in (0, 3):
-                journal.count(minute, 150.0)
-            for task in await journal.take(3):
+                journal.count_request(minute * 60.0, 150.0)
+            for task in await journal.fetch_pending(3):
                 status = {1: "succeeded", 2: "failed"}.get(task.position, "unknown")
-                await journal.leave(task, 7.5)
+                await journal.mark_sent(task, 7.5)
                 await journal.record(task, outcome_of(task, status))  # type: ignore[arg-type]
             await journal.end("finished")
     return path
@@ -212,7 +211,7 @@ async def journal(tmp_path: Path) -> Path:
 def test_the_policy_allows_the_style_of_the_page_and_nothing_else(journal: Path) -> None:
     """No script, no image, no style attribute; the hash is that of the style element."""
     page = journal.with_suffix(".html")
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
     parsed = Parsed(page)
     (style,), (policy,) = parsed.styles, parsed.policies
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -241,7 +240,7 @@ def columns(journal: Path) -> Iterator[tuple[str, str]]:
 def test_no_column_of_a_journal_changes_the_elements_of_a_page(journal: Path, value: object) -> None:
     """SQLite keeps text in columns of numbers; the reader may refuse it, and the page never takes it for HTML."""
     page, tampered = journal.with_suffix(".html"), journal.with_suffix(".tampered")
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
     elements = Parsed(page).elements
     written = 0
     for table, column in columns(journal):
@@ -252,7 +251,7 @@ def test_no_column_of_a_journal_changes_the_elements_of_a_page(journal: Path, va
         try:
             database.execute(f"UPDATE {table} SET {column} = ? {row}", (value,))  # noqa: S608 -- names of the schema
             database.commit()
-            write_page(tampered, page)
+            write_html(SQLiteReader(tampered), page)
         except (sqlite3.Error, JournalError):  # the column takes no such value, or the reader does not
             continue
         finally:
@@ -268,7 +267,7 @@ def test_no_column_of_a_journal_changes_the_elements_of_a_page(journal: Path, va
 def test_no_field_of_a_failure_changes_the_elements_of_a_page(journal: Path, field: str) -> None:
     """It is shown as text."""
     page = journal.with_suffix(".html")
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
     elements = Parsed(page).elements
     with sqlite3.connect(journal) as database:
         change = "UPDATE items SET failure = json_set(failure, ?, ?) WHERE failure IS NOT NULL"
@@ -276,9 +275,9 @@ def test_no_field_of_a_failure_changes_the_elements_of_a_page(journal: Path, fie
     database.close()
     if field in {"status", "code"}:  # which are numbers
         with pytest.raises(JournalError, match=r"job\.journal: the journal is damaged at position \d+"):
-            write_page(journal, page)
+            write_html(SQLiteReader(journal), page)
         return
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
     parsed = Parsed(page)
 
     assert parsed.elements == elements
@@ -318,20 +317,20 @@ def test_no_figure_changes_the_elements_of_a_page(
 ) -> None:
     """Whatever the reader lets through: the page shows it as text, or leaves the chart out."""
     page = journal.with_suffix(".html")
-    write_page(journal, page)
-    elements = Parsed(page).elements
+    write_html(SQLiteReader(journal), page)
+    elements, known = Parsed(page).elements, SQLiteReader(journal).figures()
     found = 0
-    for figures in changed(read_figures(journal), value):
-        monkeypatch.setattr("b2b_async.bulk.html_report.read_figures", lambda _, figures=figures: figures)
-        write_page(journal, page)
+    for figures in changed(known, value):
+        monkeypatch.setattr(SQLiteReader, "figures", lambda _, figures=figures: figures)
+        write_html(SQLiteReader(journal), page)
         parsed = Parsed(page)
         assert parsed.elements <= elements
         assert "\x1b" not in parsed.text
         found += shown(HOSTILE) in parsed.text
-    outcome = next(read_outcomes(journal, "unknown"))
+    outcome = next(SQLiteReader(journal).outcomes("unknown"))
     for one in changed(outcome, value):
-        monkeypatch.setattr("b2b_async.bulk.html_report.read_outcomes", lambda *_, one=one: iter([one]))
-        write_page(journal, page)
+        monkeypatch.setattr(SQLiteReader, "outcomes", lambda *_, one=one: iter([one]))
+        write_html(SQLiteReader(journal), page)
         assert Parsed(page).elements <= elements
 
     assert found > 30 or value != HOSTILE
@@ -343,7 +342,7 @@ def test_a_journal_with_minutes_of_many_years_has_no_chart(journal: Path) -> Non
     with sqlite3.connect(journal) as database:
         database.execute("UPDATE minutes SET minute = 4000000000000000000 WHERE minute > 0")
     database.close()
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
 
     assert "There is no chart: the minutes in the journal are damaged." in page.read_text()
     assert "<svg" not in page.read_text()
@@ -355,7 +354,7 @@ def test_minutes_without_requests_and_quota_are_drawn(journal: Path) -> None:
     with sqlite3.connect(journal) as database:
         database.execute("UPDATE minutes SET requests = 0, quota = 0")
     database.close()
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
 
     assert "<svg" in page.read_text()
 
@@ -367,7 +366,7 @@ def test_control_characters_are_visible_in_a_page(journal: Path) -> None:
         message = "a\x1b[31mb\x07c\x85d\u202ee\u2028f\rg\nh\u65e5"
         database.execute("UPDATE items SET failure = json_set(failure, '$.message', json(?))", (json.dumps(message),))
     database.close()
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
 
     assert (
         '<td class="words">a\ufffd[31mb\ufffdc\ufffdd\ufffde\ufffdf\ufffdg\nh\u65e5</td>' in page.read_bytes().decode()
@@ -378,8 +377,8 @@ def test_control_characters_are_visible_in_a_page(journal: Path) -> None:
 def test_a_new_page_is_for_its_owner_only(journal: Path) -> None:
     """Server messages may hold personal data. The mode of an earlier page stays."""
     page = journal.with_suffix(".html")
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     page.chmod(0o644)
-    write_page(journal, page)
+    write_html(SQLiteReader(journal), page)
     assert stat.S_IMODE(page.stat().st_mode) == 0o644

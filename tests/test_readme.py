@@ -85,10 +85,10 @@ def test_every_block_has_its_test() -> None:
         ("A bulk job", "python"),
         ("Several processes, one quota", "python"),
         ("A middleware of your own", "python"),
+        ("Events and logging", "python"),
         ("Errors to catch", "python"),
         ("When the answer is lost", "python"),
         ("Tests of your own code", "python"),
-        ("The house", "text"),
     ]
 
 
@@ -162,7 +162,7 @@ def test_the_look_ups(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> N
         outputs.append(done.stdout.splitlines())
 
     assert {line.split()[0] for line in lines[:-2]} == set(numbers)
-    assert lines[-2] == f"{len(numbers)} orders, 0 may have been passed over; go on at {len(numbers)}"
+    assert lines[-2] == f"{len(numbers)} orders, 0 may have been missed; go on at {len(numbers)}"
     assert re.fullmatch(r"PO 7 sandbox-\d+ \d+", lines[-1])
     assert len(outputs[0]) == 1
     assert "PO 7" in " ".join(outputs[1])
@@ -202,6 +202,16 @@ def test_the_middlewares(capsys: pytest.CaptureFixture[str]) -> None:
     exec(code_under("A middleware of your own"), {})  # noqa: S102 -- the README's own code
 
     assert capsys.readouterr().out.startswith("Assign Customer Orders to Company, attempt 1: 0.")
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_events(capsys: pytest.CaptureFixture[str]) -> None:
+    """One call, in one attempt."""
+    exec(code_under("Events and logging"), {})  # noqa: S102 -- the README's own code
+
+    assert re.fullmatch(
+        r"Assign Customer Orders to Company: applied in 1 attempts, [\d.]+ s\n", capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("sandbox")

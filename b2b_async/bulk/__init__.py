@@ -2,12 +2,25 @@
 
 from b2b_async.bulk._loader import Rereadable
 from b2b_async.bulk.export import write_csv, write_jsonl
-from b2b_async.bulk.html_report import write_page
+from b2b_async.bulk.html_report import write_html
+from b2b_async.bulk.inputs._tables import SourceError
 from b2b_async.bulk.inputs.companies import customer_ids_of
-from b2b_async.bulk.inputs.files import ORDER_COLUMNS, Row, SourceError, read_customer_ids, read_order_rows
+from b2b_async.bulk.inputs.files import ORDER_COLUMNS, Row, read_customer_ids, read_order_rows, read_values
 from b2b_async.bulk.job import BulkJob, JobProgress
-from b2b_async.bulk.journal.protocol import Counts, Entry, Journal, JournalError, JournalMismatchError, Opened, Task
-from b2b_async.bulk.journal.reader import JournalStatus, read_outcomes, read_status
+from b2b_async.bulk.journal.protocol import (
+    Counts,
+    Journal,
+    JournalError,
+    JournalFigures,
+    JournalItem,
+    JournalLostError,
+    JournalMismatchError,
+    JournalReader,
+    JournalStatus,
+    Opened,
+    PendingItem,
+)
+from b2b_async.bulk.journal.reader import SQLiteReader
 from b2b_async.bulk.journal.sqlite import SQLiteJournal
 from b2b_async.bulk.kinds import ASSIGN, CREATE_ORDERS, JobKind, OrderRow
 from b2b_async.bulk.outcome import Failure, Item, ItemOutcome, JobSummary, Skipped
@@ -18,7 +31,6 @@ __all__ = [
     "ORDER_COLUMNS",
     "BulkJob",
     "Counts",
-    "Entry",
     "Failure",
     "Item",
     "ItemOutcome",
@@ -27,22 +39,26 @@ __all__ = [
     "JobSummary",
     "Journal",
     "JournalError",
+    "JournalFigures",
+    "JournalItem",
+    "JournalLostError",
     "JournalMismatchError",
+    "JournalReader",
     "JournalStatus",
     "Opened",
     "OrderRow",
+    "PendingItem",
     "Rereadable",
     "Row",
     "SQLiteJournal",
+    "SQLiteReader",
     "Skipped",
     "SourceError",
-    "Task",
     "customer_ids_of",
     "read_customer_ids",
     "read_order_rows",
-    "read_outcomes",
-    "read_status",
+    "read_values",
     "write_csv",
+    "write_html",
     "write_jsonl",
-    "write_page",
 ]

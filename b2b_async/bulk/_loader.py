@@ -9,14 +9,14 @@ from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from b2b_async._arguments import shown
-from b2b_async.bulk.journal.protocol import Entry, JournalMismatchError
+from b2b_async.bulk.journal.protocol import JournalItem, JournalMismatchError
 from b2b_async.bulk.outcome import Item
 from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-    from b2b_async.bulk.journal.protocol import Journal, Opened, Task
+    from b2b_async.bulk.journal.protocol import Journal, Opened, PendingItem
     from b2b_async.bulk.kinds import JobKind
     from b2b_async.bulk.outcome import ItemOutcome, Skipped
 
@@ -28,7 +28,7 @@ _END = object()
 
 @runtime_checkable
 class Rereadable(Protocol):
-    """An input that can be read from any place, and that tells when it has changed."""
+    """An input that can be read from any place, and that shows when it has changed."""
 
     @property
     def fingerprint(self) -> str:
@@ -36,18 +36,18 @@ class Rereadable(Protocol):
         ...
 
     def after(self, position: int) -> Iterable[Item]:
-        """Give the items behind *position*; all of them if it is -1."""
+        """Return the items behind *position*; all of them if it is -1."""
         ...
 
 
 class Loader:
-    """Gives tasks: first those that the journal has, then those that it takes in from the input.
+    """The pending items: first those that the journal has, then those that are read from the input into it.
 
     Args:
         items: The input; None if the journal has it all.
         kind: What is done with each.
-        journal: Where they go.
-        report: Told of items that have the key of an earlier one.
+        journal: The journal that they are read into.
+        on_repeat: Called with the result of each item that has the key of an earlier one.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Loader:
         items: Items,
         kind: JobKind,
         journal: Journal,
-        report: Callable[[ItemOutcome | Skipped], None],
+        on_repeat: Callable[[ItemOutcome | Skipped], None],
     ) -> None:
         """Read nothing yet."""
         self._items = items
@@ -64,11 +64,11 @@ class Loader:
         self._iterator = iter(_all_of(items))
         self._kind = kind
         self._journal = journal
-        self._report = report
+        self._on_repeat = on_repeat
         self._read = self._checksum = 0
         self._last = -1
         self.fingerprint: str | None = None
-        """What the input as a whole said of itself when it was begun to be read; None if there is none."""
+        """The fingerprint of the input when it was begun to be read; None if there is no input."""
         self._number = 0  # of those that the input has given, for the position of those that have none
 
     async def aclose(self) -> None:
@@ -78,7 +78,7 @@ class Loader:
             await close()
 
     async def skip(self, opened: Opened) -> None:
-        """Pass over what the journal has, and make sure that it is the same.
+        """Skip what the journal has, and make sure that it is the same.
 
         Raises:
             JournalMismatchError: the input is another one.
@@ -106,32 +106,32 @@ class Loader:
             )
             raise JournalMismatchError(message)
 
-    async def next(self, most: int) -> Sequence[Task]:
-        """Give at most *most* tasks; none if there are no more."""
+    async def next(self, most: int) -> Sequence[PendingItem]:
+        """Return at most *most* pending items; none if there are no more."""
         size = most
         while True:
-            tasks = await self._journal.take(most)
-            if tasks or not await self.load(1 if self._source is not None else size):
-                return tasks
+            pending = await self._journal.fetch_pending(most)
+            if pending or not await self.load(1 if self._source is not None else size):
+                return pending
             size = min(2 * size, _SLICE)  # nothing of it needs to be done: it may go faster through the duplicates
 
     async def load(self, most: int = _SLICE) -> bool:
         """Read at most *most* items into the journal; False if there are no more."""
-        entries: list[Entry] = []
+        entries: list[JournalItem] = []
         if not await self._pull(most, into=entries):
             return False
         adding = asyncio.ensure_future(self._journal.add(entries, read=self._read, checksum=self._checksum))
         try:
             repeats = await asyncio.shield(adding)
-        except asyncio.CancelledError:  # they are added all the same, and somebody must hear of those that failed
+        except asyncio.CancelledError:  # they are added all the same, and those that failed must be reported
             for repeat in await adding:
-                self._report(repeat)
+                self._on_repeat(repeat)
             raise
         for repeat in repeats:
-            self._report(repeat)
+            self._on_repeat(repeat)
         return True
 
-    async def _pull(self, most: int, *, into: list[Entry] | None) -> int:
+    async def _pull(self, most: int, *, into: list[JournalItem] | None) -> int:
         """Read at most *most* items; None is for those that the journal has already."""
         values: list[Any] = []
         if self._source is None:
@@ -157,7 +157,7 @@ class Loader:
         self._checksum = zlib.crc32("".join(texts).encode(errors="backslashreplace"), self._checksum)
         return len(values)
 
-    def _entry(self, item: Item) -> Entry:
+    def _entry(self, item: Item) -> JournalItem:
         position, value = item.position, item.value
         whole = isinstance(cast("object", position), int)
         if not whole or not self._last < position <= _LARGEST_POSITION:
@@ -175,7 +175,7 @@ class Loader:
         if not key or not key.isprintable():
             message = f"the item at position {position} has a key that cannot be written down: {shown(key)}"
             raise InvalidArgumentError(message)
-        return Entry(position=position, key=key, value=plain, in_doubt=item.in_doubt)
+        return JournalItem(position=position, key=key, value=plain, in_doubt=item.in_doubt)
 
 
 def _all_of(items: Items) -> Iterable[Any]:

@@ -1,8 +1,8 @@
-"""The code that works items: it takes tasks, does each through one endpoint function, and has each outcome written.
+"""The code that does items: it takes pending items, does each through one endpoint function, and records each outcome.
 
-It knows nothing of where tasks come from and where outcomes live. A feeder keeps a few tasks ready; workers do one
-each at a time. How many workers there are settles by itself: as many as keep the quota busy at the time that an item
-takes (Little's law), with room for some being slow, and no more.
+It knows nothing of where items come from and where outcomes are kept. A feeder keeps a few items ready; workers do one
+each at a time. The number of workers adapts: as many as keep the quota busy at the time that an item takes (Little's
+law), with spare ones for some being slow, and no more.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
-from b2b_async.bulk._worker import ABSENT, Worker, ends_job
+from b2b_async._policy import ends_job
+from b2b_async.bulk._worker import ABSENT, Worker
 from b2b_async.bulk.journal.protocol import JournalError
 from b2b_async.errors import B2BError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from b2b_async.bulk.journal.protocol import Journal, Task
+    from b2b_async.bulk.journal.protocol import Journal, PendingItem
     from b2b_async.bulk.kinds import JobKind
     from b2b_async.bulk.outcome import ItemOutcome
     from b2b_async.client import Client
 
 logger = logging.getLogger("b2b_async")
 
-LOOK_AGAIN = 60.0
-"""Seconds between two look-ups that must both find nothing before an item is sent again: records appear late."""
+VERIFY_AGAIN = 60.0
+"""Seconds between two verifications that must both find nothing before an item is sent again: records appear late."""
 _FIRST_WORKERS = 4
 """Workers until it is known how long an item takes."""
 _SPARE = 2.0
@@ -45,24 +46,24 @@ _DENIED_FIRST, _DENIED_IN_A_ROW = 5, 20
 _REFUSALS_APART = 300.0
 """Seconds between two refusals in which more than the limiter's longest hold has happened."""
 _MOST_LATER = 1000
-"""Items at most that wait for their second look-up at the same time."""
+"""Items at most that wait for their second verification at the same time."""
 _RATE_FOR = 1.0
 """Seconds for which the rate that the quota allows is taken for the same."""
 
 
 class Runner:
-    """Works what *fetch* gives until there is no more.
+    """Does what *fetch* returns until there is no more.
 
     Args:
         client: Makes the calls.
         kind: What is done with each item.
-        journal: Where outcomes are written.
-        fetch: Gives some tasks, at most as many as it is asked for; none if there are no more.
-        report: Told of each outcome once it is written.
+        journal: Records the outcomes.
+        fetch: Returns some pending items, at most as many as it is asked for; none if there are no more.
+        on_outcome: Called with each outcome once it is recorded.
         concurrency: Workers at most.
         max_failures: Stop once so many items have failed or are unknown; None for any number.
         max_throttled: Stop once every request for so many seconds was refused for the rate of requests; None for never.
-        resend_if_absent: Whether an item is sent again that an earlier run may have done, if look-ups find nothing.
+        resend_if_absent: Send an item again that an earlier run may have done, if verifications find nothing.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class Runner:
         kind: JobKind,
         journal: Journal,
         *,
-        fetch: Callable[[int], Awaitable[Sequence[Task]]],
-        report: Callable[[ItemOutcome], None],
+        fetch: Callable[[int], Awaitable[Sequence[PendingItem]]],
+        on_outcome: Callable[[ItemOutcome], None],
         concurrency: int,
         max_failures: int | None,
         max_throttled: float | None,
@@ -90,27 +91,26 @@ class Runner:
         self._kind = kind
         self._journal = journal
         self._fetch = fetch
-        self._report = report
+        self._on_outcome = on_outcome
         self._concurrency = concurrency
         self._max_failures = max_failures
         self._max_throttled = math.inf if max_throttled is None else max_throttled
         self._throttled_at = -math.inf
         self._throttled_since: float | None = None  # every response since then was a refusal for the rate of requests
         self._resend_if_absent = resend_if_absent
-        self._ready: deque[Task] = deque()
-        self._later: list[tuple[float, Task]] = []  # by time
-        self._awaited = 0  # workers that wait for the second look-up of one
-        self._fed, self._hungry = asyncio.Event(), asyncio.Event()
-        self._ended = False  # there are no more tasks to come
-        self._open = 0  # tasks that have come and have no outcome yet
+        self._ready: deque[PendingItem] = deque()
+        self._later: list[tuple[float, PendingItem]] = []  # by time
+        self._awaited = 0  # workers that wait for the second verification of one
+        self._has_ready, self._wants_more = asyncio.Event(), asyncio.Event()
+        self._ended = False  # there are no more items to come
+        self._open = 0  # items that have come and have no outcome yet
         self._feeder: asyncio.Task[None] | None = None
         self._workers: set[Worker] = set()
-        self._mean: float | None = None  # seconds that an item takes from its departure on
+        self._mean: float | None = None  # seconds that an item takes from its first send on
         self._ended_items = 0  # in this run
         self._denied = 0  # in a row, answered 403
-        self._in_a_row = 0  # items that failed in passing since the server has given its word on one
+        self._in_a_row = 0  # items that failed in passing since the server decided on one
         self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
         self._rate, self._rate_until = 0.0, -math.inf
 
     @property
@@ -118,8 +118,8 @@ class Runner:
         """Requests a second that the quota allows."""
         now = self._loop.time()
         if now >= self._rate_until:
-            books = self._client.quota.narrowest
-            self._rate = books.limit / books.window
+            quota = self._client.quota.narrowest
+            self._rate = quota.limit / quota.window
             self._rate_until = now + _RATE_FOR
         return self._rate
 
@@ -135,24 +135,24 @@ class Runner:
         return self._ended and not self._open
 
     @property
-    def looking(self) -> int:
-        """How many items wait to be looked up a second time."""
+    def verifying(self) -> int:
+        """How many items wait for their second verification."""
         return len(self._later) + self._awaited
 
     @property
-    def under_way(self) -> int:
-        """How many items have left for the server and have no outcome yet."""
+    def in_flight(self) -> int:
+        """How many items were sent and have no outcome yet."""
         return sum(worker.sent for worker in self._workers)
 
     async def run(self) -> None:
-        """Work until all is done or ``stop`` is called.
+        """Do items until all are done or ``stop`` is called.
 
         Raises:
-            Exception: what the input, the journal or the report raised, once what was under way has finished.
+            Exception: what the input, the journal or the callback raised, once what was in flight has finished.
         """
         async with asyncio.TaskGroup() as group:
             self._feeder = group.create_task(self._feed())
-            self._hire(group)
+            self._spawn_workers(group)
             try:
                 while running := {worker.job for worker in self._workers if worker.job is not None}:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -163,7 +163,7 @@ class Runner:
             raise self._broken
 
     def stop(self, reason: str) -> None:
-        """Take no more items; what has left for the server finishes, what still waits for quota is given up."""
+        """Take no more items; what is in flight finishes, what still waits for quota is given up."""
         self.reason = self.reason or reason
         if self._feeder is not None:
             self._feeder.cancel()
@@ -173,64 +173,64 @@ class Runner:
     # -- supply ----------------------------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
-        """Keep about as many tasks ready as half of the workers."""
+        """Keep about as many items ready as half of the workers."""
         try:
-            while tasks := await self._fetch(self.wanted):
-                self._ready.extend(tasks)
-                self._open += len(tasks)
-                self._fed.set()
+            while items := await self._fetch(self.wanted):
+                self._ready.extend(items)
+                self._open += len(items)
+                self._has_ready.set()
                 while len(self._ready) > self.wanted // 2:
-                    self._hungry.clear()
-                    await self._hungry.wait()
+                    self._wants_more.clear()
+                    await self._wants_more.wait()
         except asyncio.CancelledError:
             if _is_ours():
                 raise
-            self._break(RuntimeError("the input was cancelled by somebody else"))
+            self._break(RuntimeError("the input was cancelled from outside"))
         except Exception as error:  # noqa: BLE001 -- whatever the caller's iterable raises; run() raises it at its end
             self._break(error)
         self._ended = True
-        self._fed.set()
+        self._has_ready.set()
 
-    async def _next(self) -> tuple[Task, bool] | None:
-        """Give the next task, and whether it was absent at a look-up long enough ago; None if there are no more."""
+    async def _next(self) -> tuple[PendingItem, bool] | None:
+        """Return the next item, and whether it has been absent for long enough; None if there are no more."""
         while True:
             later = self._later
             if later and (later[0][0] <= self._loop.time() or len(later) >= _MOST_LATER):
                 return await self._wait_for_later()
             if self._ready:
-                self._hungry.set()
-                task = self._ready.popleft()
-                if task.absent is None:
-                    return task, False
+                self._wants_more.set()
+                item = self._ready.popleft()
+                if item.absent is None:
+                    return item, False
                 # An earlier run found it absent: it is due a minute after that.
-                wait = min(LOOK_AGAIN, task.absent + LOOK_AGAIN - time.time())
+                wait = min(VERIFY_AGAIN, item.absent + VERIFY_AGAIN - time.time())
                 if wait <= 0:
-                    return task, True
-                self._put_off(task, wait)
+                    return item, True
+                self._put_off(item, wait)
             elif self._ended:
                 return await self._wait_for_later() if later else None
             else:
-                self._fed.clear()
+                self._has_ready.clear()
                 with contextlib.suppress(TimeoutError):
                     # Where the input is slow, a second verification may come before it.
                     async with asyncio.timeout_at(later[0][0] if later else None):
-                        await self._fed.wait()
+                        await self._has_ready.wait()
 
-    def _put_off(self, task: Task, seconds: float) -> None:
-        bisect.insort(self._later, (self._loop.time() + seconds, task), key=lambda item: item[0])
+    def _put_off(self, item: PendingItem, seconds: float) -> None:
+        bisect.insort(self._later, (self._loop.time() + seconds, item), key=lambda later: later[0])
 
-    async def _wait_for_later(self) -> tuple[Task, bool]:
-        due, task = self._later.pop(0)
+    async def _wait_for_later(self) -> tuple[PendingItem, bool]:
+        due, item = self._later.pop(0)
         self._awaited += 1
         try:
             await asyncio.sleep(due - self._loop.time())
         finally:
             self._awaited -= 1
-        return task, True
+        return item, True
 
     # -- work ------------------------------------------------------------------------------------------------------
 
-    def _hire(self, group: asyncio.TaskGroup) -> None:
+    def _spawn_workers(self, group: asyncio.TaskGroup) -> None:
         """Start workers until there are as many as are wanted."""
         while self.reason is None and (self._ready or not self._ended) and len(self._workers) < self.wanted:
             worker = Worker(
@@ -247,40 +247,40 @@ class Runner:
     async def _work(self, worker: Worker, group: asyncio.TaskGroup) -> None:
         try:
             while self.reason is None and len(self._workers) <= self.wanted:
-                item = await self._next()
-                if item is None:
+                following = await self._next()
+                if following is None:
                     return
-                await self._do(worker, *item)
-                self._hire(group)
+                await self._do(worker, *following)
+                self._spawn_workers(group)
         finally:
             self._workers.discard(worker)
 
-    async def _do(self, worker: Worker, task: Task, absent: bool) -> None:  # noqa: FBT001 -- as _next gives them
+    async def _do(self, worker: Worker, item: PendingItem, absent: bool) -> None:  # noqa: FBT001 -- as _next gives them
         outcome: ItemOutcome | None = None
         try:
-            outcome = await worker.do(task, absent=absent)
+            outcome = await worker.do(item, absent=absent)
             if outcome is None:
-                await self._journal.mark_absent(task, time.time())
-                self._put_off(task, LOOK_AGAIN)
+                await self._journal.mark_absent(item, time.time())
+                self._put_off(item, VERIFY_AGAIN)
                 return
-            # Into the journal before anybody hears of it.
-            await self._journal.record(task, outcome)
+            # Into the journal before it is reported.
+            await self._journal.record(item, outcome)
             self._open -= 1
             self._note_outage(outcome)
             self._note_denial(outcome)
-            self.learn(outcome)
-            self._report(outcome)
+            self.count_outcome(outcome)
+            self._on_outcome(outcome)
         except asyncio.CancelledError:
             if _is_ours():
                 raise
-            self._break(RuntimeError(f"item {task.key} was cancelled by somebody else"))
+            self._break(RuntimeError(f"item {item.key} was cancelled from outside"))
         except Exception as error:  # noqa: BLE001 -- whatever the caller's functions raise; run() raises it at its end
             if outcome is None:
-                error.add_note(f"while item {task.key} at position {task.position} was done; it may have been")
+                error.add_note(f"while item {item.key} at position {item.position} was done; it may have been")
             elif isinstance(error, JournalError):
                 failure = outcome.failure and outcome.failure.text
                 text = "%s (%s) is not in the journal, so the next run does it again: %s"
-                logger.error(text, task.key, outcome.status, failure)  # noqa: TRY400 -- run() raises it
+                logger.error(text, item.key, outcome.status, failure)  # noqa: TRY400 -- run() raises it
             if isinstance(error, B2BError) and ends_job(error):
                 self.fatal = self.fatal or error
                 self.stop(str(error))
@@ -293,7 +293,7 @@ class Runner:
         self._broken = self._broken or error
         self.stop(str(error))
 
-    def learn(self, outcome: ItemOutcome) -> None:
+    def count_outcome(self, outcome: ItemOutcome) -> None:
         """Count *outcome*, and stop if there are too many like it."""
         self.counts[outcome.status] += 1
         self.counts["repeated"] += outcome.repeated
@@ -348,11 +348,10 @@ class Runner:
             )
 
     def _count(self) -> None:
-        minute = int((self._loop.time() - self._started) // 60)
-        self._journal.count(minute, self.rate * 60)
+        self._journal.count_request(time.time(), self.rate * 60)
 
 
 def _is_ours() -> bool:
-    """Whether it was this task that was cancelled, and not something that it waits for."""
+    """Return whether this task was cancelled, and not something that it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""Outcomes in forms for people and programs."""
+"""Exports of outcomes: CSV and JSON Lines. They import nothing that a journal names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.outcome import ItemOutcome
 
+__all__ = ["columns", "flat", "write_csv", "write_jsonl"]
+
 _ITEM: tuple[str, ...] = ("value", "result")
-"""What is shown of items and results of a kind that is not known here, as JSON."""
+"""The columns of items and results of a kind that is not known here, as JSON."""
 
 
 def columns(job: str) -> tuple[str, ...]:
-    """Give the names of the columns of an export, for the job of that name."""
+    """Return the names of the columns of an export, for the job of that name."""
     own = KINDS[job].columns if job in KINDS else _ITEM
     return (
         *("key", "position", "status", *own, "error", "outcome", "http_status", "code", "message", "request_id"),
@@ -31,7 +33,7 @@ def columns(job: str) -> tuple[str, ...]:
 
 
 def flat(outcome: ItemOutcome, job: str = "assign") -> dict[str, Any]:
-    """Give an outcome as one row of a table, with the names that ``columns`` gives."""
+    """Return an outcome as one row of a table, with the names that ``columns`` returns."""
     failure = attrs.asdict(outcome.failure) if outcome.failure else {}
     value: object = outcome.value
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from b2b_async.bulk.journal.protocol import JournalError
-from b2b_async.bulk.journal.reader import read_figures, read_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from b2b_async.bulk.journal.reader import JournalFigures, JournalStatus, Minute, Reason
+    from b2b_async.bulk.journal.protocol import JournalFigures, JournalReader, JournalStatus, Minute, Reason
+
+__all__ = ["write_html"]
 
 _DOCTYPE = b"<!doctype html>"
 """How a page begins."""
@@ -102,7 +103,7 @@ def _or_unknown(compute: Callable[[], object]) -> object:
         return "?"
 
 
-def write_page(journal: Path | str, page: Path | str) -> None:
+def write_html(journal: JournalReader, page: Path | str) -> None:
     """Write the report of a journal, also while its job runs.
 
     Args:
@@ -120,7 +121,7 @@ def write_page(journal: Path | str, page: Path | str) -> None:
         if start not in {b"", _DOCTYPE}:  # a slip of the keyboard must not cost the input, or the journal
             message = f"{page} exists and is no report: give the page another name"
             raise JournalError(message)
-    figures = read_figures(journal)
+    figures = journal.figures()
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -137,13 +138,13 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _body(figures: JournalFigures, journal: Path | str) -> Iterator[str]:
+def _body(figures: JournalFigures, journal: JournalReader) -> Iterator[str]:
     status, counts = figures.status, figures.status.counts
     state, colour = _state(status)
     about = status.about
     yield f'<h1>{_html(about.get("job", "job"))}<span class="badge {colour}">{state}</span></h1>'
     yield f'<p class="dim">Store {_html(about.get("store", "?"))} at {_html(about.get("server", "?"))}. '
-    yield f"Journal {_html(journal)}, as of {_time(datetime.now(UTC).timestamp())}.</p>"
+    yield f"Journal {_html(journal.name)}, as of {_time(datetime.now(UTC).timestamp())}.</p>"
     not_reached = _or_unknown(lambda: status.not_reached)
     tiles: list[tuple[str, object, str]] = [
         ("succeeded", counts.succeeded, "good"),
@@ -236,8 +237,8 @@ def _reasons(reasons: Sequence[Reason], more: int) -> str:
     return table + (f'<p class="dim">And {_html(more)} further reasons.</p>' if more else "")
 
 
-def _unknowns(journal: Path | str, number: int) -> str:
-    outcomes = read_outcomes(journal, "unknown")
+def _unknowns(journal: JournalReader, number: int) -> str:
+    outcomes = journal.outcomes("unknown")
     rows = (
         (outcome.key, outcome.position, _time(outcome.sent), outcome.failure and outcome.failure.text)
         for outcome in itertools.islice(outcomes, _MOST_UNKNOWNS)
@@ -245,7 +246,7 @@ def _unknowns(journal: Path | str, number: int) -> str:
     table = _table(("item", "position", "sent", "what is known"), rows, numbers={1}, words=3)
     if next(outcomes, None) is None:
         return table
-    command = f"b2b-async export {journal} --only unknown"
+    command = f"b2b-async export {journal.name} --only unknown"
     return f'{table}<p class="dim">The first {_MOST_UNKNOWNS:,} of {_html(number)}; for all: {_html(command)}</p>'
 
 
@@ -291,7 +292,7 @@ def _chart(minutes: Sequence[Minute]) -> str:
         run, minute, *_ = one[0]
         mean = sum(requests for *_, requests, _ in one) / len(one)
         allowed = min(quota for *_, quota in one)
-        text = f"run {run}, minute {minute}" + (f" to {one[-1][1]}" if size > 1 else "")
+        text = f"run {run}, {_clock(minute)}" + (f" to {_clock(one[-1][1])}" if size > 1 else "")
         parts.append(
             f'<rect class="bar" x="{x(place + 0.1)}" y="{y(mean)}" width="{max(0.5, width * 0.8):.1f}" '
             f'height="{float(y(0)) - float(y(mean)):.1f}"><title>{text}: {mean:,.4g} of {allowed:,.4g}</title></rect>'
@@ -311,9 +312,12 @@ def _chart(minutes: Sequence[Minute]) -> str:
         anchor = "start" if place == 0 else "end"
         parts.append(
             f'<text x="{x(place if place == 0 else place + 1)}" y="{_HEIGHT - 6}" text-anchor="{anchor}">'
-            f"run {run}, minute {minute}</text>"
+            f"run {run}, {_clock(minute)}</text>"
         )
-    note = "Bars: requests sent in each minute of a run, verifications included. Line: what the quota allows a minute."
+    note = (
+        "Bars: requests sent in each minute (UTC) of a run, verifications included. Line: what the quota allows a "
+        "minute."
+    )
     if size > 1:
         note += f" A bar is the mean of {size} minutes."
     if any(one[0][0] != bins[0][0][0] for one in bins):
@@ -323,6 +327,14 @@ def _chart(minutes: Sequence[Minute]) -> str:
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
         f'<p class="dim">{note}</p>'
     )
+
+
+def _clock(minute: int) -> str:
+    """Return a minute since 1970 as date and time in UTC; one that no calendar has, as its number."""
+    try:
+        return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return f"minute {minute}"
 
 
 def _is_drawable(minute: Minute) -> bool:
@@ -338,9 +350,9 @@ def _is_number(value: object, *kinds: type) -> bool:
 def _bars(minutes: Sequence[Minute]) -> Iterator[tuple[int, int, int, float]]:
     """Yield run, minute, requests and quota of every minute; the journal has no row for one without requests."""
     for run, some in itertools.groupby(minutes, key=lambda minute: minute.run):
-        place = 0
+        place: int | None = None
         for minute in some:
-            for empty in range(place, minute.minute):
+            for empty in range(minute.minute if place is None else place, minute.minute):
                 yield run, empty, 0, minute.quota
             yield run, minute.minute, minute.requests, minute.quota
             place = minute.minute + 1

@@ -1,21 +1,24 @@
-"""A bulk job: items from anywhere, each through one endpoint function, each outcome to the journal first."""
+"""A bulk job: items from anywhere, each through one endpoint function, each outcome into the journal first."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from os import PathLike
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from b2b_async._validation import is_number, is_whole
 from b2b_async.bulk._loader import Loader
 from b2b_async.bulk._runner import Runner
-from b2b_async.bulk.journal.protocol import JournalError, JournalMismatchError, NoJournal, Opened
-from b2b_async.bulk.kinds import ASSIGN
+from b2b_async.bulk.journal.protocol import PAUSED, JournalError, JournalMismatchError, NoJournal, Opened
+from b2b_async.bulk.kinds import ASSIGN, kind_of
 from b2b_async.bulk.outcome import ItemOutcome, JobSummary
 from b2b_async.errors import ConfigurationError, InvalidArgumentError
+from b2b_async.events import JobEnded, JobStarted, notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from b2b_async.client import Client
     from b2b_async.ratelimit.quota import QuotaSnapshot
 
+
+__all__ = ["BulkJob", "JobProgress"]
 
 _ENOUGH, _LONG_ENOUGH = 10, 5.0
 """Items and seconds from which on the rate so far says something."""
@@ -42,14 +47,14 @@ class JobProgress:
     """How many there are, if that is known."""
     failures: int
     """Items that failed in this run, or are unknown."""
-    under_way: int
-    """Items that have left for the server and have no outcome yet."""
-    looking: int
-    """Items that an earlier run sent, are absent, and wait to be looked up a second time."""
+    in_flight: int
+    """Items that were sent and have no outcome yet."""
+    verifying: int
+    """Items that an earlier run sent, are absent, and wait for their second verification."""
     seconds: float
     """How long this run has taken so far."""
     eta: float | None
-    """How many seconds it will still take: as the quota allows, or as the items went so far, if that is slower."""
+    """Seconds that it will still take: as the quota allows, or as the items went so far, if that is slower."""
 
 
 class BulkJob:
@@ -62,20 +67,20 @@ class BulkJob:
         client: The client; its limiter decides the speed.
         items: What to do, from any iterable or async iterable: what the kind takes, or ``Item`` to say where in the
             input it stood. Another run of the job must get the same items from the beginning, or more of them, which
-            are passed over quickly if the input is ``Rereadable``. None for those that the journal has.
-        journal: Where items and outcomes are kept, opened; None for nowhere.
-        kind: What to do with each.
-        concurrency: Items under way at once, at most; None for as many as the client has connections.
+            are skipped quickly if the input is ``Rereadable``. None for those that the journal has.
+        journal: The journal of items and outcomes, opened; None for none.
+        kind: What to do with each: a ``JobKind``, the name of one of ``KINDS``, or "module:attribute".
+        concurrency: Items in flight at once, at most; None for as many as the client has connections.
             Within that, the job takes as many as keep the quota busy.
         preload: Read all items into the journal before the first is done, for an input that does not come twice:
             another run then needs none.
-        total: How many items there will be, for those who watch; None if nobody knows.
+        total: How many items there will be, for the progress; None if that is not known.
         about: What else makes this job what it is; a journal of a job with other facts is refused. No secrets.
         max_failures: Stop once so many items of this run have failed or are unknown; None for any number.
         max_throttled: Stop once the server has refused every request for so many seconds for the rate of requests
             (429); None for never. Until then a refusal costs time, and no item.
         resend_if_absent: What to do with an item of a kind that must not be done twice, if an earlier run sent it and
-            did not learn its end, and look-ups more than a minute apart do not show it: send it again, or leave
+            did not learn its end, and verifications more than a minute apart do not show it: send it again, or leave
             it unknown.
 
     Raises:
@@ -89,7 +94,7 @@ class BulkJob:
         items: Items,
         *,
         journal: Journal | None,
-        kind: JobKind = ASSIGN,
+        kind: JobKind | str = ASSIGN,
         concurrency: int | None = None,
         preload: bool = False,
         total: int | None = None,
@@ -99,12 +104,12 @@ class BulkJob:
         resend_if_absent: bool = False,
     ) -> None:
         """Check the arguments without pulling anything."""
+        kind = kind_of(kind)
         for name, number in (("concurrency", concurrency), ("max_failures", max_failures)):
-            if number is not None and (isinstance(number, bool) or number < 1):
+            if number is not None and not is_whole(number, 1):
                 message = f"{name} must be at least 1, not {number!r}"
                 raise InvalidArgumentError(message)
-        numbers = isinstance(cast("object", max_throttled), int | float) and not isinstance(max_throttled, bool)
-        if max_throttled is not None and not (numbers and max_throttled > 0):
+        if max_throttled is not None and not is_number(max_throttled, above=0):
             message = f"max_throttled must be seconds above 0, or None, not {max_throttled!r}"
             raise InvalidArgumentError(message)
         if concurrency is not None and concurrency > client.connections:
@@ -123,7 +128,7 @@ class BulkJob:
             )
             raise ConfigurationError(message)
         if kind.find is not None and isinstance(journal, NoJournal | None):
-            message = f"{kind.name} needs a journal: without one, nobody knows what was sent when something breaks"
+            message = f"{kind.name} needs a journal: without one, it is not known what was sent when something breaks"
             raise InvalidArgumentError(message)
         self._client = client
         self._items = items
@@ -143,7 +148,7 @@ class BulkJob:
         self._loading: asyncio.Future[None] | None = None
 
     def stop(self, reason: str = "stop() was called") -> None:
-        """Take no more items; what has left for the server finishes, what still waits for quota is given up.
+        """Take no more items; what is in flight finishes, what still waits for quota is given up.
 
         Args:
             reason: Why, for the summary and the journal.
@@ -161,29 +166,35 @@ class BulkJob:
         seconds = 0.0 if self._started is None else asyncio.get_running_loop().time() - self._started
         before = self._opened.counts
         sent = counts["succeeded"] + counts["failed"] + counts["unknown"]
-        done = before.succeeded + before.settled_failed + self._journal.counts.duplicate + sent
+        done = before.succeeded + before.final_failed + self._journal.counts.duplicate + sent
         return JobProgress(
             done=done,
             total=self._total,
             failures=counts["failed"] + counts["unknown"],
-            under_way=0 if self._runner is None else self._runner.under_way,
-            looking=0 if self._runner is None else self._runner.looking,
+            in_flight=0 if self._runner is None else self._runner.in_flight,
+            verifying=0 if self._runner is None else self._runner.verifying,
             seconds=seconds,
             eta=None if self._total is None else seconds_left(self._total - done, sent, seconds, self._client.quota),
         )
 
-    async def run(self, on_outcome: Callable[[ItemOutcome | Skipped], None] | None = None) -> JobSummary:
+    async def run(
+        self, on_outcome: Callable[[ItemOutcome | Skipped], None] | None = None, *, until: float | None = None
+    ) -> JobSummary:
         """Do all items that are not done yet.
 
         Args:
             on_outcome: Called with each outcome once it is in the journal, and with a ``Skipped`` for each duplicate.
                 If it raises, the job stops and raises that.
+            until: The time of the event loop, in seconds, at which no more items are taken; None for never. What is in
+                flight then finishes. Another run of the same journal object goes on, and is the same run for the
+                journal.
 
         Returns:
             What became of the run. ``stopped``, ``reason`` and ``fatal`` say whether it ended early.
 
         Raises:
             JournalMismatchError: the journal is that of another job or input; nothing was sent.
+            JournalLostError: another process has begun to run the journal.
             JournalError: the journal cannot be written; what was acknowledged is safe.
             InvalidArgumentError: an item cannot be written down, or stands at no greater position than the one before.
         """
@@ -191,7 +202,7 @@ class BulkJob:
 
         def report_repeat(repeat: ItemOutcome | Skipped) -> None:
             if isinstance(repeat, ItemOutcome):
-                runner.learn(repeat)
+                runner.count_outcome(repeat)
             report(repeat)
 
         loader = Loader(self._items, self._kind, self._journal, report_repeat)
@@ -200,7 +211,7 @@ class BulkJob:
             self._kind,
             self._journal,
             fetch=loader.next,
-            report=report,
+            on_outcome=report,
             concurrency=self._concurrency,
             max_failures=self._max_failures,
             max_throttled=self._max_throttled,
@@ -208,27 +219,69 @@ class BulkJob:
         )
         if self._stopped is not None:
             runner.stop(self._stopped)
-        books = self._client.quota
-        started = self._started = asyncio.get_running_loop().time()
-        self._opened = await self._journal.begin(self._about(), quota=(books.limit, books.window))
+        before, loop = self._client.quota, asyncio.get_running_loop()
+        started = self._started = loop.time()
+        self._opened = await self._journal.begin(self._about(), quota=(before.limit, before.window))
+        timer = None if until is None else loop.call_at(until, self._end_slice)
+        self._notify_start()
+        how = "broken off"
         try:
-            if runner.reason is None:
-                await self._load(loader)
-            if runner.reason is None:
-                await runner.run()
-            await loader.aclose()
+            await self._do(runner, loader)
+            how = "finished" if runner.finished else runner.reason or how
         except BaseException as error:
-            how = "cancelled" if isinstance(error, asyncio.CancelledError) else "broken off"
-            if how == "cancelled":
-                self._journal.interrupt()
-            try:
-                with contextlib.suppress(JournalError):  # what is wrong is said already, and no outcome hangs on it
-                    await self._journal.end(None if isinstance(error, JournalMismatchError) else how)
-            finally:
-                await loader.aclose()
+            how = "cancelled" if isinstance(error, asyncio.CancelledError) else how
+            await self._end_badly(loader, None if isinstance(error, JournalMismatchError) else how)
             raise
-        await self._journal.end("finished" if runner.finished else runner.reason)
-        return self._summary(runner, books, started)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._notify_end(runner, how, loop.time() - started)
+        await self._journal.end(how)
+        return self._summary(runner, before, started)
+
+    async def _do(self, runner: Runner, loader: Loader) -> None:
+        if runner.reason is None:
+            await self._load(loader)
+        if runner.reason is None:
+            await runner.run()
+        await loader.aclose()
+
+    async def _end_badly(self, loader: Loader, how: str | None) -> None:
+        """End the run in the journal, whose errors add nothing to the one that ends it here."""
+        if how == "cancelled":
+            self._journal.interrupt()
+        try:
+            with contextlib.suppress(JournalError):
+                await self._journal.end(how)
+        finally:
+            await loader.aclose()
+
+    def _end_slice(self) -> None:
+        """Stop this run, but not those that may follow."""
+        if self._runner is not None:
+            self._runner.stop(PAUSED)
+        if self._loading is not None:
+            self._loading.cancel()
+
+    def _notify_start(self) -> None:
+        if self._client.listeners:
+            store, about = self._client.credentials.store, self._about()
+            started = JobStarted(job=self._kind.name, store=store, time=time.time(), about=about, total=self._total)
+            notify(self._client.listeners, started)
+
+    def _notify_end(self, runner: Runner, reason: str, elapsed: float) -> None:
+        if self._client.listeners:
+            ended = JobEnded(
+                job=self._kind.name,
+                store=self._client.credentials.store,
+                time=time.time(),
+                reason=reason,
+                succeeded=runner.counts["succeeded"],
+                failed=runner.counts["failed"],
+                unknown=runner.counts["unknown"],
+                elapsed=elapsed,
+            )
+            notify(self._client.listeners, ended)
 
     def _about(self) -> dict[str, str]:
         return {**self._facts, "job": self._kind.name, **identity(self._client)}
@@ -246,8 +299,8 @@ class BulkJob:
         try:
             self._loading.result()
         except asyncio.CancelledError:
-            if self._stopped is None:
-                message = "the input was cancelled by somebody else"
+            if self._runner is None or self._runner.reason is None:
+                message = "the input was cancelled from outside"
                 raise RuntimeError(message) from None
 
     async def _skip(self, loader: Loader) -> None:
@@ -263,7 +316,7 @@ class BulkJob:
             await loader.skip(self._opened)
             await self._journal.expect(None, complete=False, fingerprint=loader.fingerprint)
         else:
-            await self._journal.clear()  # what an earlier run had read of an input that does not come twice
+            await self._journal.reset()  # what an earlier run had read of an input that does not come twice
             self._opened = Opened()
             await loader.skip(self._opened)
         while await loader.load():
@@ -277,8 +330,8 @@ class BulkJob:
             succeeded=runner.counts["succeeded"],
             failed=runner.counts["failed"],
             unknown=runner.counts["unknown"],
-            skipped=opened.succeeded + opened.settled_failed,
-            skipped_failed=opened.settled_failed,
+            skipped=opened.succeeded + opened.final_failed,
+            skipped_failed=opened.final_failed,
             duplicates=ended.duplicate,
             repeated=runner.counts["repeated"],
             reconciled=runner.counts["reconciled"],
@@ -295,9 +348,8 @@ class BulkJob:
 
 
 def identity(client: Client) -> dict[str, str]:
-    """Say which store of which server a client works on."""
-    store = client.credentials.store_hash or f"of legacy token {client.credentials.fingerprint()}"
-    return {"server": client.base_url, "store": store}
+    """Return which store of which server a client works on."""
+    return {"server": client.base_url, "store": client.credentials.store}
 
 
 def seconds_left(items: int, done: int, seconds: float, quota: QuotaSnapshot) -> float:
@@ -307,10 +359,10 @@ def seconds_left(items: int, done: int, seconds: float, quota: QuotaSnapshot) ->
     """
     return max(
         max(0, items - quota.left) * quota.window / max(1, quota.limit - quota.foreign),
-        *(max(0, items - books.limit + books.used) * books.window / books.limit for books in quota.endpoints),
+        *(max(0, items - own.limit + own.used) * own.window / own.limit for own in quota.endpoints),
         items * seconds / done if done >= _ENOUGH and seconds >= _LONG_ENOUGH else 0.0,
     )
 
 
 def _ignore(_outcome: ItemOutcome | Skipped) -> None:
-    """Report to nobody."""
+    """Do nothing."""

@@ -1,22 +1,29 @@
-"""What a job can do with each of its items: a kind is an endpoint function and what a job must know of it."""
+"""The kinds of jobs: a kind is an endpoint function and what a job must know of it."""
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from decimal import Decimal
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from b2b_async import v3
+from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from b2b_async.client import Client
     from b2b_async.ids import CustomerId
+
+
+__all__ = ["ASSIGN", "CREATE_ORDERS", "KINDS", "JobKind", "OrderRow", "kind_of"]
+
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def _as_it_is(value: Any) -> Any:  # noqa: ANN401 -- whatever a kind takes
@@ -30,22 +37,24 @@ class JobKind:
     name: str
     """Its name, in the journal and on the command line."""
     run: Callable[[Client, Any], Awaitable[Mapping[str, Any]]]
-    """Does one item and gives its result as plain values; ``reconciled`` if it is known from a look-up."""
+    """Does one item and returns its result as plain values; ``reconciled`` if it is known from a verification."""
     find: Callable[[Client, Any], Awaitable[Mapping[str, Any] | None]] | None = None
-    """Looks whether an item was done, and gives its result if it was; changes nothing.
+    """Checks whether an item was done, and returns its result if it was; changes nothing.
 
     Needed where doing an item twice is not the same as doing it once: without it, an item whose end an earlier run
     did not learn is done again."""
     needs_legacy_token: bool = False
     """It is an operation of v2, so that a client without a legacy token is refused before anything is sent."""
     key: Callable[[Any], str] = str
-    """What an item is known by; two items with the same key are one."""
+    """Returns what an item is known by; two items with the same key are one."""
     dump: Callable[[Any], Any] = _as_it_is
-    """Gives an item as plain JSON values, which the journal keeps."""
+    """Returns an item as plain JSON values, which the journal keeps."""
     load: Callable[[Any], Any] = _as_it_is
-    """Makes an item of what ``dump`` gave."""
+    """Makes an item of what ``dump`` returned."""
+    totals: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Numbers of the results that add up, and what their sum is called: ``{"total": "orders assigned"}``."""
     columns: tuple[str, ...] = ()
-    """What an export shows of items and results of the kinds in ``KINDS``, by the names of ``dump`` and ``run``."""
+    """The columns of items and results in an export of a kind in ``KINDS``, by the names of ``dump`` and ``run``."""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +122,7 @@ def _load(value: Mapping[str, Any]) -> OrderRow:
     return OrderRow(**changed)
 
 
-ASSIGN = JobKind(name="assign", run=_assign, columns=("total",))
+ASSIGN = JobKind(name="assign", run=_assign, totals={"total": "orders assigned"}, columns=("total",))
 """v3 "Assign Customer Orders to Company", for each customer id."""
 
 CREATE_ORDERS = JobKind(
@@ -130,3 +139,32 @@ CREATE_ORDERS = JobKind(
 
 KINDS: Mapping[str, JobKind] = {kind.name: kind for kind in (ASSIGN, CREATE_ORDERS)}
 """The kinds by name."""
+
+
+def kind_of(kind: JobKind | str) -> JobKind:
+    """Return a kind.
+
+    Args:
+        kind: A kind, the name of one in ``KINDS``, or "module:attribute", which is imported. It must be the caller's
+            own argument: a name that a journal holds is compared, and never imported.
+
+    Raises:
+        InvalidArgumentError: there is no such kind.
+    """
+    if isinstance(kind, JobKind):
+        return kind
+    if kind in KINDS:
+        return KINDS[kind]
+    if not isinstance(cast("object", kind), str) or not _REFERENCE.fullmatch(kind):
+        message = f"kind must be a JobKind, one of {', '.join(KINDS)}, or 'module:attribute', not {kind!r}"
+        raise InvalidArgumentError(message)
+    module, _, name = kind.partition(":")
+    try:
+        found: object = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        message = f"kind {kind!r} cannot be imported ({error}): write module:attribute, as in my_jobs:ARCHIVE"
+        raise InvalidArgumentError(message) from None
+    if not isinstance(found, JobKind):
+        message = f"kind {kind!r} is a value of type {type(found).__name__}, not a JobKind"
+        raise InvalidArgumentError(message)
+    return found

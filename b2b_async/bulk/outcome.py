@@ -10,14 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Status = Literal["succeeded", "failed", "unknown"]
-"""Done; refused or never sent; or nobody knows whether it was done."""
-
+"""Done; refused or never sent; or it is not known whether it was done."""
 
 CONFLICT = "ConflictingDuplicate"
-"""What an item failed of that has the key of an earlier one and is not equal to it."""
-PASSING = frozenset({403, 429, 503, 525, 526, 530})
-"""HTTP statuses that may be others at a better time, so that another run tries again. The vendor answers 403 for
-missing scopes, but also for an internal limit and by company."""
+"""The error of an item that has the key of an earlier one and is not equal to it."""
 
 
 @attrs.frozen
@@ -29,7 +25,7 @@ class Item:
     value: Any
     """What the job's kind takes: for an assignment, a customer id."""
     in_doubt: bool = False
-    """Another job may have sent it: where doing it twice matters, it is looked up before it is sent."""
+    """Another job may have sent it: where doing it twice matters, it is verified before it is sent."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,8 +33,8 @@ class Failure:
     """Why an item did not succeed."""
 
     error: str
-    """The name of the error class; the job's own are AbsentError (a look-up does not show what an earlier run sent)
-    and ConflictingDuplicate."""
+    """The name of the error class; the job's own are AbsentError (a verification does not show what an earlier
+    run sent) and ConflictingDuplicate."""
     text: str
     """The error's whole text."""
     outcome: str
@@ -72,7 +68,7 @@ class ItemOutcome:
     failure: Failure | None = None
     """Why it did not succeed."""
     attempts: int = 1
-    """How many attempts this run made, look-ups not counted."""
+    """How many attempts this run made, verifications not counted."""
     repeated: bool = False
     """An earlier run may have done it already, and this one sent it again."""
     sent: float | None = None
@@ -83,8 +79,8 @@ class ItemOutcome:
     """Unix time in seconds at which its outcome was known."""
 
     @property
-    def settled(self) -> bool:
-        """Whether no run does it again: it succeeded, or failed for good."""
+    def final(self) -> bool:
+        """True if no run does it again: it succeeded, or was refused in a way that does not change."""
         return self.failure is None or (self.status == "failed" and self.failure.final)
 
 
@@ -109,9 +105,9 @@ class JobSummary:
     failed: int
     """Items that the server refused, or that could not be sent."""
     unknown: int
-    """Items of which nobody knows whether they were done."""
+    """Items of which it is not known whether they were done."""
     skipped: int
-    """Items that earlier runs had settled, those that they could not do included."""
+    """Items with a final outcome of earlier runs, those that were refused included."""
     skipped_failed: int
     """Those of them that the server had refused for good."""
     duplicates: int
@@ -119,11 +115,11 @@ class JobSummary:
     repeated: int
     """Items of this run that an earlier one may have done already, and that were sent again."""
     reconciled: int
-    """Items of this run that were not sent, or not again, because a look-up showed them done."""
+    """Items of this run that were not sent, or not again, because a verification showed them done."""
     pending: int
     """Items that this run did not reach, as far as they are known: the next one does them."""
     requests: int
-    """Requests that left during this run, all those of the client's limiter."""
+    """Requests that were sent during this run, all those of the client's limiter."""
     refused: int
     """Requests that were answered 429."""
     seconds: float

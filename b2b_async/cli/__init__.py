@@ -20,6 +20,7 @@ from b2b_async.cli.create_orders import create_orders
 from b2b_async.cli.demo import demo
 from b2b_async.cli.journals import export, report, status
 from b2b_async.cli.resources import companies, orders, users
+from b2b_async.cli.run import run
 from b2b_async.cli.sandbox import sandbox
 
 if TYPE_CHECKING:
@@ -54,5 +55,5 @@ def commands() -> None:
     """
 
 
-for command in (demo, assign, create_orders, orders, users, companies, check, status, export, report, sandbox):
+for command in (demo, assign, create_orders, run, orders, users, companies, check, status, export, report, sandbox):
     commands.add_command(command)

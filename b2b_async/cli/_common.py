@@ -15,8 +15,9 @@ import click
 from rich.console import Console
 
 from b2b_async._config import DEFAULT_BASE_URL, Credentials, checked_base_url, checked_proxy, proxy_of_environment
+from b2b_async._policy import ends_job
 from b2b_async.client import Client
-from b2b_async.errors import ConfigurationError
+from b2b_async.errors import ConfigurationError, PermissionDeniedError
 from b2b_async.ratelimit.limiter import RateLimiter
 from b2b_async.ratelimit.quota import Quota
 
@@ -160,6 +161,11 @@ def client_of(base_url: str | None, proxy: str | None, limiter: RateLimiter, **o
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
     return Client.from_env(base_url=where, limiter=limiter, proxy=proxy, **options)
+
+
+def is_fatal(error: Exception) -> bool:
+    """Return whether a call that ended with *error* would do so again: credentials, configuration, permission."""
+    return ends_job(error) or isinstance(error, PermissionDeniedError)
 
 
 def wrong_store(variable: str = "B2B_ACCESS_TOKEN") -> str:

@@ -1,4 +1,4 @@
-"""Where the items of a command come from: a file, a pipe, another journal, or the store."""
+"""The inputs of commands: a file, a pipe, another journal, or the store; and what a run over one will do."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 
 import attrs
 
-from b2b_async.bulk import Item, JournalError, SourceError, read_outcomes, read_status
-from b2b_async.bulk.inputs.companies import customer_ids_of
-from b2b_async.bulk.journal.reader import read_items
+from b2b_async.bulk import Item, JournalError, SourceError, SQLiteReader, customer_ids_of
 from b2b_async.bulk.outcome import CONFLICT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
     from typing import Self
 
-    from b2b_async.bulk import ItemOutcome, JobKind, JournalStatus, Rereadable, Row
+    from b2b_async.bulk import ItemOutcome, JobKind, JournalReader, JournalStatus, Rereadable, Row
+    from b2b_async.bulk.outcome import Status
     from b2b_async.client import Client
     from b2b_async.ids import CompanyId
 
@@ -38,15 +37,28 @@ _RETRIED = ("failed", "unknown")
 
 
 @attrs.frozen(kw_only=True)
-class Checked:
-    """What a look at the whole input found."""
+class Plan:
+    """What a run will do, as far as that is known before anything is sent."""
 
-    rows: int
-    """How many rows it has."""
-    duplicates: int
-    """How many of them repeat an earlier one."""
-    problems: list[str]
-    """What is wrong with it."""
+    rows: int | None
+    """Rows of the input; None if only the server knows them."""
+    duplicates: int = 0
+    """Rows that repeat an earlier one."""
+    done: int = 0
+    """Items with a final outcome of an earlier run, which are skipped."""
+    checked: bool = True
+    """The input was read now; else it is the one that was checked when its journal was begun."""
+    reads_input: bool = True
+    """The input is read; else the journal has all of it."""
+    problems: Sequence[str] = ()
+    """What is wrong with the input, so that the run is refused."""
+
+    @classmethod
+    def of_journal(cls, status: JournalStatus, *, reads_input: bool) -> Plan:
+        """Return the plan of going on with a journal that was begun with just this input."""
+        counts = status.counts
+        done = counts.succeeded + counts.final_failed + counts.duplicate
+        return cls(rows=status.total, duplicates=counts.duplicate, done=done, checked=False, reads_input=reads_input)
 
 
 class Input(Protocol):
@@ -68,17 +80,21 @@ class Input(Protocol):
         ...
 
     @property
-    def is_gone(self) -> bool:
-        """A journal that has it all is gone on with, without another look at it."""
-        ...
-
-    @property
     def journal(self) -> Path:
-        """Where outcomes are kept if nobody says where."""
+        """The journal of its job where none is named."""
         ...
 
-    def check(self) -> Checked | None:
-        """Look at all of it, before anything is sent; None if it can be known only by asking the server."""
+    def plan(self, journal: Path, *, afresh: bool) -> Plan:
+        """Find out what a run will do: what is read, done, skipped and refused.
+
+        Args:
+            journal: The journal of the run.
+            afresh: Check all of the input, also where the journal shows that it was checked.
+
+        Raises:
+            SourceError: the input cannot be read.
+            JournalError: the journal cannot be read.
+        """
         ...
 
     def compare(self, identity: Mapping[str, str]) -> None:
@@ -90,11 +106,11 @@ class Input(Protocol):
         ...
 
     def items(self, client: Client) -> Rereadable | Iterator[Item] | AsyncGenerator[int]:
-        """Give the items."""
+        """Return the items."""
         ...
 
     def differences(self, journal: Path) -> Iterator[str]:
-        """Say where it differs first from what a journal has read of it, if that can be seen."""
+        """Return where it differs first from what a journal has read of it, if that can be seen."""
         ...
 
 
@@ -120,11 +136,6 @@ class FileInput:
         return {"input": "stdin or a pipe" if self.once else "a file"}
 
     @property
-    def is_gone(self) -> bool:
-        """It came through a pipe, and nothing comes through any more."""
-        return self.once and self.path.stat().st_size == 0
-
-    @property
     def journal(self) -> Path:
         """Beside the file."""
         return named_by_time(self.kind.name) if self.once else Path(f"{self.name}.journal")
@@ -136,11 +147,11 @@ class FileInput:
             return f"{hashlib.file_digest(file, 'sha256').hexdigest()} {self.about} {self.limit} {self.columns}"
 
     def rows(self) -> Iterator[Row]:
-        """Give all rows, good and bad."""
+        """Return all rows, good and bad."""
         return itertools.islice(self.read(), self.limit)
 
     def after(self, position: int) -> Iterator[Item]:
-        """Give the items behind a line.
+        """Return the items behind a line.
 
         Raises:
             SourceError: a line is not as it was when it was checked.
@@ -153,7 +164,22 @@ class FileInput:
             if row.item.position > position:
                 yield row.item
 
-    def check(self) -> Checked:
+    def plan(self, journal: Path, *, afresh: bool) -> Plan:
+        """Read all of it, unless the journal was begun with just this file, which was checked then.
+
+        Raises:
+            SourceError: it cannot be read.
+            JournalError: the journal cannot be read.
+        """
+        is_gone = self.once and self.path.stat().st_size == 0  # nothing comes through the pipe any more
+        if is_gone and (held := whole(journal)) is not None:
+            return Plan.of_journal(held, reads_input=False)
+        reader = SQLiteReader(journal)
+        if not afresh and reader.exists() and (status := reader.status()).fingerprint == self.fingerprint:
+            return Plan.of_journal(status, reads_input=True)
+        return self.check()
+
+    def check(self) -> Plan:
         """Read all of it.
 
         Raises:
@@ -183,10 +209,10 @@ class FileInput:
                         wrong(f"{self.name}, line {line}: {key} stands on line {first[0]} with other values")
         if bad > len(problems):
             problems.append(f"{self.name}: {bad - len(problems):,} more lines are wrong")
-        return Checked(rows=total, duplicates=duplicates, problems=problems)
+        return Plan(rows=total, duplicates=duplicates, problems=problems)
 
     def items(self, client: Client) -> FileInput:
-        """Give itself: a job reads it from where the journal is."""
+        """Return itself: a job reads it from where the journal is."""
         del client
         return self
 
@@ -194,20 +220,23 @@ class FileInput:
         """A file names no store."""
 
     def differences(self, journal: Path) -> Iterator[str]:
-        """Say where the file differs first from what a journal has read of it."""
+        """Return where the file differs first from what a journal has read of it."""
         start = f"{self.name} differs first where"
         rows = self.rows()
         with contextlib.suppress(SourceError, JournalError):
-            for position, key, value in read_items(journal):
+            for kept in SQLiteReader(journal).items():
                 row = next(rows, None)
                 item = None if row is None else row.item
                 if item is None:
-                    yield f"{start} {key} stood on line {position}"
+                    yield f"{start} {kept.key} stood on line {kept.position}"
                     return
-                now, its_value = self.kind.key(item.value), self.kind.dump(item.value)
-                if (item.position, now, its_value) != (position, key, value):
-                    changed = " with other values" if now == key and its_value != value else ""
-                    yield f"{start} {key} stood on line {position}: now {now} stands on line {item.position}{changed}"
+                key, value = self.kind.key(item.value), self.kind.dump(item.value)
+                if (item.position, key, value) != (kept.position, kept.key, kept.value):
+                    changed = " with other values" if key == kept.key and value != kept.value else ""
+                    yield (
+                        f"{start} {kept.key} stood on line {kept.position}: now {key} stands on line {item.position}"
+                        f"{changed}"
+                    )
                     return
 
 
@@ -215,46 +244,53 @@ class FileInput:
 class JournalInput:
     """The items of another journal that failed, or are unknown."""
 
-    path: Path
+    origin: JournalReader
     kind: JobKind
-    only: str | None
+    only: Status | None
     limit: int | None
     once: bool = True
-    is_gone: bool = True
 
     @property
     def name(self) -> str:
         """What to call it."""
-        return f"{self.only or ' and '.join(_RETRIED)} of {self.path}"
+        return f"{self.only or ' and '.join(_RETRIED)} of {self.origin.name}"
 
     @property
     def about(self) -> Mapping[str, str]:
         """Which journal, and which of its items."""
-        return {"input": f"{self.only or ' and '.join(_RETRIED)} of {self.path.resolve()}{_first(self.limit)}"}
+        return {
+            "input": f"{self.only or ' and '.join(_RETRIED)} of {Path(self.origin.name).resolve()}{_first(self.limit)}"
+        }
 
     @property
     def journal(self) -> Path:
         """Beside the other one."""
-        return Path(f"{str(self.path).removesuffix('.journal')}-{self.only or 'again'}.journal")
+        return Path(f"{self.origin.name.removesuffix('.journal')}-{self.only or 'again'}.journal")
 
-    def check(self) -> Checked:
-        """Count them.
+    def plan(self, journal: Path, *, afresh: bool) -> Plan:
+        """Count them, unless the journal of the run has them all.
 
         Raises:
-            SourceError: the journal cannot be read, or is of another kind of job.
+            SourceError: the other journal cannot be read.
+            JournalError: the journal of the run cannot be read.
         """
+        del afresh
+        if (held := whole(journal)) is not None:
+            return Plan.of_journal(held, reads_input=False)
         try:
-            status = read_status(self.path)
+            status = self.origin.status()
             rows = sum(1 for _ in self._outcomes())
         except JournalError as error:
             raise SourceError(str(error)) from None
         job = status.about.get("job")
         wrong: list[str] = []
         if job != self.kind.name:
-            wrong.append(f"{self.path} is a journal of {job}, not of {self.kind.name}")
+            wrong.append(f"{self.origin.name} is a journal of {job}, not of {self.kind.name}")
         if status.running:
-            wrong.append(f"the job of {self.path} is running: wait for its end, since it may do these items itself")
-        return Checked(rows=rows, duplicates=0, problems=wrong)
+            wrong.append(
+                f"the job of {self.origin.name} is running: wait for its end, since it may do these items itself"
+            )
+        return Plan(rows=rows, problems=wrong)
 
     def compare(self, identity: Mapping[str, str]) -> None:
         """Make sure that the other journal is of this server and store.
@@ -262,29 +298,29 @@ class JournalInput:
         Raises:
             SourceError: it is of others.
         """
-        about = read_status(self.path).about
+        about = self.origin.status().about
         for name, value in identity.items():
             if about.get(name, value) != value:
-                message = f"{self.path} is of another {name}: {about[name]!r} there, {value!r} here"
+                message = f"{self.origin.name} is of another {name}: {about[name]!r} there, {value!r} here"
                 raise SourceError(message)
 
     def differences(self, journal: Path) -> Iterator[str]:
-        """The journal says it all."""
+        """Return nothing: the name of the other journal says it."""
         del journal
         return iter(())
 
     def items(self, client: Client) -> Iterator[Item]:
-        """Give the items; what may have been done is marked."""
+        """Return the items; what may have been done is marked."""
         del client
         for outcome in self._outcomes():
             in_doubt = outcome.status == "unknown"
             yield Item(outcome.position, self.kind.load(outcome.value), in_doubt=in_doubt)
 
     def _outcomes(self) -> Iterator[ItemOutcome]:
-        # Of two items with one key and other values, nobody can say which is meant; the input must be mended.
+        # Of two items with one key and other values, it is not known which is meant; the input must be corrected.
         wanted = (
             outcome
-            for outcome in read_outcomes(self.path, self.only)
+            for outcome in self.origin.outcomes(self.only)
             if outcome.failure is not None and outcome.failure.error != CONFLICT
         )
         return itertools.islice(wanted, self.limit)
@@ -298,7 +334,6 @@ class StoreInput:
     """B2B company ids; none for all companies."""
     limit: int | None
     once: bool = True
-    is_gone: bool = True
 
     @property
     def name(self) -> str:
@@ -315,14 +350,21 @@ class StoreInput:
         """Named by the time, since the list is another one each time."""
         return named_by_time("assign")
 
-    def check(self) -> None:
-        """Nothing can be known before."""
+    def plan(self, journal: Path, *, afresh: bool) -> Plan:
+        """Return a plan without a number of rows, which only the server knows, unless the journal has them all.
+
+        Raises:
+            JournalError: the journal cannot be read.
+        """
+        del afresh
+        held = whole(journal)
+        return Plan(rows=None) if held is None else Plan.of_journal(held, reads_input=False)
 
     def compare(self, identity: Mapping[str, str]) -> None:
         """It is the store."""
 
     def differences(self, journal: Path) -> Iterator[str]:
-        """The journal says it all."""
+        """Return nothing: the list is another one each time."""
         del journal
         return iter(())
 
@@ -337,18 +379,6 @@ class StoreInput:
                 yield customer_id
 
 
-def was_checked(source: Input, journal: Path) -> JournalStatus | None:
-    """Read a journal that was begun with just this file, which was checked then; None for any other.
-
-    Raises:
-        JournalError: it cannot be read.
-    """
-    if not isinstance(source, FileInput) or not journal.exists():
-        return None
-    status = read_status(journal)
-    return status if status.fingerprint == source.fingerprint else None
-
-
 def whole(journal: Path | None) -> JournalStatus | None:
     """Read a journal that holds its whole input, so that the input need not come again; None for any other.
 
@@ -357,7 +387,7 @@ def whole(journal: Path | None) -> JournalStatus | None:
     """
     if journal is None or not journal.exists():
         return None
-    status = read_status(journal)
+    status = SQLiteReader(journal).status()
     return status if status.complete else None
 
 
@@ -365,7 +395,7 @@ def whole(journal: Path | None) -> JournalStatus | None:
 def readable_twice(file: str, journal: Path | None) -> Generator[tuple[Path, bool]]:
     """Keep stdin, or what comes from a pipe, in a file, so that all of it is checked before anything is sent.
 
-    A terminal is not read if *journal* has it all. Gives the file, and whether it was a pipe.
+    A terminal is not read if *journal* has it all. Yields the file, and whether it was a pipe.
 
     Raises:
         JournalError: the journal cannot be read.
@@ -423,7 +453,7 @@ class _Seen:
         self._database.close()
 
     def add(self, key: str, position: int, value: str) -> tuple[int, str] | None:
-        """Note a key; give the position and the value that it had before, if it was there."""
+        """Note a key; return the position and the value that it had before, if it was there."""
         added = self._database.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", (key, position, value))
         if added.rowcount:
             return None

@@ -1,4 +1,4 @@
-"""What the commands that run a job share: options, signals, what is shown meanwhile, and what is said at the end."""
+"""The commands that run a job: plan, check, run, conclude; and their options and signals."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import attrs
 import click
-from rich.console import Console
 
-from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceError, SQLiteJournal, read_status
-from b2b_async.bulk._worker import is_fatal
+from b2b_async.bulk import BulkJob, JournalError, JournalMismatchError, SourceError, SQLiteJournal
 from b2b_async.bulk.job import identity
-from b2b_async.bulk.kinds import KINDS
 from b2b_async.cli._common import (
-    RESULT,
     Exit,
     calm_collector,
     client_of,
     finish,
+    is_fatal,
     json_option,
     limiter_of,
     quota_option,
@@ -32,25 +29,20 @@ from b2b_async.cli._common import (
     server_options,
     start_logging,
     verbose_option,
-    wrong_store,
 )
-from b2b_async.cli._inputs import was_checked, whole
-from b2b_async.cli._progress import Screen, summary_table
+from b2b_async.cli._conclusion import conclude, conclude_abruptly
+from b2b_async.cli._progress import Screen
 from b2b_async.errors import B2BError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
     from b2b_async.bulk import JobKind, JobSummary
-    from b2b_async.cli._inputs import Input
+    from b2b_async.cli._inputs import Input, Plan
     from b2b_async.client import Client
     from b2b_async.ratelimit.quota import Quota
 
 F = TypeVar("F", bound="Callable[..., Any]")
-
-_SERVER_ERROR = 500
-_LOOKED_UP = {name for name, kind in KINDS.items() if kind.find is not None}
-"""Jobs whose items are looked up before they are sent again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -121,29 +113,51 @@ def bad_input_refused(command: str, *, as_json: bool) -> Generator[None]:
         refuse(command, Exit.FATAL, [str(error)], as_json=as_json)
 
 
-def _warn_of_no_rows(source: Input, rows: int) -> None:
-    if not rows:
-        say(f"{source.name} has no items: there is nothing to do")
-
-
 def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent: bool = False) -> NoReturn:
-    """Check the input, run the job, and end the command."""
+    """Plan, check, run, conclude: the whole of a command that runs a job."""
     start_logging(verbose=options.verbose)
-    command, as_json = kind.name, options.as_json
     journal = options.journal or source.journal
-    with bad_input_refused(command, as_json=as_json):
-        # A journal that holds its whole input needs none, which is why what has gone by can be gone on with.
-        held = whole(journal) if source.once and source.is_gone else None
-        known = None if options.dry_run else was_checked(source, journal)
-        checked = source.check() if held is None and known is None else None
-    if held is not None and options.dry_run:
-        _tell_dry_run(command, held.counts.all, held.counts.duplicate, as_json=as_json)
-    if checked is not None and checked.problems:
-        refuse(command, Exit.USAGE, checked.problems, as_json=as_json)
-    if checked is not None:
-        _warn_of_no_rows(source, checked.rows)
-    if options.dry_run and checked is not None:
-        _tell_dry_run(command, checked.rows, checked.duplicates, as_json=as_json)
+    plan = _plan(kind, source, journal, options)
+    client = _check(kind, source, plan, options)
+    opened = SQLiteJournal(journal)
+    job = _prepare(client, kind, source, opened, plan=plan, options=options, resend_if_absent=resend_if_absent)
+    _outlive_terminal()
+    say(f"Journal: {shlex.quote(str(journal))}")
+    calm_collector()
+    screen = Screen(client, job)
+    summary, reason = _run_all(kind, source, client, job, screen=screen, journal=opened, as_json=options.as_json)
+    if (plan.rows is None or not plan.checked) and summary is not None and not summary.stopped:
+        _warn_of_no_rows(source, summary.total)
+    again = "To go on, run the same command again"
+    if source.once and options.journal is None:
+        again += f" with --journal {shlex.quote(str(journal))}"
+    if summary is None:
+        conclude_abruptly(kind.name, str(reason), journal=journal, again=again, as_json=options.as_json)
+    conclude(kind, summary, screen, journal=journal, again=again, as_json=options.as_json)
+
+
+# -- plan and check ------------------------------------------------------------------------------------------------
+
+
+def _plan(kind: JobKind, source: Input, journal: Path, options: Options) -> Plan:
+    """Find out what the run will do; refuse input that is wrong."""
+    with bad_input_refused(kind.name, as_json=options.as_json):
+        plan = source.plan(journal, afresh=options.dry_run)
+    if plan.problems:
+        refuse(kind.name, Exit.USAGE, list(plan.problems), as_json=options.as_json)
+    if plan.checked and plan.rows is not None:
+        _warn_of_no_rows(source, plan.rows)
+    if plan.done:
+        rows = "" if plan.rows is None else f" of {plan.rows:,}"
+        say(f"{plan.done:,}{rows} items are done by earlier runs, and skipped")
+    return plan
+
+
+def _check(kind: JobKind, source: Input, plan: Plan, options: Options) -> Client:
+    """Make the client, whose store must be that of the input; a dry run ends here."""
+    command, as_json = kind.name, options.as_json
+    if options.dry_run and plan.rows is not None:
+        _end_dry_run(command, plan.rows, plan.duplicates, as_json=as_json)
     with bad_input_refused(command, as_json=as_json):
         limiter = limiter_of(options.quota, options.redis_url, options.processes)
         client = client_of(options.base_url, options.proxy, limiter, connections=options.concurrency)
@@ -153,43 +167,42 @@ def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent:
             rows, duplicates = asyncio.run(_count(client, source))
         except B2BError as error:
             refuse(command, Exit.FATAL if is_fatal(error) else Exit.STOPPED, [str(error)], as_json=as_json)
-        _tell_dry_run(command, rows, duplicates, as_json=as_json)
-    with bad_input_refused(command, as_json=as_json):
-        job = BulkJob(
+        _end_dry_run(command, rows, duplicates, as_json=as_json)
+    return client
+
+
+def _prepare(
+    client: Client,
+    kind: JobKind,
+    source: Input,
+    journal: SQLiteJournal,
+    *,
+    plan: Plan,
+    options: Options,
+    resend_if_absent: bool,
+) -> BulkJob:
+    with bad_input_refused(kind.name, as_json=options.as_json):
+        return BulkJob(
             client,
-            None if held is not None else source.items(client),
-            journal=(opened := SQLiteJournal(journal)),
+            source.items(client) if plan.reads_input else None,
+            journal=journal,
             kind=kind,
             preload=source.once,
-            total=checked.rows if checked is not None else status.total if (status := held or known) else None,
+            total=plan.rows,
             about=source.about,
             concurrency=options.concurrency,
             max_failures=options.max_failures,
             max_throttled=options.max_throttled * 60,
             resend_if_absent=resend_if_absent,
         )
-    _outlive_terminal()
-    say(f"Journal: {shlex.quote(str(journal))}")
-    calm_collector()
-    screen = Screen(client, job)
-    try:
-        summary, reason = asyncio.run(_run(client, opened, job, screen))
-    except B2BError as error:
-        refuse(command, Exit.FATAL, [f"{error}. Run 'b2b-async check'"], as_json=as_json)
-    except JournalMismatchError as error:
-        problems = [str(error), *source.differences(journal)]
-        refuse(command, Exit.USAGE, problems, as_json=as_json)
-    except JournalError as error:
-        refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
-    if checked is None and summary is not None and not summary.stopped:
-        _warn_of_no_rows(source, summary.total)
-    again = "To go on, run the same command again"
-    if source.once and options.journal is None:
-        again += f" with --journal {shlex.quote(str(journal))}"
-    _conclude(command, summary, reason=reason, screen=screen, journal=journal, again=again, as_json=as_json)
 
 
-def _tell_dry_run(command: str, rows: int, duplicates: int, *, as_json: bool) -> NoReturn:
+def _warn_of_no_rows(source: Input, rows: int) -> None:
+    if not rows:
+        say(f"{source.name} has no items: there is nothing to do")
+
+
+def _end_dry_run(command: str, rows: int, duplicates: int, *, as_json: bool) -> NoReturn:
     facts = {"rows": rows, "duplicates": duplicates, "sent": 0}
     say("; ".join(f"{name} {value}" for name, value in facts.items()))
     finish(command, Exit.DONE, facts, as_json=as_json)
@@ -206,6 +219,31 @@ async def _count(client: Client, source: Input) -> tuple[int, int]:
     return rows, rows - len(seen)
 
 
+# -- run -----------------------------------------------------------------------------------------------------------
+
+
+def _run_all(
+    kind: JobKind,
+    source: Input,
+    client: Client,
+    job: BulkJob,
+    *,
+    screen: Screen,
+    journal: SQLiteJournal,
+    as_json: bool,
+) -> tuple[JobSummary | None, str | None]:
+    """Run the job; end the command where nothing could be sent."""
+    command = kind.name
+    try:
+        return asyncio.run(_run(client, journal, job, screen))
+    except B2BError as error:
+        refuse(command, Exit.FATAL, [f"{error}. Run 'b2b-async check'"], as_json=as_json)
+    except JournalMismatchError as error:
+        refuse(command, Exit.USAGE, [str(error), *source.differences(journal.path)], as_json=as_json)
+    except JournalError as error:
+        refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
+
+
 def _outlive_terminal() -> None:
     """Finish the job although the terminal that it was begun in is closed: its outcomes are in the journal."""
     if hasattr(signal, "SIGHUP"):  # Windows has none
@@ -215,7 +253,7 @@ def _outlive_terminal() -> None:
 async def _run(
     client: Client, journal: SQLiteJournal, job: BulkJob, screen: Screen
 ) -> tuple[JobSummary | None, str | None]:
-    """Run the job; give its summary, or why there is none: it could not stop in good order."""
+    """Run the job; return its summary, or why there is none: it could not stop in good order."""
     stop: str | None = None
     async with client.limiter, client, journal:
         running = asyncio.ensure_future(job.run(screen))
@@ -226,7 +264,7 @@ async def _run(
                 running.cancel()
                 return
             stop = name
-            say(f"\n{name}: finishing what is under way; once more to stop at once")
+            say(f"\n{name}: finishing what is in flight; once more to stop at once")
             job.stop(name)
 
         loop = asyncio.get_running_loop()
@@ -247,65 +285,3 @@ async def _run(
                 if stop is None:
                     raise
                 return None, f"{stop} twice"
-
-
-def _conclude(
-    command: str,
-    summary: JobSummary | None,
-    *,
-    reason: str | None,
-    screen: Screen,
-    journal: Path,
-    again: str,
-    as_json: bool,
-) -> NoReturn:
-    if summary is None:
-        say(f"Stopped at once by {reason}. {again}")
-        facts: dict[str, Any] = {"stopped": True, "reason": reason, "journal": str(journal)}
-        with contextlib.suppress(JournalError):
-            found = read_status(journal)
-            facts |= {"done": found.all - found.not_reached, "pending": found.not_reached, "total": found.all}
-        finish(command, Exit.STOPPED, facts, as_json=as_json)
-    status = _status_of(summary)
-    RESULT[:] = [status]
-    if not as_json:
-        Console(highlight=False).print(summary_table(summary))
-    for failure, items in screen.reasons.items():
-        say(f"{items:,} times: {failure}")
-    if summary.repeated:
-        why = " They were absent at two look-ups, a minute apart (--resend-if-absent)." if command in _LOOKED_UP else ""
-        say(f"{summary.repeated:,} items were sent again that an earlier run may have done already.{why}")
-    if summary.fatal is not None:
-        say(f"b2b-async {command}: stopped, since every other item would fail the same way: {summary.fatal}")
-        say(f"Run 'b2b-async check', then: {again} (with another --journal for another store)")
-    elif summary.stopped:
-        say(f"Stopped: {summary.reason}. {again}")
-    name = shlex.quote(str(journal))
-    if summary.skipped_failed:
-        retry = f"b2b-async {command} --from {name} --only failed"
-        say(
-            f"{summary.skipped_failed:,} items were refused by an earlier run and not tried again; they make the exit "
-            f"status 1. To try them again: {retry}"
-        )
-    if summary.failed or summary.unknown or summary.skipped_failed:
-        say(f"See why: b2b-async report {name} --html report.html, or b2b-async export {name}")
-    server_errors = sum(items for code, items in screen.statuses.items() if code is not None and code >= _SERVER_ERROR)
-    if server_errors and not summary.succeeded + summary.skipped - summary.skipped_failed:
-        say(f"The server failed on {server_errors:,} items, and none succeeded. {wrong_store()}")
-    if screen.pages and not summary.succeeded:
-        say(f"{screen.pages:,} items got no answer of B2B Edition's. Check the address (B2B_BASE_URL): b2b-async check")
-    facts = {
-        **attrs.asdict(summary),
-        "done": summary.done,
-        "total": summary.total,
-        "journal": str(journal),
-    }
-    finish(command, status, facts, as_json=as_json)
-
-
-def _status_of(summary: JobSummary) -> Exit:
-    if summary.fatal is not None:
-        return Exit.FATAL
-    if summary.stopped:
-        return Exit.STOPPED
-    return Exit.INCOMPLETE if summary.failed or summary.unknown or summary.skipped_failed else Exit.DONE

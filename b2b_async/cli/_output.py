@@ -19,12 +19,12 @@ from b2b_async._arguments import to_json
 from b2b_async._config import Timeouts
 from b2b_async._envelope import writable
 from b2b_async._record import Record, fields_of
-from b2b_async.bulk._worker import is_fatal
 from b2b_async.cli._common import (
     Exit,
     ParamType,
     client_of,
     finish,
+    is_fatal,
     json_option,
     limiter_of,
     quota_option,

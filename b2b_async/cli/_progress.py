@@ -1,4 +1,4 @@
-"""What a running job looks like: the bar or a line a minute, and the table at its end."""
+"""The progress of a running job: a bar or a line a minute, and the table at its end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from b2b_async.bulk.outcome import ItemOutcome, Skipped
 from b2b_async.cli._common import errors_console, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from b2b_async.bulk import BulkJob, JobProgress
@@ -26,7 +27,7 @@ _SHOWN_REASONS = 3
 _WIDE = 80
 """Characters of a terminal that has room for everything."""
 _TICK = 0.5
-"""Seconds between two looks at a bar."""
+"""Seconds between two updates of a bar."""
 
 
 class Screen:
@@ -44,7 +45,9 @@ class Screen:
         self._client = client
         self._job = job
         self._duplicates = 0
-        self._told_of_looks = False
+        self._told_of_verifications = False
+        self.totals: Counter[str] = Counter()
+        """The sums of the numbers in the results, by name."""
         self.statuses: Counter[int | None] = Counter()
         """The number of failed items by HTTP status; None stands for no response."""
         self.pages = 0
@@ -86,6 +89,9 @@ class Screen:
 
     def __call__(self, outcome: ItemOutcome | Skipped) -> None:
         """Show the first duplicates, and keep the first reasons of failures."""
+        if isinstance(outcome, ItemOutcome) and outcome.result is not None:
+            numbers = {name: value for name, value in outcome.result.items() if isinstance(value, int)}
+            self.totals.update(numbers)
         if isinstance(outcome, ItemOutcome) and outcome.failure is not None:
             failure = outcome.failure
             self.statuses[failure.status] += 1
@@ -110,13 +116,13 @@ class Screen:
                 self._print_line()
 
     def _progress(self) -> JobProgress:
-        """Look how far the job is; say so if it waits, since that looks like standing still."""
+        """Return how far the job is; report if it waits, since that looks like standing still."""
         progress = self._job.progress
-        if progress.looking and not self._told_of_looks:
-            self._told_of_looks = True
+        if progress.verifying and not self._told_of_verifications:
+            self._told_of_verifications = True
             self._console.print(
-                f"{progress.looking:,} items that an earlier run sent do not show in a look-up. Each is looked up "
-                "again a minute later, and sent again only if it is still absent (--resend-if-absent).",
+                f"{progress.verifying:,} items that an earlier run sent are not found. Each is verified again a minute "
+                "later, and sent again only if it is still absent (--resend-if-absent).",
                 soft_wrap=True,
             )
         return progress
@@ -136,12 +142,12 @@ class Screen:
 
     def _print_line(self) -> None:
         progress = self._progress()
-        books = self._client.quota.narrowest
+        quota = self._client.quota.narrowest
         of = "" if progress.total is None else f" of {progress.total:,}"
         left = "" if progress.eta is None else f", about {_span(progress.eta)} left"
         self._console.print(
             f"{time.strftime('%H:%M:%S')} {progress.done:,}{of} done, {progress.failures:,} failures, "
-            f"{self._rate():.0f} requests a minute (the quota: {books.limit / books.window * _MINUTE:.0f}){left}",
+            f"{self._rate():.0f} requests a minute (the quota: {quota.limit / quota.window * _MINUTE:.0f}){left}",
             soft_wrap=True,
         )
 
@@ -156,24 +162,25 @@ class Screen:
 
 
 def _span(seconds: float) -> str:
-    """Say how long, as people do."""
+    """Return a time as people say it."""
     minutes, hours = round(seconds / _MINUTE), round(seconds / 3600)
     if seconds < 2 * _MINUTE:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 120 else f"{hours} h"
 
 
-def summary_table(summary: JobSummary) -> Table:
-    """Show a summary to people."""
+def summary_table(summary: JobSummary, results: Mapping[str, int]) -> Table:
+    """Return a summary as a table for people, the totals of the *results* first."""
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = {
+        **results,
         "succeeded": summary.succeeded,
         "failed": summary.failed,
         "unknown": summary.unknown,
         "done by an earlier run": summary.skipped - summary.skipped_failed,
         "refused by an earlier run, and not tried again": summary.skipped_failed,
         "duplicates": summary.duplicates,
-        "of them found done by a look-up": summary.reconciled,
+        "of them found done by a verification": summary.reconciled,
         "not reached by this run": summary.pending,
         "total": summary.total,
         "requests": summary.requests,

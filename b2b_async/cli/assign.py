@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from b2b_async.bulk import ASSIGN, read_customer_ids
+from b2b_async.bulk import ASSIGN, SQLiteReader, read_customer_ids
 from b2b_async.cli._inputs import STDIN, FileInput, JournalInput, StoreInput, readable_twice
 from b2b_async.cli._jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 from b2b_async.ids import CompanyId
@@ -16,6 +16,7 @@ from b2b_async.ids import CompanyId
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from b2b_async.bulk.outcome import Status
     from b2b_async.cli._inputs import Input
 
 
@@ -63,7 +64,9 @@ def assign(
             read = partial(read_customer_ids, path, column, name=name)
             source = FileInput(name=name, path=path, kind=ASSIGN, read=read, columns=column, limit=limit, once=once)
         elif origin is not None:
-            source = JournalInput(path=origin, kind=ASSIGN, only=only, limit=limit)
+            source = JournalInput(
+                origin=SQLiteReader(origin), kind=ASSIGN, only=cast("Status | None", only), limit=limit
+            )
         else:
             source = StoreInput(companies=tuple(map(CompanyId, companies)), limit=limit)
         run_job(ASSIGN, source, chosen)

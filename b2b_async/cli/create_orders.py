@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from b2b_async.bulk import CREATE_ORDERS, ORDER_COLUMNS, read_order_rows
+from b2b_async.bulk import CREATE_ORDERS, ORDER_COLUMNS, SQLiteReader, read_order_rows
 from b2b_async.cli._inputs import STDIN, FileInput, JournalInput, readable_twice
 from b2b_async.cli._jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from b2b_async.bulk.outcome import Status
     from b2b_async.cli._inputs import Input
 
 
@@ -75,7 +76,9 @@ def create_orders(
                 name=name, path=path, kind=CREATE_ORDERS, read=read, limit=limit, once=once, columns=str(columns)
             )
         elif origin is not None and file is None:
-            source = JournalInput(path=origin, kind=CREATE_ORDERS, only=only, limit=limit)
+            source = JournalInput(
+                origin=SQLiteReader(origin), kind=CREATE_ORDERS, only=cast("Status | None", only), limit=limit
+            )
         else:
             message = "give one of FILE and --from"
             raise click.UsageError(message)

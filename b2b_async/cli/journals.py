@@ -1,4 +1,4 @@
-"""``b2b-async status``, ``export`` and ``report``: what a journal holds."""
+"""``b2b-async status``, ``export`` and ``report``: the commands that read a journal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import click
 
-from b2b_async.bulk import JournalError, read_outcomes, read_status
-from b2b_async.bulk.export import write_csv, write_jsonl
-from b2b_async.bulk.html_report import write_page
+from b2b_async.bulk import JournalError, SQLiteReader, write_csv, write_html, write_jsonl
 from b2b_async.cli._common import Exit, finish, json_option, refuse, say, visible
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from b2b_async.bulk import JournalStatus
+    from b2b_async.bulk.outcome import Status
 
 _JOURNAL = click.argument("journal", type=click.Path(path_type=Path))
 _FOR_SPREADSHEET = (
@@ -36,7 +35,7 @@ _FOR_SPREADSHEET = (
 def status(*, journal: Path, as_json: bool) -> None:
     """Say what JOURNAL holds, also while its job runs."""
     try:
-        found = read_status(journal)
+        found = SQLiteReader(journal).status()
     except JournalError as error:
         refuse("status", Exit.USAGE, [str(error)], as_json=as_json)
     if not as_json:
@@ -90,7 +89,8 @@ def export(*, journal: Path, form: str, only: str | None, for_spreadsheet: bool)
         message = "--for-spreadsheet changes cells of CSV: leave it out, or leave --format out"
         raise click.UsageError(message)
     try:
-        job = read_status(journal).about.get("job", "")  # refused, if it must be, before the first line is printed
+        reader = SQLiteReader(journal)
+        job = reader.status().about.get("job", "")  # refused, if it must be, before the first line is printed
         # Not in the terminal's own encoding, which may not have all that a server says.
         output = cast("io.TextIOWrapper", sys.stdout)
         # JSON may hold half of a surrogate pair, which UTF-8 cannot; it is written as JSON escapes it.
@@ -98,7 +98,7 @@ def export(*, journal: Path, form: str, only: str | None, for_spreadsheet: bool)
         write: Callable[..., None] = write_csv if form == "csv" else write_jsonl
         if for_spreadsheet:
             write = functools.partial(write, for_spreadsheet=True)
-        write(read_outcomes(journal, only), output, job)
+        write(reader.outcomes(cast("Status | None", only)), output, job)
         output.flush()
     except JournalError as error:
         refuse("export", Exit.USAGE, [str(error)], as_json=False)
@@ -110,7 +110,7 @@ def export(*, journal: Path, form: str, only: str | None, for_spreadsheet: bool)
 def report(*, journal: Path, page: Path) -> None:
     """Write a report of JOURNAL as one HTML page, also while its job runs."""
     try:
-        write_page(journal, page)
+        write_html(SQLiteReader(journal), page)
     except JournalError as error:
         refuse("report", Exit.USAGE, [str(error)], as_json=False)
     except OSError as error:

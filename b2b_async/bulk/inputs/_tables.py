@@ -86,7 +86,7 @@ def read_records(
     Args:
         path: The file.
         name: What to call it in messages.
-        columns: The columns, or keys.
+        columns: The columns, or keys; none for the whole value of each record, which only JSON has.
         required: Those that must be there; None for all.
         after: Pass over the records up to this position.
 
@@ -120,6 +120,9 @@ def read_records(
                 yield from _jsonl(lines, first_line, columns, required, after)
             case "[":
                 yield from _array(lines, first_line, columns, required, after)
+            case _ if not columns:
+                message = f"{name}: it must be JSON Lines or a JSON array, since each record is one value"
+                raise SourceError(message)
             case _:
                 yield from _csv(lines, first_line, columns, required, after)
 
@@ -328,6 +331,8 @@ def _jsonl(lines: _Lines, first: str, columns: Sequence[str], required: Sequence
 
 
 def _json_record(position: int, where: str, value: object, columns: Sequence[str], required: Sequence[str]) -> Record:
+    if not columns:
+        return Record(position, where, [value])
     if not isinstance(value, dict):
         if len(columns) > 1:
             text = reprlib.repr(json.dumps(value, default=str))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from b2b_async.client import Client
     from b2b_async.ids import CompanyId, CustomerId
 
+__all__ = ["customer_ids_of"]
+
 logger = logging.getLogger("b2b_async.lists")
 
 

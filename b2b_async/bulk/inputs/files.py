@@ -1,4 +1,4 @@
-"""Where items come from: customer ids and orders in files, checked row by row."""
+"""Items from files: customer ids, orders, and the values of any kind, checked row by row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from b2b_async import _arguments as arguments
-from b2b_async.bulk.inputs._tables import SourceError, read_records
+from b2b_async.bulk.inputs._tables import read_records
 from b2b_async.bulk.kinds import OrderRow
 from b2b_async.bulk.outcome import Item
 from b2b_async.errors import InvalidArgumentError
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["ORDER_COLUMNS", "Row", "SourceError", "read_customer_ids", "read_order_rows"]
+    from b2b_async.bulk.kinds import JobKind
+
+__all__ = ["ORDER_COLUMNS", "Row", "read_customer_ids", "read_order_rows", "read_values"]
 
 ORDER_COLUMNS = ("company_id", "customer_id", "order_id", "total_inc_tax", "po_number")
 """What a row of orders has."""
@@ -116,6 +118,45 @@ def read_order_rows(
             except InvalidArgumentError as error:
                 problem = str(error)
         yield Row(None, f"{record.where}: {problem}")
+
+
+def read_values(path: Path | str, kind: JobKind, *, name: str | None = None, after: int = -1) -> Iterator[Row]:
+    """Read the items of any kind lazily from a JSON Lines or JSON file: each value is what the kind's ``dump`` returns.
+
+    Args:
+        path: The file.
+        kind: Its ``load`` makes an item of a value.
+        name: What to call the file in messages; its path if None.
+        after: Skip the lines up to this one, the last of a record that was read before.
+
+    Yields:
+        A row for each line, good or bad.
+
+    Raises:
+        SourceError: the file cannot be read, is empty, or is no JSON.
+    """
+    for record in read_records(path, name or str(path), (), after=after):
+        problem = record.problem
+        if problem is None:
+            try:
+                yield Row(Item(record.position, kind.load(_as_json(record.values[0]))))
+                continue
+            except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+                problem = (
+                    f"{reprlib.repr(record.values[0])} is no item of {kind.name} ({type(error).__name__}: {error})"
+                )
+        yield Row(None, f"{record.where}: {problem}")
+
+
+def _as_json(value: object) -> object:
+    """Return a value as ``json.loads`` makes it, as it also comes out of a journal: decimal numbers are floats."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list):
+        return [_as_json(item) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in cast("dict[str, object]", value).items()}
+    return value
 
 
 def _is_number(value: object) -> bool:

@@ -1,7 +1,8 @@
-"""What a job asks of the place where its items and outcomes live.
+"""What a job asks of the journal, and what those ask who read it.
 
-The code that works items knows nothing else of that place: ``SQLiteJournal`` keeps them in a file, ``NoJournal``
-nowhere. Every method that is awaited returns once what it says is as safe as the journal can make it.
+The code that does items knows nothing else of the place where they are kept: ``SQLiteJournal`` keeps them in a file,
+``NoJournal`` nowhere. Every method that is awaited returns once what it records is as safe as the journal can make it.
+Everything that reads a journal (``status``, exports, the report, ``--from``) takes a ``JournalReader``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from b2b_async.bulk.outcome import ItemOutcome, Skipped, Status
 
@@ -25,22 +26,30 @@ class JournalMismatchError(JournalError):
     """The journal belongs to another job, or to another input; the text says what differs. Nothing was sent."""
 
 
+class JournalLostError(JournalError):
+    """The journal belongs to another process now, which has begun to run it: this one writes and sends nothing more."""
+
+
+PAUSED = "paused"
+"""How a run ends that its owner goes on with: its time slice is over."""
+
+
 @attrs.frozen(kw_only=True)
-class Entry:
+class JournalItem:
     """An item as a journal keeps it."""
 
     position: int
-    """Where in the input it stood."""
+    """Its place in the input."""
     key: str
     """What it is known by."""
     value: Any
     """The item as plain JSON values."""
     in_doubt: bool = False
-    """A request for it has left before, and its end was not written down, or is not known."""
+    """A request was sent in an earlier run and its outcome was never recorded."""
 
 
 @attrs.frozen(kw_only=True)
-class Task(Entry):
+class PendingItem(JournalItem):
     """An item that is to be done."""
 
     status: Status | None = None
@@ -57,8 +66,8 @@ class Counts:
     failed: int = 0
     unknown: int = 0
     duplicate: int = 0
-    settled_failed: int = 0
-    """Those failed ones that no run tries again."""
+    final_failed: int = 0
+    """The failed ones among them that no run tries again."""
     pending: int = 0
     """Items without an outcome."""
 
@@ -81,18 +90,159 @@ class Opened:
     last: int = -1
     """The position of the last of them."""
     fingerprint: str = ""
-    """What the input as a whole said of itself, if it can."""
+    """The fingerprint of the input as a whole, if it has one."""
     complete: bool = False
     """The whole input was read into it on purpose, so that the input is not needed any more."""
     begun: bool = False
-    """Something has left, or has an outcome."""
+    """A request was sent, or an item has an outcome."""
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One run of a job."""
+
+    run: int
+    """Counted from 1."""
+    process: str
+    """The process and its host."""
+    started: float
+    """Unix time in seconds."""
+    finished: float | None
+    """Unix time in seconds; None if it is running, or was killed."""
+    how: str | None
+    """How it ended: finished, or why not; None as long as it has not."""
+    quota: int
+    """Requests that the quota allowed in a window when it began."""
+    window: float
+    """Seconds of that window."""
+
+
+@attrs.frozen(kw_only=True)
+class Minute:
+    """The requests of one minute of a run."""
+
+    run: int
+    """The run."""
+    minute: int
+    """Whole minutes since 1970, UTC."""
+    requests: int
+    """Requests that were sent, verifications included."""
+    quota: float
+    """Requests a minute that the quota allowed."""
+
+
+@attrs.frozen(kw_only=True)
+class JournalStatus:
+    """How far a job is."""
+
+    about: Mapping[str, str]
+    """What the job is."""
+    counts: Counts
+    """Items by how they ended."""
+    total: int | None
+    """Items that there will be, if that is known."""
+    complete: bool
+    """The whole input is in the journal, so that another run needs none."""
+    fingerprint: str
+    """The fingerprint of the input as a whole, if it has one."""
+    running: bool
+    """A process is running it now."""
+    low_water_mark: int
+    """The position through which all items have an outcome that no run changes."""
+    runs: Sequence[Run]
+    """All runs, oldest first."""
+    minutes: Sequence[Minute]
+    """The last ten minutes of the last run that requests were sent in."""
+
+    @property
+    def all(self) -> int:
+        """All items, as far as they are known: those that were read, or those that there will be."""
+        return max(self.counts.all, self.total or 0)
+
+    @property
+    def not_reached(self) -> int:
+        """Those of them without an outcome."""
+        return self.all - self.counts.all + self.counts.pending
+
+
+@attrs.frozen(kw_only=True)
+class Reason:
+    """Items that failed, or are unknown, for one reason."""
+
+    status: Status
+    """How they ended."""
+    error: str
+    """The name of the error class."""
+    http_status: int | None
+    """The HTTP status, if the server answered."""
+    code: int | None
+    """The envelope's code."""
+    message: str
+    """The server's message, or the error's."""
+    items: int
+    """How many there are."""
+    examples: Sequence[str]
+    """The keys of the first of them."""
+
+
+@attrs.frozen(kw_only=True)
+class JournalFigures:
+    """The figures of a report."""
+
+    status: JournalStatus
+    """How far the job is."""
+    minutes: Sequence[Minute]
+    """All minutes of all runs."""
+    seconds: Mapping[int, float]
+    """Seconds that items took from their first send on, by percentile; empty if none was sent."""
+    reasons: Sequence[Reason]
+    """Why items failed or are unknown, the most frequent first."""
+    more_reasons: int
+    """Further reasons."""
+    repeated: int
+    """Items that were sent again after a run that may have done them."""
+    duplicates: Mapping[str, int]
+    """The first items that the input has again, and how often."""
+
+
+class JournalReader(Protocol):
+    """A journal to read, also while its job runs. What it reads is data: it imports nothing that a journal names."""
+
+    @property
+    def name(self) -> str:
+        """The name of the journal in messages and commands: its path, for example."""
+        ...
+
+    def status(self) -> JournalStatus:
+        """Return how far the job is.
+
+        Raises:
+            JournalError: there is no such journal, or it cannot be read; so for all methods.
+        """
+        ...
+
+    def outcomes(self, status: Status | None = None) -> Iterator[ItemOutcome]:
+        """Return the outcomes in the order of the input, one after the other.
+
+        Args:
+            status: Only items that ended so; None for all of them.
+        """
+        ...
+
+    def items(self) -> Iterator[JournalItem]:
+        """Return the items in the order of the input, one after the other."""
+        ...
+
+    def figures(self) -> JournalFigures:
+        """Return the figures of a report, all of one moment."""
+        ...
 
 
 class Journal(Protocol):
-    """Where items and outcomes live."""
+    """A journal to write: the place of items and outcomes."""
 
     async def begin(self, about: Mapping[str, str], *, quota: tuple[int, float]) -> Opened:
-        """Begin a run.
+        """Begin a run, or go on with the last one if that is this owner's and was paused.
 
         Args:
             about: What the job is, for people and to refuse another one.
@@ -104,146 +254,155 @@ class Journal(Protocol):
         """
         ...
 
-    async def add(self, entries: Sequence[Entry], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
-        """Take items in, so that ``take`` gives them.
+    async def add(self, items: Sequence[JournalItem], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
+        """Add items, so that ``fetch_pending`` returns them.
 
-        One that has the key of an earlier one is noted and comes back: skipped if it is equal to it, and else failed.
+        One that has the key of an earlier one is recorded and returned: skipped if it is equal to it, else failed.
 
         Args:
-            entries: The items.
+            items: The items.
             read: How many items of the input have been read with these.
             checksum: The checksum of all of them.
         """
         ...
 
     async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str | None = None) -> None:
-        """Note how many items there will be, if that is known.
+        """Record how many items there will be, if that is known.
 
         Args:
             total: How many.
             complete: All of them have been added.
-            fingerprint: What the input as a whole says of itself; None if there is no input.
+            fingerprint: The fingerprint of the input as a whole; None if there is no input.
         """
         ...
 
-    async def clear(self) -> None:
-        """Forget all items, of which none has been begun.
+    async def reset(self) -> None:
+        """Remove all items, of which none has been begun.
 
         Raises:
             JournalMismatchError: one has.
         """
         ...
 
-    async def take(self, most: int) -> Sequence[Task]:
-        """Give at most *most* items that are to be done and were not given in this run; none if there are no more."""
+    async def fetch_pending(self, most: int) -> Sequence[PendingItem]:
+        """Return at most *most* items that are to be done and were not returned in this run; none at the end."""
         ...
 
-    async def leave(self, task: Task, when: float) -> None:
-        """Note that a request for *task* is about to leave, at Unix time *when*. It leaves after this returns."""
-        ...
-
-    async def hold(self) -> None:
-        """Make sure that this run may still send, before a further request of an item that was sent.
+    async def mark_sent(self, item: PendingItem, when: float) -> None:
+        """Record that a request for *item* is about to be sent, at Unix time *when*. It is sent after this returns.
 
         Raises:
-            JournalError: another process has begun to run the journal.
+            JournalLostError: another process owns the journal now; so for all methods that are awaited.
         """
         ...
 
-    async def mark_absent(self, task: Task, when: float) -> None:
-        """Note that a verification found *task* absent, at Unix time *when*."""
+    async def check_owner(self) -> None:
+        """Make sure that this run still owns the journal, before a further request of an item that was sent."""
+        ...
+
+    async def mark_absent(self, item: PendingItem, when: float) -> None:
+        """Record that a verification found *item* absent, at Unix time *when*."""
         ...
 
     def interrupt(self) -> None:
         """Hurry: the run is cancelled, and what is not written now is found out by the next one."""
         ...
 
-    async def release(self, task: Task) -> None:
-        """Note that *task* is certainly not done though its request has left: it was refused."""
+    async def mark_not_sent(self, item: PendingItem) -> None:
+        """Record that *item* is certainly not done though its request was sent: it was refused."""
         ...
 
-    def count(self, minute: int, quota: float) -> None:
-        """Count a request in the *minute* of the run, beside the requests a minute that the quota allows."""
+    def count_request(self, when: float, quota: float) -> None:
+        """Count a request.
+
+        Args:
+            when: When it is sent, as Unix time in seconds.
+            quota: Requests a minute that the quota allows then.
+        """
         ...
 
-    async def record(self, task: Task, outcome: ItemOutcome) -> None:
-        """Write down what became of *task*."""
+    async def record(self, item: PendingItem, outcome: ItemOutcome) -> None:
+        """Record what became of *item*."""
         ...
 
     async def end(self, how: str | None) -> None:
-        """End the run that ``begin`` began; None if it has done nothing and shall leave no trace."""
+        """End the run that ``begin`` began.
+
+        Args:
+            how: How it ended: "finished", ``PAUSED``, or why it stopped; None if it has done nothing and shall leave no
+                trace.
+        """
         ...
 
     @property
     def counts(self) -> Counts:
-        """How many items ended how, as far as it is written down."""
+        """How many items ended how, as far as it is recorded."""
         ...
 
 
 class NoJournal:
-    """A journal that remembers nothing: duplicates are done twice, and a crash loses the outcomes."""
+    """A journal that keeps nothing: duplicates are done twice, and a crash loses the outcomes."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self._tasks: deque[Task] = deque()
+        self._pending: deque[PendingItem] = deque()
         self.counts = Counts()
         """How many items ended how."""
 
     async def begin(self, about: Mapping[str, str], *, quota: tuple[int, float]) -> Opened:
         """Begin anew."""
         del about, quota
-        self._tasks.clear()
-        self.counts = Counts()
+        await self.reset()
         return Opened()
 
-    async def add(self, entries: Sequence[Entry], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
-        """Hold *entries* until they are taken."""
+    async def add(self, items: Sequence[JournalItem], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
+        """Keep *items* until they are fetched."""
         del read, checksum
-        self._tasks.extend(
-            Task(position=entry.position, key=entry.key, value=entry.value, in_doubt=entry.in_doubt)
-            for entry in entries
+        self._pending.extend(
+            PendingItem(position=item.position, key=item.key, value=item.value, in_doubt=item.in_doubt)
+            for item in items
         )
-        self.counts = attrs.evolve(self.counts, pending=self.counts.pending + len(entries))
+        self.counts = attrs.evolve(self.counts, pending=self.counts.pending + len(items))
         return ()
 
     async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str | None = None) -> None:
         """Do nothing."""
 
-    async def clear(self) -> None:
-        """Forget what is held."""
-        self._tasks.clear()
+    async def reset(self) -> None:
+        """Remove all items."""
+        self._pending.clear()
         self.counts = Counts()
 
-    async def take(self, most: int) -> Sequence[Task]:
-        """Hand out what is held."""
-        return [self._tasks.popleft() for _ in range(min(most, len(self._tasks)))]
+    async def fetch_pending(self, most: int) -> Sequence[PendingItem]:
+        """Return the next items."""
+        return [self._pending.popleft() for _ in range(min(most, len(self._pending)))]
 
-    async def leave(self, task: Task, when: float) -> None:
+    async def mark_sent(self, item: PendingItem, when: float) -> None:
         """Do nothing."""
 
-    async def hold(self) -> None:
+    async def check_owner(self) -> None:
         """Do nothing."""
 
-    async def mark_absent(self, task: Task, when: float) -> None:
+    async def mark_absent(self, item: PendingItem, when: float) -> None:
         """Do nothing."""
 
     def interrupt(self) -> None:
         """Do nothing."""
 
-    async def release(self, task: Task) -> None:
+    async def mark_not_sent(self, item: PendingItem) -> None:
         """Do nothing."""
 
-    def count(self, minute: int, quota: float) -> None:
+    def count_request(self, when: float, quota: float) -> None:
         """Do nothing."""
 
-    async def record(self, task: Task, outcome: ItemOutcome) -> None:
+    async def record(self, item: PendingItem, outcome: ItemOutcome) -> None:
         """Count *outcome*."""
-        del task
+        del item
         counts, status = self.counts, outcome.status
         self.counts = attrs.evolve(
             counts,
             pending=counts.pending - 1,
-            settled_failed=counts.settled_failed + (status == "failed" and outcome.settled),
+            final_failed=counts.final_failed + (status == "failed" and outcome.final),
             **{status: getattr(counts, status) + 1},
         )
 

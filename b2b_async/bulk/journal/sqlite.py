@@ -1,10 +1,10 @@
 """The journal as one SQLite file, which any SQLite tool reads.
 
 All SQL runs in one thread. What is asked for while that thread is busy is committed together with what else waits
-(group commit): one sync to the disk serves all of it. Who asks goes on only after that sync.
+(group commit): one sync to the disk serves all of it. Each caller goes on only after that sync.
 
-Resuming and telling how far a job is cost what is open and not what is done: open items have an index of their own,
-whose first entry is the low-water mark, and the counts are kept in the transaction that changes them.
+What a resumed run and a status cost depends on the open items and not on those that are done: open items have an index
+of their own, whose first entry is the low-water mark, and the counts are kept in the transaction that changes them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import json
 import math
 import os
 import platform
+import secrets
 import sqlite3
 import time
-import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -26,19 +26,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
-from b2b_async.bulk.journal.protocol import Counts, JournalError, JournalMismatchError, Opened, Task
-from b2b_async.bulk.outcome import CONFLICT, Failure, ItemOutcome, Skipped
-from b2b_async.errors import InvalidArgumentError
+from b2b_async.bulk.journal import _rows
+from b2b_async.bulk.journal.protocol import PAUSED, JournalError, JournalLostError, JournalMismatchError, Opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
-    from b2b_async.bulk.journal.protocol import Entry
+    from b2b_async.bulk.journal.protocol import Counts, JournalItem, PendingItem
+    from b2b_async.bulk.outcome import ItemOutcome, Skipped
+
+__all__ = ["SQLiteJournal"]
 
 T = TypeVar("T")
 
-SCHEMA = 3
+SCHEMA = 4
 """The version of the tables below, in SQLite's user_version."""
 _OLDEST = 2
 """The oldest version that is migrated."""
@@ -52,8 +54,8 @@ CREATE TABLE items (
     value TEXT NOT NULL,          -- the item, as JSON
     duplicate_of INTEGER,         -- the position of the item that it repeats
     status TEXT,                  -- NULL: no outcome yet; succeeded, failed, unknown, duplicate
-    settled INTEGER NOT NULL DEFAULT 0,
-    departed REAL,                -- when a request left of which the end is not known, Unix time
+    final INTEGER NOT NULL DEFAULT 0,  -- whether no run does it again
+    in_doubt_since REAL,          -- when a request was sent whose outcome is not known, Unix time
     repeated INTEGER NOT NULL DEFAULT 0,
     result TEXT,
     failure TEXT,
@@ -62,23 +64,23 @@ CREATE TABLE items (
     seconds REAL,
     finished REAL,
     absent REAL,                  -- when a verification first found an item in doubt absent, Unix time
-    checksum INTEGER              -- of position, key, value, and whether departed is NULL
+    checksum INTEGER              -- of position, key, value, and whether in_doubt_since is NULL
 );
 CREATE UNIQUE INDEX items_by_key ON items (key) WHERE duplicate_of IS NULL;
-CREATE INDEX items_open ON items (position) WHERE NOT settled;
+CREATE INDEX items_open ON items (position) WHERE NOT final;
 CREATE TABLE progress (
     read INTEGER NOT NULL, checksum INTEGER NOT NULL, complete INTEGER NOT NULL, total INTEGER,
     fingerprint TEXT NOT NULL,    -- of the whole input
     succeeded INTEGER NOT NULL, failed INTEGER NOT NULL, unknown INTEGER NOT NULL, duplicate INTEGER NOT NULL,
-    settled_failed INTEGER NOT NULL, pending INTEGER NOT NULL,
-    begun INTEGER NOT NULL        -- whether a request has left, or an outcome was written
+    final_failed INTEGER NOT NULL, pending INTEGER NOT NULL,
+    begun INTEGER NOT NULL        -- whether a request was sent, or an item has an outcome
 );
 INSERT INTO progress VALUES (0, 0, 0, NULL, '', 0, 0, 0, 0, 0, 0, 0);
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, process TEXT NOT NULL, started REAL NOT NULL, quota INTEGER NOT NULL, window REAL NOT NULL,
-    finished REAL, how TEXT
+    finished REAL, how TEXT, owner TEXT
 );
-CREATE TABLE minutes (
+CREATE TABLE minutes (            -- minute: whole minutes since 1970, UTC
     run INTEGER NOT NULL, minute INTEGER NOT NULL, requests INTEGER NOT NULL, quota REAL NOT NULL,
     PRIMARY KEY (run, minute)
 ) WITHOUT ROWID;
@@ -89,42 +91,50 @@ ALTER TABLE items ADD COLUMN absent REAL;
 ALTER TABLE items ADD COLUMN checksum INTEGER;
 UPDATE items SET checksum = item_checksum(position, key, value, departed IS NOT NULL);
 PRAGMA user_version = 3""",
+    3: """
+ALTER TABLE items RENAME COLUMN settled TO final;
+ALTER TABLE items RENAME COLUMN departed TO in_doubt_since;
+ALTER TABLE progress RENAME COLUMN settled_failed TO final_failed;
+ALTER TABLE runs ADD COLUMN owner TEXT;
+UPDATE minutes SET minute = minute
+    + coalesce((SELECT CAST(started / 60 AS INTEGER) FROM runs WHERE runs.run = minutes.run), 0);
+PRAGMA user_version = 4""",
 }
 """The statements that make the tables of the next version out of those of a version."""
 # Each of these is one statement for a whole batch, because every step of a statement gives the interpreter away and
 # has to wait until it comes back.
-_ADD = "INSERT OR IGNORE INTO items (position, key, value, departed, checksum) VALUES {}"
+_ADD = "INSERT OR IGNORE INTO items (position, key, value, in_doubt_since, checksum) VALUES {}"
 _FIRST = "SELECT position, value FROM items WHERE key = ? AND duplicate_of IS NULL"
 _ADD_REPEAT = """
-INSERT INTO items (position, key, value, checksum, duplicate_of, status, settled, failure, attempts, finished)
+INSERT INTO items (position, key, value, checksum, duplicate_of, status, final, failure, attempts, finished)
 VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0, ?)
 """
-_TAKE = """
+_FETCH = """
 SELECT json_group_array(json_array(
-    position, CAST(key AS TEXT), CAST(value AS TEXT), CAST(status AS TEXT), departed IS NOT NULL,
+    position, CAST(key AS TEXT), CAST(value AS TEXT), CAST(status AS TEXT), in_doubt_since IS NOT NULL,
     CASE WHEN typeof(absent) IN ('integer', 'real') AND abs(absent) < 1e11 THEN absent END, CAST(checksum AS INTEGER)
 )) FROM (
-    SELECT * FROM items WHERE NOT settled AND position > ? ORDER BY position LIMIT ?
+    SELECT * FROM items WHERE NOT final AND position > ? ORDER BY position LIMIT ?
 )
 """
 _INPUT = "SELECT coalesce((SELECT max(position) FROM items), -1), fingerprint FROM progress"
-# Whoever departs has no outcome any more: if it dies now, nobody must take the last one for true.
 _EXPECT = "UPDATE progress SET total = coalesce(?, total), fingerprint = coalesce(?, fingerprint)"
-_LEAVE = """
-UPDATE items SET departed = new.column2, checksum = item_checksum(position, key, value, 1), absent = NULL,
+# An item that is sent has no outcome any more: if the process dies now, the last one must not be taken for true.
+_MARK_SENT = """
+UPDATE items SET in_doubt_since = new.column2, checksum = item_checksum(position, key, value, 1), absent = NULL,
     status = nullif(status, 'failed'), failure = CASE status WHEN 'failed' THEN NULL ELSE failure END
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
-_ABSENT = "UPDATE items SET absent = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
-_RELEASE = """
-UPDATE items SET departed = new.column2, checksum = item_checksum(position, key, value, 0)
+_MARK_ABSENT = "UPDATE items SET absent = new.column2 FROM (VALUES {}) AS new WHERE position = new.column1"
+_MARK_NOT_SENT = """
+UPDATE items SET in_doubt_since = new.column2, checksum = item_checksum(position, key, value, 0)
 FROM (VALUES {}) AS new WHERE position = new.column1
 """
 _DOUBT = """
-UPDATE items SET departed = ?, checksum = item_checksum(position, key, value, 1) WHERE position = ? AND NOT settled
+UPDATE items SET in_doubt_since = ?, checksum = item_checksum(position, key, value, 1) WHERE position = ? AND NOT final
 """
 _RECORD = """
-UPDATE items SET absent = NULL, status = new.column2, settled = new.column3, departed = new.column4,
+UPDATE items SET absent = NULL, status = new.column2, final = new.column3, in_doubt_since = new.column4,
     checksum = item_checksum(position, key, value, new.column4 IS NOT NULL), repeated = new.column5,
     result = new.column6, failure = new.column7, attempts = new.column8, sent = new.column9, seconds = new.column10,
     finished = new.column11
@@ -132,13 +142,12 @@ FROM (VALUES {}) AS new WHERE position = new.column1
 """
 _SAVE = """
 UPDATE progress SET read = :read, checksum = :checksum, complete = :complete, succeeded = :succeeded, failed = :failed,
-unknown = :unknown, duplicate = :duplicate, settled_failed = :settled_failed, pending = :pending, begun = :begun
+unknown = :unknown, duplicate = :duplicate, final_failed = :final_failed, pending = :pending, begun = :begun
 """
 _COUNT = """
 INSERT INTO minutes VALUES {}
 ON CONFLICT (run, minute) DO UPDATE SET requests = requests + excluded.requests, quota = excluded.quota
 """
-_encode = json.JSONEncoder(default=str, allow_nan=False).encode
 _BEGINNING = -1
 """The number of a run that has none yet."""
 _MOST_ROWS = 80
@@ -148,21 +157,22 @@ _PATIENCE = 30.0
 _HURRY = 0.8
 """Seconds to wait for it at most once the run is cancelled."""
 _STEPS = 10_000
-"""Steps of SQLite between two looks at the clock."""
+"""Steps of SQLite after which the clock is read."""
 _BUSY = 0.05
 """Seconds that SQLite waits by itself; then it is decided whether to wait on."""
+_MINUTE = 60
 
 
 @attrs.define
 class _Batch:
-    """What is written together."""
+    """Changes that are written together."""
 
     calls: list[Callable[[], Any]] = attrs.field(factory=list[Any])
     """Run in the thread, inside the transaction."""
-    departed: dict[int, float] = attrs.field(factory=dict[int, Any])
-    """Positions, and when their requests left."""
-    released: dict[int, None] = attrs.field(factory=dict[int, Any])
-    """Positions whose requests were turned away."""
+    sent: dict[int, float] = attrs.field(factory=dict[int, Any])
+    """Positions, and when their requests are sent."""
+    not_sent: dict[int, None] = attrs.field(factory=dict[int, Any])
+    """Positions whose requests were refused."""
     absent: dict[int, float] = attrs.field(factory=dict[int, Any])
     """Positions, and when a verification found their items absent."""
     outcomes: list[tuple[Any, ...]] = attrs.field(factory=list[Any])
@@ -174,18 +184,21 @@ class _Batch:
     quotas: dict[tuple[int, int], float] = attrs.field(factory=dict[Any, float])
     """By run and minute."""
     waiting: list[asyncio.Future[list[Any]]] = attrs.field(factory=list[Any])
-    """Who waits for it."""
+    """The futures of those that wait for it."""
 
 
 class SQLiteJournal:
-    """The memory of one job in one SQLite file. Use it as an async context manager.
+    """The journal of one job in one SQLite file. Use it as an async context manager.
 
     Args:
         path: The file; made if it does not exist.
+        owner: The name of who runs it. A run that begins after a paused one of the same owner goes on with that, so
+            that several slices of a job are one run. None for a name that no other journal object has.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, owner: str | None = None) -> None:
         """Do not touch the file yet."""
+        self._owner = secrets.token_hex(8) if owner is None else owner
         # Resolved, so that a link to a journal has the journal's lock.
         self.path = Path(path).resolve()
         self._dangles = Path(path).is_symlink() and not self.path.exists()
@@ -194,7 +207,7 @@ class SQLiteJournal:
         self._database: sqlite3.Connection | None = None
         self._lock: sqlite3.Connection | None = None
         self._run = 0  # the run that is going on
-        self._taken = -1  # the position that was given last in this run
+        self._fetched = -1  # the last position that was returned in this run
         self._state: dict[str, Any] = {}
         self._batch = _Batch()
         self._committing: asyncio.Future[Any] | None = None
@@ -260,7 +273,7 @@ class SQLiteJournal:
     # -- the journal ---------------------------------------------------------------------------------------------
 
     async def begin(self, about: Mapping[str, str], *, quota: tuple[int, float]) -> Opened:
-        """Begin a run.
+        """Begin a run, or go on with the last one if that is this owner's and was paused.
 
         Args:
             about: What the job is: a journal of another one is refused. Shown to people, so no secrets.
@@ -273,12 +286,11 @@ class SQLiteJournal:
         known = {name: value.encode(errors="backslashreplace").decode() for name, value in about.items()}
 
         def work() -> tuple[Opened, int]:
-            self._state = read_progress(self._sql)  # somebody may have got past the lock since it was opened
-            self._look_for_lost_rows()
+            self._state = read_progress(self._sql)  # another process may have got past the lock since it was opened
+            self._check_rows()
             self._compare(known)
             self._sql.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", known.items())
-            row = ("process " + _process(), time.time(), *quota)
-            cursor = self._sql.execute("INSERT INTO runs (process, started, quota, window) VALUES (?, ?, ?, ?)", row)
+            run = self._begin_run(quota)
             state = self._state
             last, fingerprint = self._sql.execute(_INPUT).fetchone()
             opened = Opened(
@@ -290,7 +302,7 @@ class SQLiteJournal:
                 complete=bool(state["complete"]),
                 begun=bool(state["begun"]),
             )
-            return opened, cast("int", cursor.lastrowid)
+            return opened, run
 
         if self._run:
             message = f"a run of the journal {self.path} is going on; wait for it, or use another journal"
@@ -307,42 +319,31 @@ class SQLiteJournal:
             raise
         finally:
             self._run = max(0, self._run)
-        self._taken = -1
+        self._fetched = -1
         return opened
 
-    async def add(self, entries: Sequence[Entry], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
-        """Take items in; returns once all are on the disk.
+    async def add(self, items: Sequence[JournalItem], *, read: int, checksum: int) -> Sequence[Skipped | ItemOutcome]:
+        """Add items; returns once all are on the disk.
 
-        One that has the key of an earlier one is noted and comes back: skipped if it is equal to it, and else failed,
-        since nobody can say which of the two is meant.
+        One that has the key of an earlier one is recorded and returned: skipped if it is equal to it, and else failed.
 
         Raises:
             JournalError: a position is not greater than those before, or the journal cannot be written.
         """
         now = time.time()
-        texts = [_json(entry) for entry in entries]
-        rows = [
-            (
-                entry.position,
-                entry.key,
-                text,
-                now if entry.in_doubt else None,
-                _checksum(entry.position, entry.key, text, entry.in_doubt),
-            )
-            for entry, text in zip(entries, texts, strict=True)
-        ]
+        rows = [_rows.item_row(item, now) for item in items]
 
         def work() -> Sequence[Skipped | ItemOutcome]:
             new = sum(self._execute_for(_ADD, rows))
             self._state["pending"] += new
-            repeats = [] if new == len(rows) else list(self._add_repeats(entries, rows))
+            repeats = [] if new == len(rows) else list(self._add_repeats(items, rows, now))
             self._state.update(read=read, checksum=checksum)
             return repeats
 
         return await self._do(work)
 
     async def expect(self, total: int | None, *, complete: bool = False, fingerprint: str | None = None) -> None:
-        """Note how many items there will be, if that is known, whether all were added, and which input it is."""
+        """Record how many items there will be, if that is known, whether all were added, and which input it is."""
 
         def work() -> None:
             self._state["complete"] = int(complete)
@@ -350,8 +351,8 @@ class SQLiteJournal:
 
         await self._do(work)
 
-    async def clear(self) -> None:
-        """Forget all items, of which none has been begun.
+    async def reset(self) -> None:
+        """Remove all items, of which none has been begun.
 
         Raises:
             JournalMismatchError: one has.
@@ -366,78 +367,53 @@ class SQLiteJournal:
 
         await self._do(work)
 
-    async def take(self, most: int) -> Sequence[Task]:
-        """Give at most *most* items that are to be done and were not given before in this run."""
-        after = self._taken
-        (rows,) = await self._do(lambda: self._sql.execute(_TAKE, (after, most)).fetchone())
-        tasks = [self._task(row) for row in json.loads(rows)]
-        if tasks:
-            self._taken = tasks[-1].position
-        return tasks
+    async def fetch_pending(self, most: int) -> Sequence[PendingItem]:
+        """Return at most *most* items that are to be done and were not returned before in this run."""
+        after = self._fetched
+        (rows,) = await self._do(lambda: self._sql.execute(_FETCH, (after, most)).fetchone())
+        pending = [_rows.pending_item(row, self.path) for row in json.loads(rows)]
+        if pending:
+            self._fetched = pending[-1].position
+        return pending
 
-    def _task(self, row: list[Any]) -> Task:
-        """Make a task of a row, unless it has changed since it was written."""
-        position, key, value, status, in_doubt, absent, checksum = row
-        if checksum != _checksum(position, key, value, in_doubt) or status not in {None, "failed", "unknown"}:
-            raise JournalError(_changed(self.path, position))
-        plain = json.loads(value)
-        return Task(position=position, key=key, value=plain, status=status, in_doubt=bool(in_doubt), absent=absent)
-
-    async def leave(self, task: Task, when: float) -> None:
-        """Note that a request for *task* is about to leave; returns once that is on the disk."""
+    async def mark_sent(self, item: PendingItem, when: float) -> None:
+        """Record that a request for *item* is about to be sent; returns once that is on the disk."""
         batch = self._open_batch()
-        batch.departed[task.position] = when
-        if task.status == "failed":
-            batch.changes.update(failed=-1, pending=1)
+        batch.sent[item.position] = when
+        batch.changes.update(_rows.changes_of_sending(item))
         await self._commit()
 
-    async def hold(self) -> None:
+    async def check_owner(self) -> None:
         """Make sure that this run still owns the journal, before a further request of an item is sent.
 
         Raises:
-            JournalError: another process has begun to run it.
+            JournalLostError: another process has begun to run it.
         """
         self._open_batch()
         await self._commit()
 
-    async def mark_absent(self, task: Task, when: float) -> None:
-        """Note that a verification found *task* absent, at Unix time *when*."""
-        self._open_batch().absent[task.position] = when
+    async def mark_absent(self, item: PendingItem, when: float) -> None:
+        """Record that a verification found *item* absent, at Unix time *when*."""
+        self._open_batch().absent[item.position] = when
         await self._commit()
 
-    async def release(self, task: Task) -> None:
-        """Note that *task* is certainly not done though its request has left."""
-        self._open_batch().released[task.position] = None
+    async def mark_not_sent(self, item: PendingItem) -> None:
+        """Record that *item* is certainly not done though its request was sent."""
+        self._open_batch().not_sent[item.position] = None
         await self._commit()
 
-    def count(self, minute: int, quota: float) -> None:
-        """Count a request; it is written with the next commit."""
-        place = self._run, minute
+    def count_request(self, when: float, quota: float) -> None:
+        """Count a request that is sent at Unix time *when*; it is written with the next commit."""
+        place = self._run, int(when // _MINUTE)
         self._batch.requests[place] += 1
         self._batch.quotas[place] = quota
 
-    async def record(self, task: Task, outcome: ItemOutcome) -> None:
-        """Write down what became of *task*; returns once it is on the disk."""
-        failure = outcome.failure
-        row = (
-            outcome.position,
-            outcome.status,
-            outcome.settled,
-            outcome.sent or outcome.finished if outcome.status == "unknown" else None,
-            outcome.repeated,
-            None if outcome.result is None else _json_of_any(outcome.result),
-            None if failure is None else _encode(attrs.asdict(failure)),
-            outcome.attempts,
-            outcome.sent,
-            outcome.seconds,
-            outcome.finished,
-        )
+    async def record(self, item: PendingItem, outcome: ItemOutcome) -> None:
+        """Record what became of *item*; returns once it is on the disk."""
         batch = self._open_batch()
-        batch.outcomes.append(row)
-        departed = task.status == "failed" and outcome.sent is not None  # see _LEAVE
-        batch.changes[task.status if task.status and not departed else "pending"] -= 1
-        batch.changes[outcome.status] += 1
-        batch.changes["settled_failed"] += outcome.settled and outcome.status == "failed"
+        batch.outcomes.append(_rows.outcome_row(outcome))
+        for name, change in _rows.changes_of_outcome(item, outcome).items():
+            batch.changes[name] += change
         await self._commit()
 
     async def end(self, how: str | None) -> None:
@@ -465,7 +441,7 @@ class SQLiteJournal:
     @property
     def counts(self) -> Counts:
         """How many items ended how, as far as it is on the disk, or just about to be."""
-        return Counts(**{field.name: self._state.get(field.name, 0) for field in attrs.fields(Counts)})
+        return _rows.counts_of(self._state)
 
     # -- in the thread -------------------------------------------------------------------------------------------
 
@@ -516,7 +492,7 @@ class SQLiteJournal:
             self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
         database.text_factory = decode_text
-        database.create_function("item_checksum", 4, _checksum, deterministic=True)
+        database.create_function("item_checksum", 4, _rows.checksum, deterministic=True)
         # So that a statement that takes long, as a migration may, ends soon after interrupt().
         database.set_progress_handler(lambda: time.monotonic() > self._give_up_at, _STEPS)
         if not new:
@@ -549,11 +525,11 @@ class SQLiteJournal:
             for statement in _MIGRATIONS[schema].split(";\n"):
                 database.execute(statement)
 
-    def _look_for_lost_rows(self) -> None:
+    def _check_rows(self) -> None:
         """Refuse a journal that has not all the items that it counts: what became of those is not known."""
         counts = self.counts
-        still_open = counts.pending + counts.failed - counts.settled_failed + counts.unknown
-        expected = {"": counts.all, " WHERE NOT settled": still_open}
+        still_open = counts.pending + counts.failed - counts.final_failed + counts.unknown
+        expected = {"": counts.all, " WHERE NOT final": still_open}
         for condition, number in expected.items():
             (rows,) = self._sql.execute(f"SELECT count(*) FROM items{condition}").fetchone()  # noqa: S608 -- from above
             if rows != number:
@@ -575,15 +551,22 @@ class SQLiteJournal:
         return "another process; wait for it, or stop it"
 
     def _compare(self, about: Mapping[str, str]) -> None:
-        known = dict(self._sql.execute("SELECT name, value FROM about"))
-        differing = [
-            f"{name} is {known.get(name, 'nothing')!r} there and {about.get(name, 'nothing')!r} here"
-            for name in {**known, **about}
-            if known.get(name) != about.get(name)
-        ]
-        if known and differing:
-            message = f"the journal {self.path} belongs to another job: {'; '.join(differing)}. Name another journal"
+        differing = _rows.differences(dict(self._sql.execute("SELECT name, value FROM about")), about)
+        if differing is not None:
+            message = f"the journal {self.path} belongs to another job: {differing}. Name another journal"
             raise JournalMismatchError(message)
+
+    def _begin_run(self, quota: tuple[int, float]) -> int:
+        """Begin a run, or go on with the last one if that is this owner's and was paused; return its number."""
+        newest = self._sql.execute("SELECT run, owner, how FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+        if newest is not None and newest[1:] == (self._owner, PAUSED):
+            self._sql.execute("UPDATE runs SET finished = NULL, how = NULL WHERE run = ?", (newest[0],))
+            return cast("int", newest[0])
+        row = (f"process {_process()}", time.time(), *quota, self._owner)
+        cursor = self._sql.execute(
+            "INSERT INTO runs (process, started, quota, window, owner) VALUES (?, ?, ?, ?, ?)", row
+        )
+        return cast("int", cursor.lastrowid)
 
     def _execute_for(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[int]:
         """Execute *sql* for all *rows* in as few steps as SQLite's limit of parameters allows."""
@@ -594,44 +577,27 @@ class SQLiteJournal:
             yield self._sql.execute(sql.format(values), [value for row in some for value in row]).rowcount
 
     def _add_repeats(
-        self, entries: Sequence[Entry], rows: Sequence[tuple[Any, ...]]
+        self, items: Sequence[JournalItem], rows: Sequence[tuple[Any, ...]], now: float
     ) -> Iterator[Skipped | ItemOutcome]:
-        """Write down those of *entries* that were not added, because their key was there."""
-        for entry, (position, key, value, _, _) in zip(entries, rows, strict=True):
+        """Add those of *items* that were not added, because their key was there."""
+        for item, (position, key, value, *_) in zip(items, rows, strict=True):
             added = self._sql.execute("SELECT key FROM items WHERE position = ?", (position,)).fetchone()
             if added is None:
-                yield self._add_repeat(entry, value)
+                yield self._add_repeat(item, value, now)
             elif added[0] != key:
                 message = f"position {position} of {key} is that of {added[0]}: each must be greater than those before"
                 raise JournalError(message)
 
-    def _add_repeat(self, entry: Entry, value: str) -> Skipped | ItemOutcome:
-        first, its_value = self._sql.execute(_FIRST, (entry.key,)).fetchone()
-        now = time.time()
-        if entry.in_doubt:
+    def _add_repeat(self, item: JournalItem, value: str, now: float) -> Skipped | ItemOutcome:
+        first, first_value = self._sql.execute(_FIRST, (item.key,)).fetchone()
+        if item.in_doubt:
             self._sql.execute(_DOUBT, (now, first))
-        row = (entry.position, entry.key, value, _checksum(entry.position, entry.key, value, in_doubt=False), first)
-        if its_value == value:
-            self._sql.execute(_ADD_REPEAT, (*row, "duplicate", None, now))
-            self._state["duplicate"] += 1
-            return Skipped(key=entry.key, position=entry.position, first=first)
-        text = (
-            f"{entry.key} stands at position {first} with other values: {its_value} there, {value} here. "
-            "Nothing was sent for this one; leave one of the two in the input"
-        )
-        failure = Failure(error=CONFLICT, text=text, outcome="not_sent", final=True)
-        self._sql.execute(_ADD_REPEAT, (*row, "failed", json.dumps(attrs.asdict(failure)), now))
-        self._state["failed"] += 1
-        self._state["settled_failed"] += 1
-        return ItemOutcome(
-            key=entry.key,
-            position=entry.position,
-            status="failed",
-            value=entry.value,
-            failure=failure,
-            attempts=0,
-            finished=now,
-        )
+        repeat, end = _rows.repeat_of(item, value, first=first, first_value=first_value, now=now)
+        stated = _rows.checksum(item.position, item.key, value, in_doubt=False)
+        self._sql.execute(_ADD_REPEAT, (item.position, item.key, value, stated, first, *end, now))
+        for name in ("duplicate",) if end[0] == "duplicate" else ("failed", "final_failed"):
+            self._state[name] += 1
+        return repeat
 
     def _close(self) -> None:
         for connection in (self._database, self._lock):
@@ -653,7 +619,7 @@ class SQLiteJournal:
         return result
 
     def _open_batch(self) -> _Batch:
-        """Give the batch that is written next, if anything can be written at all."""
+        """Return the batch that is written next, if anything can be written at all."""
         if self._thread is None or self._closing:
             message = f"the journal {self.path} is not open: use it in 'async with'"
             raise JournalError(message)
@@ -663,12 +629,12 @@ class SQLiteJournal:
         return self._batch
 
     async def _commit(self) -> list[Any]:
-        """Wait until the batch is on the disk; give what its calls gave."""
+        """Wait until the batch is on the disk; return what its calls returned."""
         done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._batch.waiting.append(done)
         if self._committing is None:
             self._send_batch()
-        # Who is cancelled while waiting here cancels nothing but the waiting.
+        # A cancellation of a caller that waits here cancels nothing but the waiting.
         return await done
 
     def _send_batch(self) -> None:
@@ -682,7 +648,7 @@ class SQLiteJournal:
             self._send_batch()
         error = written.exception()
         for done in batch.waiting:
-            if done.done():  # its asker has gone
+            if done.done():  # its caller was cancelled
                 continue
             if error is None:
                 done.set_result(written.result())
@@ -698,9 +664,9 @@ class SQLiteJournal:
             self._compare_run()
             results = [self._attempt(call) for call in batch.calls]
             for sql, rows in (
-                (_LEAVE, list(batch.departed.items())),
-                (_RELEASE, list(batch.released.items())),
-                (_ABSENT, list(batch.absent.items())),
+                (_MARK_SENT, list(batch.sent.items())),
+                (_MARK_NOT_SENT, list(batch.not_sent.items())),
+                (_MARK_ABSENT, list(batch.absent.items())),
                 (_RECORD, batch.outcomes),
                 (_COUNT, minutes),
             ):
@@ -708,7 +674,7 @@ class SQLiteJournal:
                     pass
             for name, change in batch.changes.items():
                 self._state[name] += change
-            if batch.departed or batch.outcomes:
+            if batch.sent or batch.outcomes:
                 self._state["begun"] = 1
             if self._state != before:
                 self._sql.execute(_SAVE, self._state)
@@ -723,14 +689,14 @@ class SQLiteJournal:
         return results
 
     def _compare_run(self) -> None:
-        """Make sure that nobody else runs the journal: the lock's file may have been removed by hand."""
+        """Make sure that no other process runs the journal: the lock's file may have been removed by hand."""
         if self._run > 0:
             (newest,) = self._sql.execute("SELECT max(run) FROM runs").fetchone()
             if newest != self._run:
                 message = f"another process has begun to run the journal {self.path}; this run ends"
-                raise JournalError(message)
+                raise JournalLostError(message)
 
-    def _attempt(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the call gives
+    def _attempt(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the call returns
         """Make one call of a batch; what is wrong with that one alone fails it alone."""
         before = dict(self._state)
         self._sql.execute("SAVEPOINT call")
@@ -738,7 +704,7 @@ class SQLiteJournal:
             result = call()
         except (sqlite3.Error, UnicodeDecodeError):
             raise
-        except Exception as error:  # noqa: BLE001 -- its asker gets it
+        except Exception as error:  # noqa: BLE001 -- its caller gets it
             self._state = before
             self._sql.execute("ROLLBACK TO call")
             result = error
@@ -805,7 +771,7 @@ def read_progress(database: sqlite3.Connection) -> dict[str, int]:
     Raises:
         JournalError: its row was changed or is missing.
     """
-    names = "read, checksum, complete, succeeded, failed, unknown, duplicate, settled_failed, pending, begun"
+    names = "read, checksum, complete, succeeded, failed, unknown, duplicate, final_failed, pending, begun"
     row = database.execute(f"SELECT {names} FROM progress").fetchone()  # noqa: S608 -- the names above
     if row is None or not all(isinstance(value, int) and value >= 0 for value in row):
         message = (
@@ -825,17 +791,6 @@ def make_private(path: Path) -> None:
 def decode_text(octets: bytes) -> str:
     """Decode a text of a journal, also a damaged one."""
     return octets.decode(errors="replace")
-
-
-def _checksum(position: int, key: str, value: str, in_doubt: bool) -> int:  # noqa: FBT001 -- SQLite calls it, too
-    return zlib.crc32(f"{position} {key} {value} {int(in_doubt)}".encode(errors="replace"))
-
-
-def _changed(path: Path, position: int) -> str:
-    return (
-        f"the journal {path} is damaged: the item at position {position} is not what was written. Nothing was sent "
-        "for it; put a copy of the journal in its place, or begin another one, which would do everything again"
-    )
 
 
 def reads_unlocked(path: Path) -> bool:
@@ -861,22 +816,6 @@ def is_held(path: Path) -> bool:
     except sqlite3.OperationalError as error:
         return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
     return False
-
-
-def _json(entry: Entry) -> str:
-    try:
-        return json.dumps(entry.value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        message = f"the item at position {entry.position} cannot be written as JSON ({error}): its kind needs a dump"
-        raise InvalidArgumentError(message) from None
-
-
-def _json_of_any(result: Mapping[str, Any]) -> str:
-    """Write a result as JSON, whatever its kind made it of: the item is done, and that must not get lost."""
-    try:
-        return _encode(dict(result))
-    except (TypeError, ValueError):
-        return _encode({"repr": repr(result)})
 
 
 def _process() -> str:

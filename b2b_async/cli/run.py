@@ -1,0 +1,76 @@
+"""``b2b-async run``: a job of any kind, named as module:attribute."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from b2b_async.bulk import SQLiteReader, read_values
+from b2b_async.bulk.kinds import kind_of
+from b2b_async.cli._inputs import STDIN, FileInput, JournalInput, readable_twice
+from b2b_async.cli._jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
+from b2b_async.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from b2b_async.bulk import JobKind
+    from b2b_async.bulk.outcome import Status
+    from b2b_async.cli._inputs import Input
+
+
+def _kind(_context: click.Context, _parameter: click.Parameter, name: str) -> JobKind:
+    # The module may be in the folder where the command runs, as with "python -m".
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- sys.path holds strings
+    try:
+        return kind_of(name)
+    except InvalidArgumentError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.argument("file", required=False)
+@click.option(
+    "--kind",
+    required=True,
+    callback=_kind,
+    metavar="MODULE:ATTRIBUTE",
+    help="The JobKind to run, which is imported: assign, create-orders, or one of your own.",
+)
+@click.option("--resend-if-absent", is_flag=True, help="Send an item again that two verifications do not show.")
+@job_options
+def run(
+    *,
+    file: str | None,
+    kind: JobKind,
+    resend_if_absent: bool,
+    origin: Path | None,
+    only: str | None,
+    limit: int | None,
+    **options: Any,  # noqa: ANN401 -- those of job_options
+) -> None:
+    """Run a job of your own kind over the items in FILE: JSON Lines, a JSON array, or - for stdin.
+
+    Each value is what the kind's dump returns. All of it is checked before anything is sent. The same command again
+    skips what is done.
+    """
+    chosen = Options(**options)
+    refuse_odd_words(origin, only, chosen.journal)
+    with contextlib.ExitStack() as stack, bad_input_refused(kind.name, as_json=chosen.as_json):
+        source: Input
+        if file is not None and origin is None:
+            path, once = stack.enter_context(readable_twice(file, chosen.journal))
+            name = "stdin" if file in STDIN else file
+            read = partial(read_values, path, kind, name=name)
+            source = FileInput(name=name, path=path, kind=kind, read=read, limit=limit, once=once, columns="values")
+        elif origin is not None and file is None:
+            source = JournalInput(origin=SQLiteReader(origin), kind=kind, only=cast("Status | None", only), limit=limit)
+        else:
+            message = "give one of FILE and --from"
+            raise click.UsageError(message)
+        run_job(kind, source, chosen, resend_if_absent=resend_if_absent)
