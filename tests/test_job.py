@@ -1608,3 +1608,18 @@ async def test_thousands_of_items_that_wait_for_their_minute_are_put_off(journal
         assert summary.failed == 0
         resumed = await BulkJob(client, items, journal=journal, kind=kind, resend_if_absent=True).run()
     assert resumed.pending == 0
+
+
+async def test_an_input_that_fails_at_once_ends_the_job() -> None:
+    """Without a journal nothing has to be waited for, so that the workers are stopped before their first step."""
+
+    def nothing() -> Iterator[int]:
+        message = "the export is empty"
+        raise LookupError(message)
+        yield
+
+    async with Sandbox() as sandbox, fast(sandbox) as client:
+        with pytest.raises(LookupError, match="the export is empty"):
+            await BulkJob(client, nothing(), journal=None).run()
+
+    assert sandbox.requests == []

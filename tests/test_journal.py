@@ -851,8 +851,8 @@ def test_a_journal_whose_process_died_before_its_first_word_is_new(tmp_path: Pat
 OLD = Path(__file__).parent / "data" / "schema-2.db"
 """A journal that version 2 of the schema wrote: two orders created, one refused, one in doubt, one not reached."""
 OLD_3 = OLD.with_name("schema-3.db")
-"""One that version 3 wrote: two orders created, one refused, one unknown, one in doubt that was absent, one not reached,
-a duplicate; requests in the minutes 0 and 2 of its run."""
+"""One that version 3 wrote: two orders created, one refused, one unknown, one in doubt that was absent, one not
+reached, a duplicate; requests in the minutes 0 and 2 of its run."""
 
 
 def old_journal(tmp_path: Path, old: Path = OLD) -> Path:

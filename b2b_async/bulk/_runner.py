@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from b2b_async._policy import ends_job
@@ -243,6 +244,11 @@ class Runner:
             )
             self._workers.add(worker)
             worker.job = group.create_task(self._work(worker, group))
+            # A coroutine that is cancelled before its first step has no end.
+            worker.job.add_done_callback(partial(self._forget, worker))
+
+    def _forget(self, worker: Worker, _job: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
 
     async def _work(self, worker: Worker, group: asyncio.TaskGroup) -> None:
         try:
@@ -253,7 +259,7 @@ class Runner:
                 await self._do(worker, *following)
                 self._spawn_workers(group)
         finally:
-            self._workers.discard(worker)
+            self._workers.discard(worker)  # at once, or all workers would take themselves for surplus
 
     async def _do(self, worker: Worker, item: PendingItem, absent: bool) -> None:  # noqa: FBT001 -- as _next gives them
         outcome: ItemOutcome | None = None
