@@ -157,13 +157,13 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
         ahead_from: float | None,
     ) -> None:
         """Send nothing yet."""
-        self.offset = offset
+        self.offset: int = offset
         """Where to go on another time: the row of the item that was yielded last, until the next one is asked for."""
         self.total: int | None = None
         """The number of rows on all pages, by the latest response; None if the server does not say."""
-        self.duplicates = 0
+        self.duplicates: int = 0
         """Rows that came again, and were not yielded again."""
-        self.missed = 0
+        self.missed: int = 0
         """Rows that may have been missed, as far as the totals show so far; at the end, all of them."""
         self._what = what
         self._fetch = fetch

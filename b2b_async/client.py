@@ -164,12 +164,12 @@ class Client:
             known = ", ".join(ClientOptions.__annotations__)
             message = f"Client has no option {', '.join(sorted(map(str, unknown)))}; it has {known}"
             raise TypeError(message)
-        self.credentials = instance_of(
+        self.credentials: Credentials = instance_of(
             Credentials, credentials, "credentials", "Credentials(access_token=..., store_hash=...)"
         )
-        self.base_url = checked_base_url(options.get("base_url", DEFAULT_BASE_URL))
+        self.base_url: str = checked_base_url(options.get("base_url", DEFAULT_BASE_URL))
         limiter = options.get("limiter")
-        self.limiter = (
+        self.limiter: RateLimiter = (
             RateLimiter()
             if limiter is None
             else instance_of(RateLimiter, limiter, "limiter", "RateLimiter(Quota(150, 60.0))")

@@ -52,7 +52,7 @@ __all__ = [
     "Throttled",
 ]
 
-logger = logging.getLogger("b2b_async")
+_logger = logging.getLogger("b2b_async")
 
 
 @attrs.frozen(kw_only=True)
@@ -226,9 +226,9 @@ def notify(listeners: tuple[Listener, ...], event: Event) -> None:
             result = listener(event)
             if inspect.iscoroutine(result):  # of a lambda or a partial, which do not look like it
                 result.close()
-                logger.error("the listener %r is async, so it was not carried out", listener)
+                _logger.error("the listener %r is async, so it was not carried out", listener)
         except Exception:
-            logger.exception("the listener %r raised an error on %s", listener, type(event).__name__)
+            _logger.exception("the listener %r raised an error on %s", listener, type(event).__name__)
 
 
 def about(request: Request) -> dict[str, Any]:

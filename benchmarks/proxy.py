@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from truth import Report, Told
 
-    from b2b_async.sandbox import JournalItem
+    from b2b_async.sandbox import Entry
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -122,7 +122,7 @@ async def measure(program: Path, calls: int, seed: int, part: float) -> tuple[Re
     # A short delay ends before an attempt does.
     hurt = {(one["method"], one["path"]) for one in done if not one["fault"].startswith("short")}
 
-    def hidden(one: Told, _entries: list[JournalItem]) -> bool:
+    def hidden(one: Told, _entries: list[Entry]) -> bool:
         return (one.method, one.path) in hurt
 
     report = judge(told, sandbox.ledger, call=CALL, hidden=hidden)

@@ -10,7 +10,7 @@ from truth import CALL, Told, judge, measure
 from b2b_async import AmbiguousOutcomeError, RetryPolicy, ServerError, VerificationResult, _policy, _transport
 from b2b_async.errors import Answer
 from b2b_async.middleware import status
-from b2b_async.sandbox import FAULTS, JournalItem
+from b2b_async.sandbox import FAULTS, Entry
 
 ABSENT, FAILED = (
     VerificationResult(operation="x", result=result, error=None, request_id=None, after=9.0)
@@ -72,9 +72,9 @@ def told(outcome: str, method: str = "PUT", error: Any = None, seconds: float = 
     return Told(method=method, path=PUT if method == "PUT" else POST, outcome=outcome, error=error, seconds=seconds)
 
 
-def entry(method: str = "PUT", **changes: Any) -> JournalItem:
+def entry(method: str = "PUT", **changes: Any) -> Entry:
     """Give what might have happened."""
-    return JournalItem(number=1, method=method, path=PUT if method == "PUT" else POST, **changes)
+    return Entry(number=1, method=method, path=PUT if method == "PUT" else POST, **changes)
 
 
 def unknown(**changes: Any) -> Any:
@@ -109,7 +109,7 @@ def unknown(**changes: Any) -> Any:
         ),
     ],
 )
-def test_the_judge_sees_what_is_wrong(word: Told, entries: list[JournalItem], fault: str) -> None:
+def test_the_judge_sees_what_is_wrong(word: Told, entries: list[Entry], fault: str) -> None:
     """Or its verdict would be worth nothing."""
     report = judge([word], entries)
 
@@ -129,6 +129,6 @@ def test_the_judge_sees_what_is_wrong(word: Told, entries: list[JournalItem], fa
         ),
     ],
 )
-def test_the_judge_lets_the_truth_pass(word: Told, entries: list[JournalItem]) -> None:
+def test_the_judge_lets_the_truth_pass(word: Told, entries: list[Entry]) -> None:
     """A PUT may be carried out twice, and an unknown may be either."""
     assert judge([word], entries).clean

@@ -30,7 +30,7 @@ from b2b_async import (
     v2,
     v3,
 )
-from b2b_async.sandbox import FAULTS, Faults, JournalItem, Order, Sandbox, Store
+from b2b_async.sandbox import FAULTS, Entry, Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -239,11 +239,11 @@ async def run(calls: int, concurrency: int, one: Callable[[int], Awaitable[Told]
 
 def judge(
     told: Iterable[Told],
-    ledger: Iterable[JournalItem],
+    ledger: Iterable[Entry],
     *,
     call: float = CALL,
     persistent: bool = True,
-    hidden: Callable[[Told, list[JournalItem]], bool] | None = None,
+    hidden: Callable[[Told, list[Entry]], bool] | None = None,
 ) -> Report:
     """Compare what was told with what happened.
 
@@ -254,7 +254,7 @@ def judge(
         persistent: Whether only its time ends a call's attempts, so that a PUT is unknown only at its deadline.
         hidden: Whether a fault kept what was done from the caller; None asks the ledger.
     """
-    report, by_path = Report(), defaultdict[str, list[JournalItem]](list)
+    report, by_path = Report(), defaultdict[str, list[Entry]](list)
     copies: set[int] = set()
     for entry in ledger:
         if entry.fault is not None and entry.fault.startswith("answered-twice"):
@@ -285,7 +285,7 @@ def judge(
     return report
 
 
-def _faults_of(one: Told, entries: list[JournalItem], call: float) -> list[str]:
+def _faults_of(one: Told, entries: list[Entry], call: float) -> list[str]:
     applied = sum(entry.applied for entry in entries)
     found = []
     if one.outcome == "foreign":
@@ -304,7 +304,7 @@ def _faults_of(one: Told, entries: list[JournalItem], call: float) -> list[str]:
     return found
 
 
-def _hidden(_one: Told, entries: list[JournalItem]) -> bool:
+def _hidden(_one: Told, entries: list[Entry]) -> bool:
     return any(entry.fault in _HIDING or entry.status is None for entry in entries)
 
 

@@ -55,5 +55,5 @@ def commands() -> None:
     """
 
 
-for command in (demo, assign, create_orders, run, orders, users, companies, check, status, export, report, sandbox):
-    commands.add_command(command)
+for _command in (demo, assign, create_orders, run, orders, users, companies, check, status, export, report, sandbox):
+    commands.add_command(_command)

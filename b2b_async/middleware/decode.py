@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
 
-logger = logging.getLogger("b2b_async")
+_logger = logging.getLogger("b2b_async")
 
 _SHOWN_MISFITS = 10
 _LARGE = 512 * 1024
@@ -67,7 +67,7 @@ class Decode:
                 shown = ", ".join(misfits[:_SHOWN_MISFITS])
                 more = f" and {len(misfits) - _SHOWN_MISFITS} more" if len(misfits) > _SHOWN_MISFITS else ""
                 text = "%s: values that do not fit their fields are left out, and kept in raw: %s%s [call %s]"
-                logger.warning(text, request.operation.name, shown, more, request.call.id)
+                _logger.warning(text, request.operation.name, shown, more, request.call.id)
             return attrs.evolve(response, value=value)
         envelope, call, name = response.envelope, request.call, request.operation.name
         # Without the envelope's yes, the words may be those of something that stands before the API.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from b2b_async.ratelimit.limiter import RateLimiter
     from b2b_async.ratelimit.window import Ticket
 
-logger = logging.getLogger("b2b_async")
+_logger = logging.getLogger("b2b_async")
 
 
 class RateLimit:
@@ -60,7 +60,7 @@ class RateLimit:
             # The limiter holds the whole store after a refusal, so that the retry has nothing else to wait for.
             call.held_for = limiter.held_for(operation.route)
             if feedback.delay is not None and feedback.delay > LONGEST_HOLD:
-                logger.warning(
+                _logger.warning(
                     "%s: the server refuses requests for %.0f s; the limiter tries one again after %.0f s [call %s]",
                     operation.name,
                     feedback.delay,

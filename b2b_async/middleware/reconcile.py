@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from b2b_async._messages import Reconciliation, Response, Verification
     from b2b_async._pipeline import Handler
 
-logger = logging.getLogger("b2b_async")
+_logger = logging.getLogger("b2b_async")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the first verification, doubled before each further one."""
@@ -109,7 +109,7 @@ class _Search:
             await asyncio.sleep(pause)
             found = await self._verify()
             if found is not None:
-                logger.warning(
+                _logger.warning(
                     "%s: the response was lost, but a verification shows that it was carried out [call %s]",
                     request.operation.name,
                     request.call.id,

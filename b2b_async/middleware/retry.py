@@ -66,7 +66,7 @@ class Retry:
         """Start with a full budget, unless one is handed in."""
         import_module("tenacity")  # slow: neither with the package, nor in the middle of a call
         self.policy = policy
-        self.budget = RetryBudget(policy.budget) if budget is None else budget
+        self.budget: RetryBudget = RetryBudget(policy.budget) if budget is None else budget
         self.uniform = uniform
 
     def with_policy(self, policy: RetryPolicy) -> Retry:

@@ -97,12 +97,12 @@ class Buckets:
         """Start without any slot taken."""
         self._quota = quota
         self._uniform = uniform
-        self.overall = LeaseWindow(quota, uniform)
+        self.overall: LeaseWindow = LeaseWindow(quota, uniform)
         self.endpoints: dict[str, LeaseWindow] = {}
         self._declared: dict[str, Size] = {}
         for route, own in endpoints.items():
             self.declare(route, own)
-        self.refused = 0
+        self.refused: int = 0
         self._reported: dict[str, _ReportedQuota] = {}
         self._reported_in_refusals: dict[str, _ReportedQuota] = {}
 

@@ -271,7 +271,7 @@ class LeaseWindow:
         """Start without any slot taken."""
         self._quota = quota
         self._warms_up = not headerless
-        self.share = 1.0
+        self.share: float = 1.0
         """The part of all limits that this process uses."""
         self._most_at_once = quota.concurrency
         self._overload = overload
@@ -280,7 +280,7 @@ class LeaseWindow:
         """Requests in a window, as far as is known."""
         self.window: float = quota.window
         """Length of the window in seconds, as far as is known."""
-        self.refused = 0
+        self.refused: int = 0
         """Requests that were refused for their rate."""
         self._claimed: tuple[int, float] | None = None  # limit and window of headers that are not believed
         self._cap, self._cap_at = 1.0, -INF  # part of the limit that refusals without headers leave

@@ -56,16 +56,18 @@ class Sandbox:
         legacy_token: str = "sandbox-legacy-token",  # noqa: S107 -- opens nothing but this sandbox
     ) -> None:
         """Set the sandbox up without listening yet."""
-        self.store = store or Store()
-        self.throttle = SlidingLog.parse(quota)
-        self.faults = faults or Faults()
-        self.access_token, self.store_hash, self.legacy_token = access_token, store_hash, legacy_token
-        self.url = ""
+        self.store: Store = store or Store()
+        self.throttle: SlidingLog = SlidingLog.parse(quota)
+        self.faults: Faults = faults or Faults()
+        self.access_token: str = access_token
+        self.store_hash: str = store_hash
+        self.legacy_token: str = legacy_token
+        self.url: str = ""
         """Where it listens, once it does: a base URL for the client."""
         self.ledger: list[Entry] = []
         """What really happened: an entry for every request that arrived, in order."""
         self._ledger_size = ledger_size
-        self.arrived = 0
+        self.arrived: int = 0
         """The number of requests that have arrived, also where the ledger keeps fewer."""
         self._address = (host, port)
         self._latency = latency

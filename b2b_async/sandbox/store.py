@@ -156,10 +156,10 @@ class Store:
         made = time.time() if now is None else now
         self.clock: Callable[[], float] = time.time
         """Gives the Unix seconds; a sandbox puts its own clock here."""
-        self.lag = 0.0
+        self.lag: float = 0.0
         """Seconds after which what is registered shows up in look-ups."""
         born = int(made) - 2 * YEAR
-        self.companies = {
+        self.companies: dict[str, Company] = {
             str(n): Company(str(n), f"Company {n}", created_at=born, updated_at=born + n)
             for n in range(1, companies + 1)
         }

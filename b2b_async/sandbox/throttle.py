@@ -25,11 +25,11 @@ class SlidingLog:
 
     def __init__(self, limit: int, window: float) -> None:
         """Start with an empty log."""
-        self.limit = limit
-        self.window = window
-        self.accepted = 0
+        self.limit: int = limit
+        self.window: float = window
+        self.accepted: int = 0
         """Requests accepted since the start."""
-        self.refused = 0
+        self.refused: int = 0
         """Requests refused since the start."""
         self._log: deque[float] = deque()
 

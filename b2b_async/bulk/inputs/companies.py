@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["customer_ids_of"]
 
-logger = logging.getLogger("b2b_async.lists")
+_logger = logging.getLogger("b2b_async.lists")
 
 
 async def customer_ids_of(client: Client, companies: Sequence[CompanyId] | None) -> AsyncGenerator[CustomerId]:
@@ -45,4 +45,4 @@ async def customer_ids_of(client: Client, companies: Sequence[CompanyId] | None)
                 else:
                     yield user.customer_id
     if without:
-        logger.warning("%d users have no BigCommerce customer id and are left out", without)
+        _logger.warning("%d users have no BigCommerce customer id and are left out", without)

@@ -346,7 +346,7 @@ class NoJournal:
     def __init__(self) -> None:
         """Start empty."""
         self._pending: deque[PendingItem] = deque()
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         """How many items ended how."""
 
     async def begin(self, about: Mapping[str, str], *, quota: tuple[int, float]) -> Opened:

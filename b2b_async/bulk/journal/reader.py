@@ -83,7 +83,7 @@ class SQLiteReader:
 
     def __init__(self, path: Path | str) -> None:
         """Do not open anything yet."""
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
     @property
     def name(self) -> str:

@@ -200,7 +200,7 @@ class SQLiteJournal:
         """Do not touch the file yet."""
         self._owner = secrets.token_hex(8) if owner is None else owner
         # Resolved, so that a link to a journal has the journal's lock.
-        self.path = Path(path).resolve()
+        self.path: Path = Path(path).resolve()
         self._dangles = Path(path).is_symlink() and not self.path.exists()
         self._give_up_at = math.inf  # on the clock of time.monotonic
         self._thread: ThreadPoolExecutor | None = None

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from b2b_async.ratelimit.quota import Lane, Quota, QuotaSnapshot
     from b2b_async.ratelimit.redis.replica import Reply, ScriptCall
 
-logger = logging.getLogger("b2b_async.ratelimit.redis")
+_logger = logging.getLogger("b2b_async.ratelimit.redis")
 
 _STORE = re.compile(r"[\w.-]{1,200}")
 _LONGEST_PAUSE = 1 / 60
@@ -485,7 +485,7 @@ class RedisRateLimiter(RateLimiter):
         self._replica.enter_fallback(loop.time(), again=again)
         if not again:
             # Without its words: the server may quote a command with the password in it.
-            logger.warning(
+            _logger.warning(
                 "the shared limiter of store %s cannot use Redis (%s): %s",
                 self._store_name,
                 type(error).__name__,
@@ -506,7 +506,7 @@ class RedisRateLimiter(RateLimiter):
         except _AWAY as error:
             self._degrade(error, again=True)
         else:
-            logger.warning("the shared limiter of store %s is back with Redis", self._store_name)
+            _logger.warning("the shared limiter of store %s is back with Redis", self._store_name)
         finally:
             self._rejoining = False
 
