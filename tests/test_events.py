@@ -19,6 +19,7 @@ from b2b_async import (
     Client,
     ConfigurationError,
     NotFoundError,
+    RateLimiter,
     ResponseValidationError,
     RetryPolicy,
     ServerError,
@@ -425,3 +426,30 @@ async def test_a_lost_response_of_a_post_is_one_error_with_one_event() -> None:
     assert event.attempts == caught.value.attempts
     assert event.body == b'{"orderId":"9001","totalIncTax":1}'
     assert "body" not in repr(event)
+
+
+async def test_at_info_there_is_a_line_for_each_call_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """And no other."""
+    async with Sandbox(faults=Faults(script=["503"])) as sandbox, client_of(sandbox) as client:
+        with caplog.at_level(logging.INFO, logger="b2b_async"):
+            await assign(client)
+            with pytest.raises(NotFoundError):
+                await v3.orders.assign_customer_orders(client, 9999)
+
+    assert [record.getMessage().partition(" after")[0] for record in caplog.records] == [
+        "Assign Customer Orders to Company failed"
+    ]
+
+
+async def test_a_slot_without_a_wait_is_no_event() -> None:
+    """Also where the limiter can only be asked by waiting."""
+
+    class Waiting(RateLimiter):
+        def try_acquire(self, lane: Any = "interactive", route: str = "") -> None:
+            """Return None, as a shared limiter does."""
+
+    events: list[Event] = []
+    async with Sandbox() as sandbox, client_of(sandbox, limiter=Waiting(), listeners=[events.append]) as client:
+        await assign(client)
+
+    assert names(events) == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+import tenacity
 from helpers import CREDENTIALS, GOOD, client_of, http, raw_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -651,3 +652,36 @@ async def test_an_empty_success_of_a_creation_is_none() -> None:
     async with raw_server(http(200, "")) as (url, _), Client(CREDENTIALS, base_url=url) as client:
         with pytest.raises(AmbiguousOutcomeError):
             await v2.orders.create_order(client, "4", "12", order_id="1", total_inc_tax=Decimal(1), reconcile=False)
+
+
+# -- tenacity's own strategies ----------------------------------------------------------------------------------------
+
+
+async def test_any_wait_strategy_of_tenacity_takes_the_place_of_the_backoff() -> None:
+    """A sum of them, too; it counts the attempts, and not the refusals between them."""
+    loop = asyncio.get_running_loop()
+    policy = RetryPolicy(wait=tenacity.wait_incrementing(start=10, increment=10) + tenacity.wait_fixed(1))
+    faults = Faults(script=["503", "429", "500", "503"])
+    async with Sandbox(faults=faults) as sandbox, client_of(sandbox, retry=policy, timeout=300) as client:
+        answered = await client.with_response(v3.orders.assign_customer_orders, 1001)
+
+    delays = [attempt.delay for attempt in answered.attempts]
+    assert [delays[0], *delays[2:]] == [11, 21, 31]
+    assert loop.time() >= 63
+
+
+async def test_a_servers_delay_comes_before_a_strategy_of_ones_own() -> None:
+    """Exactly, plus a little jitter."""
+    policy = RetryPolicy(wait=tenacity.wait_fixed(60))
+    async with Sandbox(faults=Faults(script=["503-delay"])) as sandbox, client_of(sandbox, retry=policy) as client:
+        answered = await client.with_response(v3.orders.assign_customer_orders, 1001)
+
+    (attempt,) = answered.attempts
+    assert attempt.delay is not None
+    assert attempt.delay < 10
+
+
+def test_a_strategy_must_be_one() -> None:
+    """A number of seconds is none."""
+    with pytest.raises(ConfigurationError, match="retry: wait must be one of tenacity's wait strategies"):
+        RetryPolicy(wait=3)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from b2b_async.bulk import (
 )
 from b2b_async.bulk.journal.protocol import PAUSED, NoJournal
 from b2b_async.bulk.kinds import kind_of
+from b2b_async.ratelimit.redis import RedisRateLimiter
 from b2b_async.sandbox import Faults, Sandbox, Store
 from b2b_async.sandbox.throttle import SlidingLog
 
@@ -374,3 +375,11 @@ async def test_the_quota_of_an_operation_holds_its_calls() -> None:
 
     assert len(sandbox.requests) == 4
     assert 60 < loop.time() < 62
+
+
+async def test_a_shared_limiter_remembers_by_itself() -> None:
+    """The state in Redis has the requests of all processes."""
+    limiter = RedisRateLimiter("redis://127.0.0.1:1/0", "store")
+    limiter.remember([(1.0, 150)])
+
+    assert limiter._buckets.overall.active == 0
