@@ -149,20 +149,26 @@ class Operation:
             InvalidArgumentError: a parameter is missing or surplus, or its value would change the path.
         """
         values = parameters or {}
-        if len(values) != len(self.parameters) or any(name not in values for name in self.parameters):
+        if values.keys() != self._names:
             takes, given = (", ".join(names) or "none" for names in (self.parameters, values))
             message = f"{self.name}: {self.template} takes the path parameters {takes}, not {given}"
             raise InvalidArgumentError(message, operation=self.name)
-        encoded = {name: quote(str(values[name]), safe="") for name in self.parameters}
-        for name, text in encoded.items():
-            if text in _CHANGES_PATH:
-                message = f"{self.name}: the path parameter {name} must be an id, not {values[name]!r}"
-                raise InvalidArgumentError(message, operation=self.name)
-        return self._pattern.format_map(encoded)
+        return self._pattern.format(*[self._segment(name, values[name]) for name in self.parameters])
+
+    def _segment(self, name: str, value: PathValue) -> str:
+        segment = str(value) if type(value) is int else quote(str(value), safe="")
+        if segment in _CHANGES_PATH:
+            message = f"{self.name}: the path parameter {name} must be an id, not {value!r}"
+            raise InvalidArgumentError(message, operation=self.name)
+        return segment
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.parameters)
 
     @cached_property
     def _pattern(self) -> str:
-        return f"/api/{self.version}/io{self.template}"
+        return _PARAMETER.sub("{}", f"/api/{self.version}/io{self.template}")
 
 
 @attrs.frozen(kw_only=True)

@@ -7,17 +7,15 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast, get_origin
 
-import attrs
-
 from b2b_async._errors import complete, describe
-from b2b_async._messages import UNDECODED
+from b2b_async._messages import UNDECODED, Response
 from b2b_async._record import is_blank
 from b2b_async.errors import B2BError, ResponseValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from b2b_async._messages import Request, Response
+    from b2b_async._messages import Request
     from b2b_async._pipeline import Handler
 
 _logger = logging.getLogger("b2b_async")
@@ -57,7 +55,7 @@ class Decode:
         return await asyncio.to_thread(self._decoded, request, response)
 
     def _decoded(self, request: Request, response: Response) -> Response:
-        misfits: list[str] = []
+        envelope, misfits = response.envelope, list[str]()
         try:
             value = self._value(request, response, misfits.extend)
         except self._converter.MisfitError as error:
@@ -68,8 +66,8 @@ class Decode:
                 more = f" and {len(misfits) - _SHOWN_MISFITS} more" if len(misfits) > _SHOWN_MISFITS else ""
                 text = "%s: values that do not fit their fields are left out, and kept in raw: %s%s [call %s]"
                 _logger.warning(text, request.operation.name, shown, more, request.call.id)
-            return attrs.evolve(response, value=value)
-        envelope, call, name = response.envelope, request.call, request.operation.name
+            return Response(response.status, response.headers, response.body, envelope, value)
+        call, name = request.call, request.operation.name
         # Without the envelope's yes, the words may be those of something that stands before the API.
         yes = envelope is None or (envelope.code is not None and envelope.acknowledges)
         call.observed_outcome = call.observed_outcome if yes else "unknown"
@@ -91,10 +89,12 @@ class Decode:
                 raise converter.MisfitError(message)
             return converter.structure_rows(*envelope.rows, into, on_misfits)
         data: object = _alone(envelope.data)
-        if operation.data_optional and envelope.acknowledges:
+        needs_yes = operation.data_optional or not operation.safe
+        acknowledges = needs_yes and envelope.acknowledges
+        if operation.data_optional and acknowledges:
             data = _object_or_empty(data)
         made = converter.structure(data, into, on_misfits=on_misfits)
-        if not operation.safe and not envelope.acknowledges and is_blank(made):
+        if not operation.safe and not acknowledges and is_blank(made):
             message = "$.data is empty, and the response does not say that the request was carried out"
             raise converter.MisfitError(message)
         return made
