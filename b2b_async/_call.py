@@ -129,6 +129,8 @@ class CallState:
     """The attempts that failed, oldest first."""
     observed_outcome: Outcome = "not_sent"
     """What the attempt in flight may have done by now, as the transport observes it."""
+    earlier_outcome: Outcome = "not_sent"
+    """What the attempts before the one in flight may have done, if they are not among ``attempts``."""
     started_attempts: int = 0
     """How many attempts were begun."""
     listeners: tuple[Callable[[Any], object], ...] = ()
@@ -153,4 +155,4 @@ class CallState:
 
     def outcome(self, last: Outcome) -> Outcome:
         """Return what the call as a whole may have done when its last attempt did *last*."""
-        return strongest([last, *(attempt.outcome for attempt in self.attempts)])
+        return strongest([last, self.earlier_outcome, *(attempt.outcome for attempt in self.attempts)])

@@ -215,7 +215,7 @@ def checked_listeners(values: object) -> tuple[Any, ...]:
         if function is None or any(runs_later(function) for runs_later in later):
             message = (
                 f"listeners[{number}] must be a plain function of one event (not async, no generator), since it is "
-                f"called at once, not {listener!r}"
+                f"called at once, not {_type_of(listener)}"
             )
             raise ConfigurationError(message)
     return listeners

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from b2b_async._call import strongest
 from b2b_async._envelope import Envelope, writable
 from b2b_async._policy import SUCCESS
 from b2b_async.errors import Answer
@@ -27,11 +28,19 @@ _IDS = frozenset({"orderid", "bcorderid", "customerid", "companyid", "bcgroupid"
 def complete(error: B2BError, request: Request) -> None:
     """Set on *error* what is known of the call that it ends; a second time changes nothing.
 
-    That is its attempts, call id, operation, method, path and ids, and its outcome unless it has one.
+    That is its attempts, call id, operation, method, path and ids, and its outcome unless it has one. An error of
+    another call, which a middleware has made meanwhile, keeps its own; its outcome says no less than that of this call.
     """
     call, operation = request.call, request.operation
+    if error.call_id is not None and error.call_id != call.id:
+        outcome = call.outcome(call.observed_outcome)
+        note = f"inside call {call.id}, {operation.name}, which ends with it; outcome of that at the server: {outcome}"
+        error.outcome = strongest((error.outcome, outcome))
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        return
     error.operation = error.operation or operation.name
-    error.call_id = error.call_id or call.id
+    error.call_id = call.id
     error.attempts = tuple(call.attempts)
     if "outcome" not in vars(error):
         error.outcome = call.outcome(call.observed_outcome)
@@ -51,7 +60,7 @@ def _ids_in(fields: object) -> dict[str, str]:
 def describe(
     response: Response, redact: Callable[[str], str], *, status: int | None = None, under_success: bool = False
 ) -> Answer:
-    """Put what a response says into plain values without secrets, to hang on an error.
+    """Return what a response says as plain values without secrets, for an error.
 
     Args:
         response: The response.

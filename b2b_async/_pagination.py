@@ -63,7 +63,8 @@ class Listing(Generic[T]):
             async for user in users:
                 ...
 
-    Each await and each loop fetches anew. Leaving a loop gives up the page that is being fetched.
+    Each await and each loop fetches anew. Leaving a loop gives up the page that is being fetched. It is no coroutine:
+    ``asyncio.gather`` and ``asyncio.ensure_future`` take it, ``create_task`` does not.
 
     Args:
         what: The name of the list, for the log.
@@ -221,7 +222,7 @@ class ItemIterator(AsyncIterator[T], Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give up what is being fetched; there are no further items then, for whoever waits for one either."""
+        """Give up what is being fetched; there are no further items then, also for a task that waits for one."""
         self._rows.clear()
         self._more = False
         self._following = None

@@ -30,6 +30,7 @@ server asks for a longer delay than the policy allows.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -39,12 +40,12 @@ from b2b_async._validation import is_number, is_whole, must_be
 from b2b_async.errors import (
     APIConnectionError,
     APIStatusError,
+    AuthenticationError,
     ConfigurationError,
     InvalidArgumentError,
     RateLimitError,
     ResponseValidationError,
     UnexpectedRedirectError,
-    class_for_status,
 )
 
 if TYPE_CHECKING:
@@ -138,9 +139,9 @@ def meaning_of_error(error: APIStatusError) -> Meaning:
         return THROTTLED
     answer = cast("Answer | None", error.answer)
     if answer is None:  # made by a function of the user's
-        return next(
-            (meaning for status, meaning in _MEANINGS.items() if class_for_status(status) is type(error)), _UNKNOWN
-        )
+        if isinstance(error, AuthenticationError):
+            return _MEANINGS[401]
+        return _REFUSED if error.outcome == "rejected" else _UNKNOWN
     return meaning_of(answer.status, delay=answer.retry_after is not None, under_success=answer.under_success)
 
 
@@ -182,7 +183,9 @@ _COUNTS = must_be("a whole number of at least 0", lambda value: is_whole(value, 
 _SECONDS = must_be("a number of seconds of at least 0", lambda value: is_number(value, least=0), of="retry")
 _STRATEGY = must_be(
     "one of tenacity's wait strategies, for example tenacity.wait_fixed(1)",
-    lambda value: value is None or callable(value),
+    lambda value: (
+        value is None or (callable(value) and not isinstance(value, type) and not inspect.iscoroutinefunction(value))
+    ),
     of="retry",
 )
 

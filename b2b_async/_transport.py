@@ -280,7 +280,7 @@ class Transport:
         self._proxy = proxy
         self._proxy_headers = None if proxy is None else {"User-Agent": _AGENT}
         self._max_body = max_body
-        self._timeouts = timeouts
+        self.timeouts: Timeouts = timeouts
         url = URL(base_url)
         self._origin, self._prefix = url.origin(), url.raw_path.rstrip("/")
         self._timeout = _client_timeout(timeouts, timeouts.attempt)
@@ -289,7 +289,7 @@ class Transport:
     def with_timeouts(self, timeouts: Timeouts) -> Transport:
         """Return the same transport with other timeouts; the connections are shared."""
         other = copy.copy(self)
-        other._timeouts, other._timeout = timeouts, _client_timeout(timeouts, timeouts.attempt)  # noqa: SLF001 -- a copy of itself
+        other.timeouts, other._timeout = timeouts, _client_timeout(timeouts, timeouts.attempt)  # noqa: SLF001 -- a copy of itself
         return other
 
     async def __call__(self, request: Request) -> Response:
@@ -365,7 +365,7 @@ class Transport:
         if when is None:
             return self._timeout
         half = (when - asyncio.get_running_loop().time()) / 2
-        return self._timeout if half >= self._timeouts.attempt else _client_timeout(self._timeouts, max(half, _LEAST))
+        return self._timeout if half >= self.timeouts.attempt else _client_timeout(self.timeouts, max(half, _LEAST))
 
     async def _read(self, answer: aiohttp.ClientResponse, into: list[bytes]) -> bool:
         """Read the body *into* pieces; return whether that is all of it.

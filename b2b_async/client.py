@@ -8,6 +8,8 @@ import re
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypedDict, TypeVar, cast
 
+import attrs
+
 from b2b_async._arguments import page_bounds
 from b2b_async._call import CallState, new_call_id
 from b2b_async._config import (
@@ -78,7 +80,8 @@ class ClientOptions(TypedDict, total=False):
     """How long things may take; a number is the seconds of a whole call (``Timeouts.call``). ``Timeouts()`` by default.
     """
     per_call: Iterable[Middleware]
-    """Middlewares of one's own, run once per call, inside its deadline."""
+    """Middlewares of one's own, run once per call, inside its deadline. ``response.value`` is the typed value; one that
+    changes the data sets that."""
     per_attempt: Iterable[Middleware]
     """Middlewares of one's own, run once per attempt that is sent, behind auth: they see just what is sent, the token
     included."""
@@ -175,7 +178,6 @@ class Client:
             else instance_of(RateLimiter, limiter, "limiter", "RateLimiter(Quota(150, 60.0))")
         )
         timeouts = checked_timeouts(options.get("timeout"))
-        self._listeners = checked_listeners(options.get("listeners", ()))
         self._middlewares = self._pipeline_of(options, timeouts)
         self._sessions = SessionManager(
             checked_session(options.get("session")),
@@ -243,7 +245,7 @@ class Client:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The functions that are called with each event."""
-        return self._listeners
+        return next(one.listeners for one in self._middlewares if isinstance(one, Observe))
 
     def with_options(
         self,
@@ -263,7 +265,7 @@ class Client:
             order = await v3.orders.get_order(quick, BCOrderId(117))
 
         Args:
-            timeout: How long its calls may take; a number is the seconds of a whole call.
+            timeout: How long its calls may take; a number is the seconds of a whole call, and the other times stay.
             retry: When a failed attempt is followed by another one. The budget stays that of the client.
             lane: "bulk" makes its calls wait behind interactive ones, as long as it takes.
             listeners: Further functions that are called with each event.
@@ -279,16 +281,18 @@ class Client:
         middlewares = self._middlewares
         view = copy.copy(self)
         if timeout is not None:
-            timeouts = checked_timeouts(timeout)
+            own = self._transport.timeouts
+            timeouts = (
+                timeout if isinstance(timeout, Timeouts) else attrs.evolve(own, call=checked_timeouts(timeout).call)
+            )
             view._transport = self._transport.with_timeouts(timeouts)  # noqa: SLF001 -- a copy of itself
-            middlewares = _replaced(middlewares, CallDeadline, lambda _: CallDeadline(timeouts.call), "timeout")
+            middlewares = _replaced(middlewares, CallDeadline, lambda old: old.with_seconds(timeouts.call), "timeout")
         if retry is not None:
             policy = instance_of(RetryPolicy, retry, "retry", "RetryPolicy(attempts=3)")
             middlewares = _replaced(middlewares, Retry, lambda old: old.with_policy(policy), "retry")
         further = checked_listeners(listeners)
         if further:
             middlewares = _replaced(middlewares, Observe, lambda old: old.with_listeners(further), "listeners")
-            view._listeners = (*self._listeners, *further)  # noqa: SLF001 -- a copy of itself
         if lane is not None:
             view._lane = lane  # noqa: SLF001 -- a copy of itself
         view._outwaits_throttling = (  # noqa: SLF001 -- a copy of itself
@@ -486,6 +490,7 @@ class Client:
             instance_of(RetryPolicy, retry, "retry", "RetryPolicy(attempts=3)")
         per_call = checked_middlewares(options.get("per_call", ()), "per_call")
         per_attempt = checked_middlewares(options.get("per_attempt", ()), "per_attempt")
+        listeners = checked_listeners(options.get("listeners", ()))
         own = options.get("middlewares")
         if own is None:
             return default_middlewares(
@@ -495,7 +500,7 @@ class Client:
                 timeout=timeouts,
                 per_call=per_call,
                 per_attempt=per_attempt,
-                listeners=self._listeners,
+                listeners=listeners,
             )
         if retry is not None or per_call or per_attempt:
             message = "middlewares= is the whole pipeline: put retry, per_call and per_attempt into it instead"
@@ -506,20 +511,21 @@ class Client:
                 f"b2b_async.middleware.deadline.CallDeadline({timeouts.call:g}) into it instead"
             )
             raise ConfigurationError(message)
-        return self._observed(checked_middlewares(own, "middlewares"))
+        return self._observed(checked_middlewares(own, "middlewares"), listeners)
 
-    def _observed(self, own: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
+    def _observed(self, own: tuple[Middleware, ...], listeners: tuple[Listener, ...]) -> tuple[Middleware, ...]:
         """Put in what every pipeline needs, where the user's own lacks it: observation and decoding."""
-        redact = self.credentials.redact
+        redact, store = self.credentials.redact, self.credentials.store
+        if not any(isinstance(middleware, Observe) for middleware in own):
+            own = (Observe(store=store, redact=redact), *own)
+        own = _replaced(own, Observe, lambda old: old.with_listeners(listeners, store=store), "listeners")
+        if not any(isinstance(middleware, Decode) for middleware in own):
+            own = _inserted(own, Decode(redact), behind=Observe)
         if not any(isinstance(middleware, ObserveAttempts) for middleware in own):
             # Behind what makes several attempts of one call.
-            place = next((place for place, one in enumerate(own, 1) if isinstance(one, Retry)), 0)
-            own = (*own[:place], ObserveAttempts(redact), *own[place:])
-        if not any(isinstance(middleware, Decode) for middleware in own):
-            own = (Decode(redact), *own)
-        if any(isinstance(middleware, Observe) for middleware in own):
-            return _replaced(own, Observe, lambda old: old.with_listeners(self._listeners), "listeners")
-        return (Observe(self._listeners, store=self.credentials.store, redact=redact), *own)
+            makes_attempts = Retry if any(isinstance(middleware, Retry) for middleware in own) else Decode
+            own = _inserted(own, ObserveAttempts(redact), behind=makes_attempts)
+        return own
 
     def _with_middlewares(self, middlewares: tuple[Middleware, ...]) -> Self:
         view = copy.copy(self)
@@ -565,6 +571,14 @@ def _replaced(
         message = f"{option}= has nothing to apply to: the client's own middlewares have no {kind.__name__}"
         raise ConfigurationError(message)
     return tuple(replace(middleware) if isinstance(middleware, kind) else middleware for middleware in middlewares)
+
+
+def _inserted(
+    middlewares: tuple[Middleware, ...], middleware: Middleware, *, behind: type[object]
+) -> tuple[Middleware, ...]:
+    """Return *middlewares* with another one behind the last one of a kind."""
+    place = max(place for place, one in enumerate(middlewares, 1) if isinstance(one, behind))
+    return (*middlewares[:place], middleware, *middlewares[place:])
 
 
 def _count(value: object) -> int | None:

@@ -137,7 +137,7 @@ class RetryScheduled(CallEvent):
     wait: float
     """Seconds until the next one, as far as is known."""
     reason: Literal["transient", "throttled", "delay"]
-    """Why it may help: the failure passes; the quota refills; or the server named a delay."""
+    """The reason to expect success: the failure passes; the quota refills; or the server named a delay."""
 
 
 @attrs.frozen(kw_only=True)
@@ -162,7 +162,7 @@ class CallEnded(CallEvent):
     """A call ended."""
 
     status: int | None
-    """The HTTP status of the last response, if there was one."""
+    """The HTTP status of the response or error that the caller gets, if it has one."""
     error: str | None
     """The name of the class of the error or cancellation; None if it succeeded."""
     outcome: Outcome
@@ -170,7 +170,7 @@ class CallEnded(CallEvent):
     attempts: int
     """How many attempts were made."""
     request_id: str | None
-    """The server's X-Request-Id, if there was a response that had one."""
+    """The server's X-Request-Id of that response or error, if it has one."""
     elapsed: float
     """Seconds since ``CallStarted``."""
 
@@ -192,7 +192,7 @@ class JobStarted(JobEvent):
     """A run of a job begins."""
 
     about: Mapping[str, str]
-    """What makes the job what it is: its input, server and store."""
+    """The identity of the job: its input, server and store."""
     total: int | None
     """Items that there will be; None if that is not known."""
 
@@ -204,7 +204,7 @@ class JobEnded(JobEvent):
     reason: str
     """"finished", or why it ended early."""
     succeeded: int
-    """Items that this run did."""
+    """Items that this run completed."""
     failed: int
     """Items that were refused, or could not be sent."""
     unknown: int
@@ -226,9 +226,16 @@ def notify(listeners: tuple[Listener, ...], event: Event) -> None:
             result = listener(event)
             if inspect.iscoroutine(result):  # of a lambda or a partial, which do not look like it
                 result.close()
-                _logger.error("the listener %r is async, so it was not carried out", listener)
-        except Exception:
-            _logger.exception("the listener %r raised an error on %s", listener, type(event).__name__)
+                _logger.error("the listener %s is async, so it was not carried out", name_of(listener))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a cancellation that it raises is not that of the call, which is not awaiting anything
+            _logger.exception("the listener %s raised an error on %s", name_of(listener), type(event).__name__)
+
+
+def name_of(listener: object) -> str:
+    """Return the name of a listener. Its repr may hold a secret: a partial shows its arguments."""
+    return str(getattr(listener, "__qualname__", type(listener).__qualname__))
 
 
 def about(request: Request) -> dict[str, Any]:

@@ -40,10 +40,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from kills import CONCURRENCY, kill_again_and_again
 
 if TYPE_CHECKING:
-    from b2b_async.bulk import Skipped, Task
+    from b2b_async.bulk import PendingItem, Skipped
 
 OFF = Quota(100_000, 1.0, "burst")
-"""A quota that holds nobody up, in a window so short that its books stay small."""
+"""A quota that holds nobody up, in a window so short that its state stays small."""
 WARM = 20_000
 """Items after which everything is warm: pools, caches, the database's pages."""
 CREDENTIALS = Credentials("token", "store")
@@ -148,12 +148,12 @@ async def made(path: Path, items: FileInput | range, url: str, number: int) -> N
         await loader.skip(opened)
         await journal.expect(number, fingerprint=loader.fingerprint)
         while await loader.load():
-            tasks = await journal.take(1000)
+            tasks = await journal.fetch_pending(1000)
             await asyncio.gather(*(done(journal, task) for task in tasks[: number - 10 - tasks[0].position]))
         await loader.aclose()
 
 
-async def done(journal: SQLiteJournal, task: Task) -> None:
+async def done(journal: SQLiteJournal, task: PendingItem) -> None:
     """Write that a task has succeeded."""
     outcome = ItemOutcome(
         key=task.key,

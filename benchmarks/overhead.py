@@ -5,7 +5,7 @@ PUT with its own URL for each call, 16 at once, and gives the ``total`` of the a
 turns in small slices, and each slice is compared with the two slices of bare aiohttp around it, so that a noisy machine
 shows as spread and not as a result. CPU time is that of the client's process, all threads.
 
-    python benchmarks/overhead.py [--calls 400] [--rounds 30] [--rooms]
+    python benchmarks/overhead.py [--calls 400] [--rounds 30] [--middlewares]
 """
 
 from __future__ import annotations
@@ -177,14 +177,14 @@ def bigcommerce_in_threads(url: str) -> AbstractAsyncContextManager[Call]:
     return in_threads(call)
 
 
-def without(room: str) -> Library:
-    """Give our pipeline with one room taken out."""
+def without(name: str) -> Library:
+    """Return our pipeline without one middleware."""
 
     @contextlib.asynccontextmanager
     async def library(url: str) -> AsyncIterator[Call]:
         credentials, limiter = Credentials("token", "store"), RateLimiter(Quota(100_000, 1.0))
-        rooms = default_middlewares(credentials, limiter=limiter, retry=RetryPolicy(), timeouts=Timeouts())
-        kept = [middleware for middleware in rooms if type(middleware).__name__ != room]
+        whole = default_middlewares(credentials, limiter=limiter, retry=RetryPolicy(), timeout=Timeouts())
+        kept = [middleware for middleware in whole if type(middleware).__name__ != name]
         async with Client(credentials, base_url=url, limiter=limiter, middlewares=kept) as client:
 
             async def call(number: int) -> int:
@@ -195,10 +195,10 @@ def without(room: str) -> Library:
     return library
 
 
-ROOMS: dict[str, Library] = {
+MIDDLEWARES: dict[str, Library] = {
     "bare aiohttp": bare_aiohttp,
     "b2b-async": b2b_async,
-    **{f"without {room}": without(room) for room in ("Logging", "CallDeadline", "Retry", "RateLimit", "Auth")},
+    **{f"without {name}": without(name) for name in ("CallDeadline", "Reconcile", "Retry", "RateLimit", "Auth")},
 }
 
 LIBRARIES: dict[str, Library] = {
@@ -281,9 +281,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--rooms", action="store_true", help="what each room of our own pipeline costs")
+    parser.add_argument("--middlewares", action="store_true", help="what each middleware of our own pipeline costs")
     arguments = parser.parse_args()
-    libraries = ROOMS if arguments.rooms else LIBRARIES
+    libraries = MIDDLEWARES if arguments.middlewares else LIBRARIES
     with canned_server() as url:
         show(asyncio.run(compare(libraries, url, arguments.calls, arguments.rounds)), arguments.calls)
 

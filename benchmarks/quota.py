@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from servers import Server
 
-    from b2b_async._messages import Lane
+    from b2b_async.ratelimit.quota import Lane
 
 LIMIT, WINDOW = 150, 60.0
 SERVERS: dict[str, Callable[[int, float, float], Server]] = {**MODELS, "two-bucket counter": TwoBuckets}

@@ -89,7 +89,7 @@ class Kills:
             killing.cancel()
         await asyncio.sleep(0.05)  # what it had sent arrives
         life.requests = range(start, len(self.sandbox.ledger))
-        life.in_flight = self.count("status IS NULL AND in_doubt_since IS NOT NULL")
+        life.under_way = self.count("status IS NULL AND in_doubt_since IS NOT NULL")
         self.lives.append(life)
         return life
 
@@ -128,8 +128,8 @@ class Kills:
             "requests": len(self.sandbox.ledger),
             "sent twice though done (ledger)": sum(entry.repeated for entry in self.sandbox.ledger),
             "done in more than one life": sum(len(lives) > 1 for lives in arrivals.values()),
-            "under way at all kills": sum(life.in_flight for life in self.lives),
-            "under way at one kill, at most": max(life.in_flight for life in self.lives),
+            "under way at all kills": sum(life.under_way for life in self.lives),
+            "under way at one kill, at most": max(life.under_way for life in self.lives),
             "said to be repeated": sum(outcome.repeated for outcome in final.values()),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,12 @@ from b2b_async import (
     Client,
     ConfigurationError,
     NotFoundError,
+    Quota,
     RateLimiter,
     ResponseValidationError,
     RetryPolicy,
     ServerError,
+    UserId,
     v2,
     v3,
 )
@@ -42,6 +45,8 @@ from b2b_async.events import (
     RetryScheduled,
     Throttled,
 )
+from b2b_async.middleware.observe import Observe
+from b2b_async.middleware.retry import Retry
 from b2b_async.sandbox import Faults, Order, Sandbox, Store
 
 if TYPE_CHECKING:
@@ -221,6 +226,14 @@ async def raises_another(request: Request, handler: Handler) -> Response:
     raise KeyError(message)
 
 
+async def asks_before_it_returns(request: Request, handler: Handler) -> Response:
+    """Make another call after the success, which fails."""
+    await handler(request)
+    async with raw_server(http(404, '{"code": 404}')) as (url, _), Client(CREDENTIALS, base_url=url) as other:
+        await v3.users.get_user(other, UserId(1))
+    raise AssertionError
+
+
 async def lingers(request: Request, handler: Handler) -> Response:
     """Take a minute after the success."""
     response = await handler(request)
@@ -250,6 +263,15 @@ CASES: list[Case] = [
     ("a POST cancelled after success", create, {"per_call": [lingers]}, GOOD, "CancelledError", "applied", True),
     ("a refusal", assign, {}, http(404, '{"code": 404}'), "NotFoundError", "rejected", False),
     ("a lost response", create, {}, http(502, "x"), "AmbiguousOutcomeError", "unknown", True),
+    (
+        "a failed call inside a POST",
+        create,
+        {"per_call": [asks_before_it_returns]},
+        GOOD,
+        "NotFoundError",
+        "applied",
+        True,
+    ),
 ]
 
 
@@ -279,6 +301,7 @@ async def test_the_log_the_events_the_error_and_the_outcome_agree(case: Case, ca
     assert (None if error is None else type(error).__name__) == name
     if isinstance(error, B2BError):
         assert error.outcome == outcome
+    if isinstance(error, B2BError) and "inside" not in case[0]:
         assert (error.call_id, error.path, error.operation) == (ended.call_id, ended.path, ended.operation)
         assert (error.status, error.request_id) == (ended.status, ended.request_id)
         assert "1001" in error.ids.values()
@@ -453,3 +476,102 @@ async def test_a_slot_without_a_wait_is_no_event() -> None:
         await assign(client)
 
     assert names(events) == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit])
+async def test_a_listener_that_raises_a_cancellation_cancels_nothing(kind: type[BaseException]) -> None:
+    """It is not that of the call, which is not waiting for anything; no slot is lost."""
+
+    def failing(_event: Event) -> None:
+        raise kind
+
+    limiter = RateLimiter(Quota(2, 60.0, concurrency=1))
+    async with Sandbox(quota="2/60s") as sandbox, client_of(sandbox, limiter=limiter, listeners=[failing]) as client:
+        assert len(await asyncio.gather(*(assign(client) for _ in range(3)))) == 3
+    assert limiter._buckets.overall.in_flight == 0
+
+
+async def test_a_listeners_arguments_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A partial holds what may be a secret."""
+
+    def send(event: Event, api_key: str) -> None:
+        raise KeyError(type(event).__name__, len(api_key))
+
+    async with Sandbox() as sandbox:
+        async with client_of(sandbox, listeners=[functools.partial(send, api_key="SECRET")]) as client:
+            await assign(client)
+
+    assert "the listener partial raised an error on CallStarted" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+async def test_a_users_own_observation_sees_a_misfit_and_has_the_clients_listeners() -> None:
+    """Decoding stands inside it; the job's events go to its listeners, too."""
+    events: list[Event] = []
+    async with raw_server(MISFIT) as (url, _):
+        whole = [Observe((events.append,)), *(one for one in Client(CREDENTIALS)._middlewares[6:])]
+        async with Client(CREDENTIALS, base_url=url, middlewares=whole) as client:
+            assert client.listeners == (events.append,)
+            with pytest.raises(ResponseValidationError):
+                await change(client)
+
+    ended = events[-1]
+    assert isinstance(ended, CallEnded)
+    assert (ended.error, ended.store) == ("ResponseValidationError", "hash")
+
+
+async def test_a_success_acknowledged_at_the_deadline_is_applied() -> None:
+    """An empty 200 stands when the next attempt hangs."""
+    events: list[Event] = []
+    async with raw_server(http(200, ""), hang) as (url, _):
+        async with Client(CREDENTIALS, base_url=url, timeout=5, listeners=[events.append]) as client:
+            assigned = await assign(client)
+
+    ended = events[-1]
+    assert isinstance(ended, CallEnded)
+    assert (assigned.total, ended.error, ended.outcome) == (None, None, "applied")
+
+
+async def test_an_attempt_that_was_never_sent_gives_its_slot_back_after_a_success() -> None:
+    """A middleware has called its handler a second time."""
+
+    async def twice(request: Request, handler: Handler) -> Response:
+        await handler(request)
+        return await handler(request)
+
+    events: list[Event] = []
+    limiter = RateLimiter(Quota(1, 60.0))
+    async with raw_server(GOOD) as (url, _):
+        options: dict[str, Any] = {"per_call": [twice], "limiter": limiter, "listeners": [events.append]}
+        async with Client(CREDENTIALS, base_url=url, **options) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(10):
+                    await assign(client)
+
+    outcomes = [event.outcome for event in events if isinstance(event, AttemptEnded)]
+    assert outcomes == ["applied", "not_sent"]
+    assert isinstance(events[-1], CallEnded)
+    assert events[-1].outcome == "applied"
+
+
+async def test_a_number_of_seconds_leaves_the_other_times_of_a_view() -> None:
+    """It is the time of a call."""
+    from b2b_async import Timeouts
+
+    client = Client(CREDENTIALS, timeout=Timeouts(call=60, attempt=3, connect=1, read=2))
+
+    assert client.with_options(timeout=50)._transport.timeouts == Timeouts(50, 3, 1, 2)
+    assert client.with_options(timeout=Timeouts(attempt=7))._transport.timeouts == Timeouts(attempt=7)
+
+
+async def test_a_view_keeps_a_users_own_class() -> None:
+    """Of a middleware that it copies."""
+
+    class MyRetry(Retry):
+        """A retry of one's own."""
+
+    client = Client(CREDENTIALS, middlewares=[MyRetry(RetryPolicy())])
+    view = client.with_options(retry=RetryPolicy(attempts=2))
+    (mine,) = (one for one in view._middlewares if isinstance(one, Retry))
+
+    assert (type(mine), mine.policy.attempts) == (MyRetry, 2)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import pickle
 import traceback
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from b2b_async import (
     AmbiguousOutcomeError,
+    APIStatusError,
     Client,
     ConfigurationError,
     DeadlineExceededError,
@@ -40,6 +42,7 @@ from b2b_async.middleware.retry import Retry
 from b2b_async.sandbox import Faults, Sandbox
 
 if TYPE_CHECKING:
+    from b2b_async import Handler, Request, Response
     from b2b_async._call import Outcome
 
 POLICY = RetryPolicy()
@@ -681,7 +684,58 @@ async def test_a_servers_delay_comes_before_a_strategy_of_ones_own() -> None:
     assert attempt.delay < 10
 
 
-def test_a_strategy_must_be_one() -> None:
-    """A number of seconds is none."""
+async def _waits(_state: object) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize("wait", [3, tenacity.wait_fixed, _waits])
+def test_a_strategy_must_be_one(wait: Any) -> None:
+    """Neither a number, nor a class, nor an async function."""
     with pytest.raises(ConfigurationError, match="retry: wait must be one of tenacity's wait strategies"):
-        RetryPolicy(wait=3)  # type: ignore[arg-type]
+        RetryPolicy(wait=wait)
+
+
+@pytest.mark.parametrize(
+    ("wait", "words"),
+    [
+        (lambda _: float("nan"), "the wait strategy returned nan"),
+        (lambda _: float("inf"), "the wait strategy returned inf"),
+        (lambda _: timedelta(seconds=1), "the wait strategy returned datetime"),
+        (lambda _: 1 / 0, "the wait strategy raised ZeroDivisionError"),
+    ],
+)
+async def test_a_strategy_that_fails_ends_the_call_in_order(wait: Any, words: str) -> None:
+    """With what the attempts may have done."""
+    policy = RetryPolicy(wait=wait)
+    async with Sandbox(faults=Faults({"503": 1.0})) as sandbox, client_of(sandbox, retry=policy) as client:
+        with pytest.raises(ConfigurationError, match=words) as caught:
+            await v3.orders.assign_customer_orders(client, 1001)
+
+    assert (caught.value.outcome, len(caught.value.attempts)) == ("unknown", 1)
+
+
+async def test_a_call_that_is_cancelled_in_its_pause_gets_its_units_back() -> None:
+    """The attempt that they were for is not made."""
+    async with Sandbox(faults=Faults({"503": 1.0})) as sandbox, client_of(sandbox) as client:
+        (retry,) = (one for one in client._middlewares if isinstance(one, Retry))
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await v3.orders.assign_customer_orders(client, 1001)
+
+    assert retry.budget.left == 100
+
+
+async def test_an_error_that_a_middleware_makes_is_not_tried_again() -> None:
+    """There is no status that could pass."""
+
+    async def locked(request: Request, handler: Handler) -> Response:
+        await handler(request)
+        message = "423 locked"
+        raise APIStatusError(message)
+
+    async with Sandbox() as sandbox, client_of(sandbox, per_attempt=[locked]) as client:
+        with pytest.raises(APIStatusError, match="423 locked"):
+            await v3.orders.assign_customer_orders(client, 1001)
+
+    assert len(sandbox.requests) == 1

@@ -339,11 +339,15 @@ async def test_who_takes_a_store_over_remembers_what_was_sent(remembers: bool) -
     assert (log.refused == 0) is remembers
 
 
-@pytest.mark.parametrize("sent", [[(-1.0, 5)], [(1.0, -5)], [("x", 5)], [(1.0, 2.5)], [(True, 1)]])
+@pytest.mark.parametrize(
+    "sent", [[(-1.0, 5)], [(1.0, -5)], [("x", 5)], [(1.0, 2.5)], [(True, 1)], [(1.0,)], [5], [(1.0, 10**9)]]
+)
 async def test_what_cannot_have_been_sent_is_refused(sent: Any) -> None:
     """With an example."""
+    limiter = RateLimiter()
     with pytest.raises(InvalidArgumentError, match="remember takes pairs of seconds and requests"):
-        RateLimiter().remember(sent)
+        limiter.remember([(1.0, 7), *sent])
+    assert limiter.snapshot().used == 0
 
 
 def test_an_endpoints_own_quota_is_stated_on_its_operation() -> None:
@@ -383,3 +387,21 @@ async def test_a_shared_limiter_remembers_by_itself() -> None:
     limiter.remember([(1.0, 150)])
 
     assert limiter._buckets.overall.active == 0
+
+
+def test_a_quota_that_was_learned_counts_on_when_it_is_stated() -> None:
+    """The requests in flight are not forgotten."""
+    from b2b_async import Quota
+    from b2b_async.ratelimit.buckets import Buckets
+    from b2b_async.ratelimit.window import Ticket
+
+    buckets = Buckets(Quota(100, 60.0), {}, lambda: 0.5)
+    for now in range(5):
+        ticket = buckets.try_acquire(float(now), "interactive", "PUT /x")
+        assert isinstance(ticket, Ticket)
+        buckets.release(ticket, now + 0.1, QuotaFeedback(allocated=(10, 60.0), remaining=9))
+    learned = buckets.endpoints["PUT /x"]
+    buckets.declare("PUT /x", Quota(6, 60.0), 6.0)
+
+    assert buckets.endpoints["PUT /x"] is learned
+    assert (learned.size, learned.active) == ((6, 60.0), 4)

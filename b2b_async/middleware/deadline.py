@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import TYPE_CHECKING, cast
 
 from b2b_async._call import Deadline
@@ -24,6 +25,12 @@ class CallDeadline:
         """Set the time."""
         self._seconds = seconds
 
+    def with_seconds(self, seconds: float) -> CallDeadline:
+        """Return a copy with another time."""
+        other = copy.copy(self)
+        other._seconds = seconds  # noqa: SLF001 -- a copy of itself
+        return other
+
     async def __call__(self, request: Request, handler: Handler) -> Response:
         """Pass *request* on with a deadline.
 
@@ -41,6 +48,7 @@ class CallDeadline:
             if not clock.expired():  # the timeout of another block
                 raise
         if call.acknowledged is not None:
+            call.observed_outcome = "applied"
             return cast("Response", call.acknowledged)
         if call.lost is not None:
             call.lost.add_note(f"the call's time of {self._seconds:g} s ended during a verification")

@@ -7,7 +7,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast, get_origin
 
-from b2b_async._errors import complete, describe
+from b2b_async._errors import BLANK, complete, describe
 from b2b_async._messages import UNDECODED, Response
 from b2b_async._record import is_blank
 from b2b_async.errors import B2BError, ResponseValidationError
@@ -33,7 +33,7 @@ class Decode:
     """
 
     def __init__(self, redact: Callable[[str], str] = str) -> None:
-        """Import what makes values: it is slow, and must not be so in the middle of a call."""
+        """Import the converter: that is slow, and must not be so in the middle of a call."""
         self._redact = redact
         self._converter: Any = import_module("b2b_async._converter")
 
@@ -69,11 +69,15 @@ class Decode:
             return Response(response.status, response.headers, response.body, envelope, value)
         call, name = request.call, request.operation.name
         # Without the envelope's yes, the words may be those of something that stands before the API.
-        yes = envelope is None or (envelope.code is not None and envelope.acknowledges)
+        is_empty = envelope is None or not response.body.strip(BLANK)
+        yes = is_empty or (envelope is not None and envelope.code is not None and envelope.acknowledges)
         call.observed_outcome = call.observed_outcome if yes else "unknown"
         message = f"{name}: {response.status}, but the response does not fit: {fault}"
         misfit = ResponseValidationError(
-            message, answer=describe(response, self._redact), outcome=call.observed_outcome, operation=name
+            message,
+            answer=describe(response, self._redact),
+            outcome=call.outcome(call.observed_outcome),
+            operation=name,
         )
         complete(misfit, request)
         raise misfit

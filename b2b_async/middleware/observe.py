@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from typing import TYPE_CHECKING
 
@@ -47,14 +48,18 @@ class Observe:
         self, listeners: tuple[Listener, ...] = (), *, store: str = "", redact: Callable[[str], str] = str
     ) -> None:
         """Keep the listeners."""
-        self.listeners = listeners
-        self._logged = (log_event, *listeners)
+        self.listeners: tuple[Listener, ...] = tuple(listeners)
+        self._logged = (log_event, *self.listeners)
         self._store = store
         self._redact = redact
 
-    def with_listeners(self, listeners: tuple[Listener, ...]) -> Observe:
-        """Return the same with further listeners."""
-        return Observe((*self.listeners, *listeners), store=self._store, redact=self._redact)
+    def with_listeners(self, listeners: tuple[Listener, ...], *, store: str = "") -> Observe:
+        """Return a copy with further listeners, and with a store if it has none."""
+        other = copy.copy(self)
+        other.listeners = (*self.listeners, *listeners)
+        other._logged = (log_event, *other.listeners)  # noqa: SLF001 -- a copy of itself
+        other._store = self._store or store  # noqa: SLF001 -- a copy of itself
+        return other
 
     def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
         """Pass *request* on, and report how it ended."""
@@ -74,7 +79,7 @@ class Observe:
         except BaseException as error:
             known = error if isinstance(error, B2BError) else None
             outcome = _outcome_of(request, error)
-            if not request.operation.safe and _is_unknown(error, outcome):
+            if not request.operation.safe and _is_unknown(request, error, outcome):
                 notify(listeners, _unknown(request, error, outcome))
             ended = CallEnded(
                 **about(request),
@@ -114,8 +119,11 @@ class ObserveAttempts:
 
     def __call__(self, request: Request, handler: Handler) -> Awaitable[Response]:
         """Pass *request* on, and report how the attempt ended."""
-        request.call.started_attempts += 1
-        return self._observed(request, handler) if request.call.listeners else handler(request)
+        call = request.call
+        call.started_attempts += 1
+        if call.observed_outcome != "not_sent":  # of an attempt before, since a middleware has called its handler again
+            call.earlier_outcome, call.observed_outcome = call.outcome(call.observed_outcome), "not_sent"
+        return self._observed(request, handler) if call.listeners else handler(request)
 
     async def _observed(self, request: Request, handler: Handler) -> Response:
         call, listeners, number = request.call, request.call.listeners, request.attempt
@@ -168,7 +176,7 @@ async def _completed(request: Request, handler: Handler) -> Response:
 
 
 def _outcome_of(request: Request, error: BaseException | None) -> Outcome:
-    if isinstance(error, B2BError):
+    if isinstance(error, B2BError) and error.call_id == request.call.id:
         return error.outcome
     return request.call.outcome(request.call.observed_outcome)
 
@@ -183,6 +191,7 @@ def _unknown(request: Request, error: BaseException, outcome: Outcome) -> Outcom
     )
 
 
-def _is_unknown(error: BaseException, outcome: Outcome) -> bool:
+def _is_unknown(request: Request, error: BaseException, outcome: Outcome) -> bool:
     """Return whether the caller does not learn what became of the call."""
-    return outcome == "unknown" or (outcome == "applied" and not isinstance(error, B2BError))
+    is_its_own = isinstance(error, B2BError) and error.call_id == request.call.id
+    return outcome == "unknown" or (outcome == "applied" and not is_its_own)

@@ -8,15 +8,23 @@ stop and its hooks read the decision and change nothing.
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from b2b_async._call import Attempt
 from b2b_async._policy import RetryPolicy, Tally, backoff, decide, meaning_of_error
-from b2b_async.errors import AmbiguousOutcomeError, APIStatusError, B2BError, QuotaWaitTooLongError
+from b2b_async._validation import is_number
+from b2b_async.errors import (
+    AmbiguousOutcomeError,
+    APIStatusError,
+    B2BError,
+    ConfigurationError,
+    QuotaWaitTooLongError,
+)
 from b2b_async.events import RetryScheduled, about, notify
 
 if TYPE_CHECKING:
@@ -70,8 +78,10 @@ class Retry:
         self.uniform = uniform
 
     def with_policy(self, policy: RetryPolicy) -> Retry:
-        """Return the same with another policy; the budget is shared."""
-        return Retry(policy, budget=self.budget, uniform=self.uniform)
+        """Return a copy with another policy; the budget is shared."""
+        other = copy.copy(self)
+        other.policy = policy
+        return other
 
     async def __call__(self, request: Request, handler: Handler) -> Response:
         """Pass *request* on until it succeeds or must not be tried again."""
@@ -145,6 +155,7 @@ class _Retries:
         )
         state = tenacity.RetryCallState(machine, None, (), {})
         state.set_exception((type(failed), failed, failed.__traceback__))
+        state.start_time -= self._request.call.attempts[-1].elapsed
         machine.begin()
         while (response := await self._step(machine, state)) is None:
             pass
@@ -166,7 +177,11 @@ class _Retries:
             return acknowledged
         if isinstance(step, tenacity.DoSleep):
             state.prepare_for_next_attempt()
-            await self._sleep(step)
+            try:
+                await self._sleep(step)
+            except BaseException:  # cancelled: the attempt that was paid for is not made
+                self._budget.refund(self._cost())
+                raise
             return None
         started = asyncio.get_running_loop().time()
         try:
@@ -194,7 +209,7 @@ class _Retries:
         decision, policy = self._decision, self._policy
         if decision.reason == "transient":
             if policy.wait is not None:
-                return max(0.0, policy.wait(state))
+                return self._wait_of_strategy(policy.wait, state)
             return backoff(policy, self._tally.attempts) * (0.5 + 0.5 * self._uniform())
         if self._is_held():
             return 0.0  # the limiter holds the store, and lets this call go first
@@ -202,6 +217,23 @@ class _Retries:
         if decision.reason == "throttled":  # refused where the limiter does not see it: in an envelope, or without one
             delay = max(delay, min(_OVERLOAD_MOST, _OVERLOAD_FIRST * 2.0 ** min(9, self._tally.throttled - 1)))
         return delay + _DELAY_JITTER * self._uniform()
+
+    @staticmethod
+    def _wait_of_strategy(strategy: Callable[[Any], object], state: tenacity.RetryCallState) -> float:
+        """Return the pause of the user's own strategy.
+
+        Raises:
+            ConfigurationError: it raises an error, or returns no number of seconds.
+        """
+        try:
+            pause = strategy(state)
+        except Exception as error:
+            message = f"retry: the wait strategy raised {type(error).__name__}: {error}"
+            raise ConfigurationError(message) from error
+        if not is_number(pause, least=0):
+            message = f"retry: the wait strategy returned {pause!r}, which is no number of seconds of at least 0"
+            raise ConfigurationError(message)
+        return pause
 
     async def _sleep(self, seconds: float) -> None:
         deadline = self._request.call.deadline

@@ -106,7 +106,7 @@ class Buckets:
         self._reported: dict[str, _ReportedQuota] = {}
         self._reported_in_refusals: dict[str, _ReportedQuota] = {}
 
-    def declare(self, route: str, quota: Quota) -> None:
+    def declare(self, route: str, quota: Quota, now: float = 0.0) -> None:
         """State the quota of one endpoint, unless one is stated already.
 
         Raises:
@@ -120,7 +120,10 @@ class Buckets:
             raise ConfigurationError(message)
         if route not in self._declared:
             self._declared[route] = (quota.limit, quota.window)
-            self._open(route, quota)
+            if route in self.endpoints:  # it was learned: its requests count on
+                self.endpoints[route].resize(now, quota.limit, quota.window)
+            else:
+                self._open(route, quota)
 
     def held_back(self, now: float, lane: Lane, route: str) -> float:
         """Return until when the endpoint's own quota holds a call back; *now* if it does not."""

@@ -1,4 +1,4 @@
-"""Make values of the headers that speak of quotas and delays. A malformed header is None and never raises."""
+"""Parse the headers about quotas and delays into values. A malformed header is None and never raises."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class QuotaFeedback:
     allocated: tuple[int, float] | None = None
     """Limit and window in seconds."""
     remaining: int | None = None
-    """Slots that were left when the server looked, before it counted this request."""
+    """Slots that were left at the server before it counted this request."""
     resets_after: float | None = None
     """Seconds; after a refusal, until the next slot. Otherwise a pacing hint. None also where it does not matter."""
     retry_after: float | None = None

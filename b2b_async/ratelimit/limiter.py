@@ -23,7 +23,7 @@ from b2b_async.ratelimit.quota import EndpointSnapshot, Quota, QuotaSnapshot
 from b2b_async.ratelimit.window import Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from typing import Self
 
     from b2b_async.ratelimit.feedback import QuotaFeedback
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["RateLimiter"]
 
 _ENDPOINTS_EXAMPLE = '{"GET /api/v3/io/orders": Quota(15)}'
+_MOST_REMEMBERED = 100_000
+"""Requests that any quota allows in a window, at most."""
 LANES: tuple[Lane, ...] = ("interactive", "bulk")
 
 
@@ -244,7 +246,7 @@ class RateLimiter:
         return await self._wait(lane, route, first=first, until=until)
 
     def try_acquire(self, lane: Lane = "interactive", route: str = "") -> Ticket | None:
-        """Take a slot if one is free now and nobody waits; else None."""
+        """Take a slot if one is free now and no call waits; else None."""
         now = self._time()
         if self._waiting:
             return None
@@ -252,7 +254,7 @@ class RateLimiter:
         return granted if isinstance(granted, Ticket) else None
 
     def release(self, ticket: Ticket, feedback: QuotaFeedback) -> None:
-        """Give a slot back whose request has ended.
+        """Release the slot of a request that has ended.
 
         Args:
             ticket: The slot.
@@ -265,7 +267,7 @@ class RateLimiter:
             self._dispatch()
 
     def unsent(self, ticket: Ticket) -> None:
-        """Give a slot back whose request was never sent."""
+        """Release the slot of a request that was never sent."""
         self._buckets.unsent(ticket)
         if self._waiting:
             self._dispatch()
@@ -277,7 +279,7 @@ class RateLimiter:
             route: Method and path of the endpoint: ``Operation.route``.
             quota: Its quota.
         """
-        self._buckets.declare(route, quota)
+        self._buckets.declare(route, quota, 0.0 if self._loop is None else self._loop.time())
 
     def remember(self, sent: Iterable[tuple[float, int]]) -> None:
         """Take over the requests that another process sent for this store in the last window.
@@ -291,15 +293,23 @@ class RateLimiter:
         Raises:
             InvalidArgumentError: a pair is none of a number of seconds and a whole number, each of at least 0.
         """
+        pairs = [self._checked_pair(pair) for pair in sent]
         now = self._time()
-        for seconds_ago, count in sent:
-            if not is_number(seconds_ago, least=0) or not is_whole(count, 0):
-                message = (
-                    "remember takes pairs of seconds and requests, each of at least 0, for example [(5.0, 12)], "
-                    f"not {(seconds_ago, count)!r}"
-                )
-                raise InvalidArgumentError(message)
+        for seconds_ago, count in pairs:
             self._buckets.remember(now, seconds_ago, count)
+
+    @staticmethod
+    def _checked_pair(pair: object) -> tuple[float, int]:
+        if isinstance(pair, tuple | list):
+            values = tuple(cast("Sequence[object]", pair))
+            if len(values) == 2:
+                seconds_ago, count = values
+                if is_number(seconds_ago, least=0) and is_whole(count, 0, _MOST_REMEMBERED):
+                    return seconds_ago, count
+        message = (
+            f"remember takes pairs of seconds and requests, each of at least 0, for example [(5.0, 12)], not {pair!r}"
+        )
+        raise InvalidArgumentError(message)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 

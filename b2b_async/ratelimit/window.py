@@ -236,10 +236,10 @@ class _Pacing:
         """Return what is left of the headroom."""
         return self.headroom * math.pow(2.0, (self.headroom_at - now) / (window * _HEADROOM_HALF_LIFE))
 
-    def note_burst(self, now: float, slots: int, window: float, most: float) -> None:
-        """Note that others have taken *slots*, and keep headroom for as many, up to *most*."""
+    def note_burst(self, now: float, held: int, before: int, *, window: float, most: float) -> None:
+        """Note how many slots others hold and held before, and keep headroom for as many as they took, up to *most*."""
         decay = math.pow(2.0, (self.burst_at - now) / (window * _BURST_MEMORY))
-        self.burst, self.burst_at = self.burst * decay + slots, now
+        self.burst, self.burst_at = self.burst * decay + held - before, now
         headroom = max(self.decayed_headroom(now, window), self.burst)
         self.headroom, self.headroom_at = min(most, headroom), now
 
@@ -590,7 +590,7 @@ class LeaseWindow:
         taken = self.limit - remaining - leases.active
         at_least = taken - (leases.released - ticket.released)
         if at_least - view.foreign >= 1:
-            self._pacing.note_burst(now, at_least - view.foreign, self.window, _HEADROOM_PART * self.limit)
+            self._pacing.note_burst(now, at_least, view.foreign, window=self.window, most=_HEADROOM_PART * self.limit)
             self._pace_evenly(now)
         view.clamp(at_least, max(0, taken + counted_later))
         first_gap = self.window * _PROBE

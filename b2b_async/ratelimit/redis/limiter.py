@@ -228,11 +228,11 @@ class RedisRateLimiter(RateLimiter):
         return None
 
     def release(self, ticket: Ticket, feedback: QuotaFeedback) -> None:
-        """Give a slot back whose request has ended."""
+        """Release the slot of a request that has ended."""
         self._post(self._replica.release(ticket, self._now(), feedback))
 
     def unsent(self, ticket: Ticket) -> None:
-        """Give a slot back whose request was never sent."""
+        """Release the slot of a request that was never sent."""
         self._post(self._replica.unsent(ticket, self._now()))
 
     # -- talking to Redis ------------------------------------------------------------------------------------------
@@ -449,7 +449,7 @@ class RedisRateLimiter(RateLimiter):
             self._replica.lost(call, self._now())
 
     async def _join(self, routes: tuple[str, ...] = ()) -> None:
-        """Tell Redis what this process holds."""
+        """Report to Redis what this process holds."""
         server = self._opened()
         try:
             async with asyncio.timeout(self._timeout):
@@ -517,7 +517,7 @@ class RedisRateLimiter(RateLimiter):
 
 
 def _connector(server: str | redis.asyncio.Redis, timeout: float) -> Callable[[], redis.asyncio.Redis] | None:
-    """Give what makes a client; None if *server* is no URL that can be used."""
+    """Return what makes a client; None if *server* is no URL that can be used."""
     if not isinstance(server, str):
         return lambda: server
 

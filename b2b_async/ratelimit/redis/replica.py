@@ -34,7 +34,7 @@ _LONGEST_LEASE = 1.1
 
 
 def script() -> str:
-    """Give the Lua script."""
+    """Return the Lua script."""
     return resources.files("b2b_async.ratelimit.redis").joinpath("lease_window.lua").read_text("utf-8")
 
 
@@ -93,11 +93,11 @@ class Lease:
     since: float = 0.0
     """When they were granted."""
     until: tuple[float, ...] | None = None
-    """When each comes back; None while the request is under way, 0 if it is free and Redis may not know that."""
+    """When each comes back; None while the request is in flight, 0 if it is free and Redis may not know that."""
     granted: Reply | None = None
     """What Redis said when it granted them; None if they were granted here."""
     forget_at: float = 0.0
-    """When nobody needs to know any more."""
+    """When it is of no use any more."""
 
 
 @attrs.frozen
@@ -220,7 +220,7 @@ class Replica:
         return ScriptCall("unsent", lease)
 
     def tell(self, now: float, routes: tuple[str, ...], run: str) -> list[ScriptCall]:
-        """Tell what this process holds, for *routes* and all other quotas of which it holds something.
+        """Return the calls that report what this process holds, for *routes* and all others where it holds slots.
 
         Args:
             now: The time.
@@ -272,7 +272,7 @@ class Replica:
             self._doubtful.pop(route, None)
 
     def write(self, call: ScriptCall, time: float | None) -> tuple[list[str], list[str]]:
-        """Give the keys and arguments of *call*; *time* is None for the server's clock."""
+        """Return the keys and arguments of *call*; *time* is None for the server's clock."""
         keys = [f"{self._prefix}:processes", f"{self._prefix}:run"]
         terms: list[object] = []
         for route in call.lease.routes:
