@@ -39,6 +39,31 @@ if TYPE_CHECKING:
 
     from b2b_async._call import Attempt, Outcome, VerificationResult
 
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AmbiguousOutcomeError",
+    "Answer",
+    "AuthenticationError",
+    "B2BError",
+    "BadRequestError",
+    "ConfigurationError",
+    "ConflictError",
+    "DeadlineExceededError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "QuotaWaitTooLongError",
+    "RateLimitError",
+    "ResponseValidationError",
+    "ServerError",
+    "StopReason",
+    "UnexpectedRedirectError",
+    "UnprocessableEntityError",
+    "class_for_status",
+]
+
 StopReason = Literal["attempts", "delay", "deadline", "budget"]
 """Why a failure that another attempt might have cured was not tried again: the policy's attempts are used up;
 the server asks for a longer delay than the policy allows; the delay ends after the call's deadline;

@@ -9,6 +9,16 @@ from __future__ import annotations
 
 from typing import NewType
 
+__all__ = [
+    "B2BOrderId",
+    "BCGroupId",
+    "BCOrderId",
+    "ChannelId",
+    "CompanyId",
+    "CustomerId",
+    "UserId",
+]
+
 CustomerId = NewType("CustomerId", int)
 """A BigCommerce customer id; not a B2B user id."""
 UserId = NewType("UserId", int)

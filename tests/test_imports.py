@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import b2b_async
 
 SLOW = {"cattrs", "tenacity", "click", "rich", "redis", "b2b_async.v2", "b2b_async.v3", "b2b_async.bulk"}
 
@@ -55,3 +59,19 @@ asyncio.run(main())
 """
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "LATE []\n"
+
+
+def test_every_module_for_users_says_what_it_offers() -> None:
+    """A module without an underscore has ``__all__``, and each of its names is there; commands are no modules for users."""
+    package = Path(b2b_async.__file__).parent
+    without: list[str] = []
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        if any(part.startswith("_") for part in parts) or parts[0] == "cli":
+            continue
+        module = importlib.import_module(".".join(("b2b_async", *parts)))
+        names = vars(module).get("__all__")
+        if not names or [name for name in names if not hasattr(module, name)]:
+            without.append(module.__name__)
+
+    assert without == []

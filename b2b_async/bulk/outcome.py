@@ -9,6 +9,16 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = [
+    "CONFLICT",
+    "Failure",
+    "Item",
+    "ItemOutcome",
+    "JobSummary",
+    "Skipped",
+    "Status",
+]
+
 Status = Literal["succeeded", "failed", "unknown"]
 """Done; refused or never sent; or it is not known whether it was done."""
 

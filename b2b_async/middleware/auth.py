@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from b2b_async._messages import APIVersion, Request, Response
     from b2b_async._pipeline import Handler
 
+__all__ = [
+    "Auth",
+]
+
 
 class Auth:
     """Sign attempts.

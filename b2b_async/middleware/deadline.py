@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from b2b_async._messages import Request, Response
     from b2b_async._pipeline import Handler
 
+__all__ = [
+    "CallDeadline",
+]
+
 
 class CallDeadline:
     """End a call that takes too long, and say what may have happened until then.

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from b2b_async._messages import Request
     from b2b_async._pipeline import Handler
 
+__all__ = [
+    "Decode",
+]
+
 _logger = logging.getLogger("b2b_async")
 
 _SHOWN_MISFITS = 10

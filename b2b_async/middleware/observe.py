@@ -34,6 +34,11 @@ if TYPE_CHECKING:
         Listener,
     )
 
+__all__ = [
+    "Observe",
+    "ObserveAttempts",
+]
+
 
 class Observe:
     """Notify listeners of calls, and complete every error that leaves the pipeline.

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from b2b_async.ratelimit.limiter import RateLimiter
     from b2b_async.ratelimit.window import Ticket
 
+__all__ = [
+    "RateLimit",
+]
+
 _logger = logging.getLogger("b2b_async")
 
 

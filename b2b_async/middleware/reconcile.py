@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from b2b_async._messages import Reconciliation, Response, Verification
     from b2b_async._pipeline import Handler
 
+__all__ = [
+    "Reconcile",
+]
+
 _logger = logging.getLogger("b2b_async")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from b2b_async._policy import RetryDecision
     from b2b_async.errors import StopReason
 
+__all__ = [
+    "Retry",
+    "RetryBudget",
+]
+
 _ONCE = RetryPolicy(attempts=1, throttled=0)
 _COST = {"transient": 10, "delay": 10, "throttled": 4}
 _OVERLOAD_FIRST, _OVERLOAD_MOST = 5.0, 60.0

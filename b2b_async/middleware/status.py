@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from b2b_async._pipeline import Handler
     from b2b_async.errors import Answer, APIStatusError
 
+__all__ = [
+    "RaiseForStatus",
+]
+
 _ACCEPTED, _NO_CONTENT = 202, 204
 
 _CREDENTIALS_HINT = (

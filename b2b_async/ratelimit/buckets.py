@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from b2b_async.ratelimit.feedback import QuotaFeedback
     from b2b_async.ratelimit.quota import Lane, Quota
 
+__all__ = [
+    "Attribution",
+    "Buckets",
+    "Size",
+    "Subject",
+]
+
 _ENDPOINT_OVERLOAD = 1.0
 """Seconds of the first hold of an endpoint whose refusal names no time."""
 _AGREE_LESS, _AGREE_MORE = 2, 3

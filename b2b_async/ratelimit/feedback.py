@@ -14,6 +14,15 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+__all__ = [
+    "LOST",
+    "QuotaFeedback",
+    "Result",
+    "leading_number",
+    "refusal_delay",
+    "retry_after",
+]
+
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)")
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?(?:e\+?\d{1,3})?)\s*(?:s|secs?|seconds?)?\s*(?:,.*)?", re.IGNORECASE)
 """A number of seconds, perhaps with its unit; a second one, of a header that came twice, does not count."""

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from b2b_async.ratelimit.feedback import QuotaFeedback
     from b2b_async.ratelimit.quota import Lane, Quota
 
+__all__ = [
+    "INF",
+    "LONGEST_HOLD",
+    "LeaseWindow",
+    "Ticket",
+]
+
 INF = math.inf
 
 _MARGIN = 1 / 600

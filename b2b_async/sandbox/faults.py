@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "Faults",
+]
+
 Fault = Literal[
     "429",
     "429-retry-after",

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
     from b2b_async.sandbox.faults import Fault, Faults
 
+__all__ = [
+    "UNSENT",
+    "inflict",
+]
+
 UNSENT = 999
 """The status of what stands in for an answer that never leaves."""
 _POLL = 0.25

@@ -10,6 +10,11 @@ import attrs
 if TYPE_CHECKING:
     from b2b_async.sandbox.faults import Fault
 
+__all__ = [
+    "CURRENT",
+    "Entry",
+]
+
 
 @attrs.define(kw_only=True)
 class Entry:

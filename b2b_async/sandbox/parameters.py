@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+__all__ = [
+    "WrongParameterError",
+    "body",
+    "choice",
+    "number",
+    "numbers",
+    "whole",
+    "window",
+]
+
 _LARGEST = 2**53
 
 

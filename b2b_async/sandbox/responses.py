@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
     JSON = Mapping[str, Any]
 
+__all__ = [
+    "done",
+    "envelope",
+    "error",
+    "list_of",
+    "not_found",
+    "page",
+    "page_of",
+    "refused",
+    "throttled",
+    "with_json",
+    "wrong_parameter",
+]
+
 _HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 _dumps = functools.partial(json.dumps, default=float)  # amounts, in v3
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+__all__ = [
+    "Sandbox",
+]
+
 
 class Sandbox:
     """A running sandbox. Use it as an async context manager.

@@ -15,6 +15,17 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+__all__ = [
+    "DAY",
+    "YEAR",
+    "Company",
+    "Order",
+    "Product",
+    "Store",
+    "User",
+    "is_id",
+]
+
 DAY = 86_400
 YEAR = 365 * DAY
 _AGES = 400 * DAY

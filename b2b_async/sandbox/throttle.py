@@ -12,6 +12,10 @@ import math
 import re
 from collections import deque
 
+__all__ = [
+    "SlidingLog",
+]
+
 _QUOTA = re.compile(r"(\d+)/(\d+(?:\.\d+)?)s?")
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     JSON = dict[str, Any]
 
+__all__ = [
+    "V2",
+]
+
 _LARGEST_PAGE = 200
 _LARGEST_AMOUNT = 10**12
 _SORTS = ("bcOrderId", "totalIncTax", "createdAt")

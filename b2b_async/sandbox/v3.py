@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from b2b_async.sandbox.store import Company, Order, Store, User
 
+__all__ = [
+    "V3",
+]
+
 _LARGEST_PAGE = 200
 _LARGEST_PAGE_OF_USERS = 250
 _LARGEST_PAGE_OF_COMPANIES = 249

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
+__all__ = [
+    "GET_COMPANY_BY_CUSTOMER_ID",
+    "LARGEST_PAGE",
+    "LIST_BC_ORDER_IDS",
+    "BCOrder",
+    "UserCompany",
+    "get_company_by_customer_id",
+    "list_bc_order_ids",
+]
+
 LIST_BC_ORDER_IDS = Operation("Get BC Order Id List By Company Id", "v2", "GET", "/companies/{companyId}/orderBCIds")
 GET_COMPANY_BY_CUSTOMER_ID = Operation("Get Company By CustomerId", "v2", "GET", "/users/{customerId}/companies")
 

@@ -20,6 +20,17 @@ from b2b_async.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = [
+    "Amount",
+    "BillingAddressChanges",
+    "Count",
+    "Flag",
+    "OrderChanges",
+    "ProductChanges",
+    "Text",
+    "changed",
+]
+
 Text = str | Omitted | None
 """A text, or an id, in the vendor's words."""
 Amount = Decimal | Omitted | None

@@ -14,6 +14,13 @@ import attrs
 from b2b_async._record import Record, also
 from b2b_async.ids import ChannelId, CustomerId
 
+__all__ = [
+    "BillingAddress",
+    "DetailedProduct",
+    "OrderDetail",
+    "ShippingAddress",
+]
+
 
 @attrs.frozen(kw_only=True)
 class BillingAddress(Record):

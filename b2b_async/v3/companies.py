@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
+__all__ = [
+    "GET_COMPANY",
+    "LARGEST_PAGE",
+    "LIST_COMPANIES",
+    "Company",
+    "CompanyExtraField",
+    "ParentCompany",
+    "PriceListAssignment",
+    "get_company",
+    "list_companies",
+]
+
 LIST_COMPANIES = Operation("List Companies", "v3", "GET", "/companies")
 GET_COMPANY = Operation("Get Company Details", "v3", "GET", "/companies/{companyId}")
 

@@ -35,6 +35,34 @@ if TYPE_CHECKING:
     from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
+__all__ = [
+    "ASSIGN_CUSTOMER_ORDERS",
+    "CREATE_ORDER",
+    "GET_ORDER",
+    "LARGEST_PAGE",
+    "LIST_ORDERS",
+    "LIST_ORDER_EXTRA_FIELD_CONFIGS",
+    "LIST_ORDER_PRODUCTS",
+    "REASSIGN_ORDERS",
+    "UPDATE_ORDER",
+    "AddressIds",
+    "AssignedOrders",
+    "ExtraField",
+    "Money",
+    "Order",
+    "OrderExtraFieldConfig",
+    "OrderProduct",
+    "ProductOption",
+    "assign_customer_orders",
+    "create_order",
+    "get_order",
+    "list_order_extra_field_configs",
+    "list_order_products",
+    "list_orders",
+    "reassign_orders",
+    "update_order",
+]
+
 LIST_ORDERS = Operation("List Orders", "v3", "GET", "/orders")
 CREATE_ORDER = Operation("Create Order", "v3", "POST", "/orders")
 GET_ORDER = Operation("Get Order", "v3", "GET", "/orders/{bcOrderId}")

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from b2b_async._pagination import Listing
     from b2b_async.client import Client
 
+__all__ = [
+    "GET_USER",
+    "GET_USER_BY_CUSTOMER_ID",
+    "LARGEST_PAGE",
+    "LIST_USERS",
+    "Channel",
+    "User",
+    "get_user",
+    "get_user_by_customer_id",
+    "list_users",
+]
+
 LIST_USERS = Operation("List B2B Users", "v3", "GET", "/users")
 GET_USER = Operation("Get User Details", "v3", "GET", "/users/{userId}")
 GET_USER_BY_CUSTOMER_ID = Operation(

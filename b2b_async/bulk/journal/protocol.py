@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 
     from b2b_async.bulk.outcome import ItemOutcome, Skipped, Status
 
+__all__ = [
+    "PAUSED",
+    "Counts",
+    "Journal",
+    "JournalError",
+    "JournalFigures",
+    "JournalItem",
+    "JournalLostError",
+    "JournalMismatchError",
+    "JournalReader",
+    "JournalStatus",
+    "Minute",
+    "NoJournal",
+    "Opened",
+    "PendingItem",
+    "Reason",
+    "Run",
+]
+
 
 class JournalError(Exception):
     """The journal cannot be used; the text says why and what to do."""

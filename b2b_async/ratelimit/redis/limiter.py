@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from b2b_async.ratelimit.quota import Lane, Quota, QuotaSnapshot
     from b2b_async.ratelimit.redis.replica import Reply, ScriptCall
 
+__all__ = [
+    "RedisRateLimiter",
+]
+
 _logger = logging.getLogger("b2b_async.ratelimit.redis")
 
 _STORE = re.compile(r"[\w.-]{1,200}")

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from b2b_async.ratelimit.quota import Lane
     from b2b_async.ratelimit.window import LeaseWindow, Ticket
 
+__all__ = [
+    "Lease",
+    "Replica",
+    "Reply",
+    "ScriptCall",
+    "SharedWindow",
+    "Verb",
+    "script",
+]
+
 Verb = Literal["acquire", "release", "unsent", "tell", "watch"]
 
 _NOTHING = 0.0
