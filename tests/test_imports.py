@@ -62,7 +62,7 @@ asyncio.run(main())
 
 
 def test_every_module_for_users_says_what_it_offers() -> None:
-    """A module without an underscore has ``__all__``, and each of its names is there; those of commands are not for users."""
+    """A module without an underscore has ``__all__``, whose names are there; those of commands are not for users."""
     package = Path(b2b_async.__file__).parent
     without: list[str] = []
     for path in sorted(package.rglob("*.py")):
