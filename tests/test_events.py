@@ -44,6 +44,7 @@ from b2b_async.events import (
     QuotaWaited,
     RetryScheduled,
     Throttled,
+    notify,
 )
 from b2b_async.middleware.observe import Observe
 from b2b_async.middleware.retry import Retry
@@ -489,6 +490,27 @@ async def test_a_listener_that_raises_a_cancellation_cancels_nothing(kind: type[
     async with Sandbox(quota="2/60s") as sandbox, client_of(sandbox, limiter=limiter, listeners=[failing]) as client:
         assert len(await asyncio.gather(*(assign(client) for _ in range(3)))) == 3
     assert limiter._buckets.overall.in_flight == 0
+
+
+async def test_a_listener_can_end_the_process() -> None:
+    """An interrupt that comes while it runs is not swallowed."""
+
+    def interrupted(_event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        notify((interrupted,), JobStarted(job="assign", store="x", time=0.0, about={}, total=None))
+
+
+async def test_a_wait_for_quota_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG, with its seconds."""
+    limiter = RateLimiter(Quota(1, 60.0))
+    async with Sandbox(quota="1/60s") as sandbox, client_of(sandbox, limiter=limiter) as client:
+        with caplog.at_level(logging.DEBUG, logger="b2b_async"):
+            await assign(client)
+            await assign(client)
+
+    assert any("waited" in record.getMessage() for record in caplog.records)
 
 
 async def test_a_listeners_arguments_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:

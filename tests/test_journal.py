@@ -890,6 +890,37 @@ async def test_a_journal_of_version_3_is_brought_up_to_date_in_place(tmp_path: P
     ]
 
 
+async def test_the_minutes_of_a_run_that_began_near_1970_are_brought_up_to_date(tmp_path: Path) -> None:
+    """On a machine without a clock, a minute moves to where the next one stood."""
+    path = old_journal(tmp_path, OLD_3)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE runs SET started = 90")
+        database.execute("INSERT INTO minutes VALUES (1, 1, 7, 150)")
+    before = SQLiteReader(path).figures()
+    async with SQLiteJournal(path):
+        pass
+
+    assert [(one.minute, one.requests) for one in before.minutes] == [(1, 4), (2, 7), (3, 1)]
+    assert SQLiteReader(path).figures().minutes == before.minutes
+
+
+async def test_an_old_journal_is_read_as_of_one_moment(tmp_path: Path) -> None:
+    """Though it is brought up to date meanwhile."""
+    path = old_journal(tmp_path, OLD_3)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("UPDATE about SET value = value")
+        database.commit()  # so that there is a file of changes beside it, as after a kill
+        before = SQLiteReader(path).status()
+        reader = SQLiteReader(path)
+        with reader._reading() as reading:
+            async with SQLiteJournal(path):
+                pass
+            during = reader._status(reading)
+
+    assert attrs.evolve(during, running=False) == before == SQLiteReader(path).status()
+
+
 async def test_an_old_journal_is_brought_up_to_date_in_place(tmp_path: Path) -> None:
     """Its items, outcomes and doubts are kept, and its rows get their checksums."""
     path = old_journal(tmp_path)

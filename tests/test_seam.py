@@ -7,17 +7,28 @@ import contextlib
 import json
 import sqlite3
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import client_of, ended
 
-from b2b_async import ConfigurationError, InvalidArgumentError, QuotaFeedback, RateLimiter, v3
+from b2b_async import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidArgumentError,
+    QuotaFeedback,
+    RateLimiter,
+    RetryPolicy,
+    v3,
+)
 from b2b_async.bulk import (
     ASSIGN,
     BulkJob,
     JobKind,
+    JournalError,
     JournalLostError,
+    JournalMismatchError,
     SQLiteJournal,
     SQLiteReader,
     write_csv,
@@ -25,6 +36,7 @@ from b2b_async.bulk import (
 )
 from b2b_async.bulk.journal.protocol import PAUSED, NoJournal
 from b2b_async.bulk.kinds import kind_of
+from b2b_async.events import JobEnded
 from b2b_async.ratelimit.redis import RedisRateLimiter
 from b2b_async.sandbox import Faults, Sandbox, Store
 from b2b_async.sandbox.throttle import SlidingLog
@@ -168,8 +180,24 @@ async def test_slices_of_a_job_are_one_run(tmp_path: Path) -> None:
     assert [(run.run, run.how) for run in SQLiteReader(path).status().runs] == [(1, "finished"), (2, "finished")]
 
 
-async def test_a_slice_that_ends_while_the_input_is_read_is_paused(tmp_path: Path) -> None:
-    """Nothing was sent."""
+async def test_a_paused_run_survives_an_input_that_is_another(tmp_path: Path) -> None:
+    """Its history stays, and the right input goes on with it."""
+    loop = asyncio.get_running_loop()
+    path = tmp_path / "a.journal"
+    async with Sandbox(quota="2/10s", latency=0.05) as sandbox, client_of(sandbox) as client:
+        async with SQLiteJournal(path) as journal:
+            await BulkJob(client, [1001, 1002, 1003, 1004], journal=journal).run(until=loop.time() + 1)
+            with pytest.raises(JournalMismatchError):
+                await BulkJob(client, [1005, 1006], journal=journal).run()
+            assert [(run.run, run.how) for run in SQLiteReader(path).status().runs] == [(1, PAUSED)]
+            summary = await BulkJob(client, [1001, 1002, 1003, 1004], journal=journal).run()
+
+    assert summary.succeeded + summary.skipped == 4
+    assert [(run.run, run.how) for run in SQLiteReader(path).status().runs] == [(1, "finished")]
+
+
+async def test_a_slice_that_ends_while_the_input_is_preloaded_reads_all_of_it(tmp_path: Path) -> None:
+    """Nothing was sent, the same job refuses the used-up input, and one without an input goes on."""
 
     async def slow() -> Any:
         yield 1001
@@ -178,9 +206,78 @@ async def test_a_slice_that_ends_while_the_input_is_read_is_paused(tmp_path: Pat
 
     loop = asyncio.get_running_loop()
     async with Sandbox() as sandbox, client_of(sandbox) as client, SQLiteJournal(tmp_path / "a.journal") as journal:
-        summary = await BulkJob(client, slow(), journal=journal, preload=True).run(until=loop.time() + 5)
+        job = BulkJob(client, slow(), journal=journal, preload=True)
+        summary = await job.run(until=loop.time() + 5)
+        assert (summary.stopped, summary.reason, summary.pending, sandbox.requests) == (True, PAUSED, 2, [])
+        with pytest.raises(InvalidArgumentError, match="can be read only once"):
+            await job.run()
+        summary = await BulkJob(client, None, journal=journal).run()
 
-    assert (summary.stopped, summary.reason, sandbox.requests) == (True, PAUSED, [])
+    assert (summary.stopped, summary.succeeded) == (False, 2)
+
+
+async def test_a_slice_does_not_try_again_what_failed_in_an_earlier_one(tmp_path: Path) -> None:
+    """It comes to the items behind; the next run tries them all again."""
+    loop = asyncio.get_running_loop()
+    path = tmp_path / "a.journal"
+    tries: Counter[str] = Counter()
+    paused = 0
+    async with Sandbox(faults=Faults({"500": 1.0}), quota="10/1s", latency=0.05) as sandbox:
+        options: Any = {"retry": RetryPolicy(attempts=1)}
+        async with client_of(sandbox, **options) as client, SQLiteJournal(path) as journal:
+            job = BulkJob(client, list(range(1001, 1041)), journal=journal)
+            for _ in range(50):
+                summary = await job.run(lambda outcome: tries.update([outcome.key]), until=loop.time() + 0.15)
+                if not summary.stopped:
+                    break
+                paused += 1
+            assert paused > 2
+            assert set(tries.values()) == {1}
+            assert (len(tries), summary.pending, summary.done) == (40, 0, 40)
+            summary = await job.run()
+
+    assert (summary.unknown, summary.skipped) == (40, 0)
+
+
+async def test_what_was_allowed_to_fail_is_allowed_over_all_slices(tmp_path: Path) -> None:
+    """A server that is away ends the job, however short its slices are."""
+    loop = asyncio.get_running_loop()
+    async with Sandbox(faults=Faults({"500": 1.0}), quota="10/1s", latency=0.05) as sandbox:
+        options: Any = {"retry": RetryPolicy(attempts=1)}
+        async with client_of(sandbox, **options) as client, SQLiteJournal(tmp_path / "a.journal") as journal:
+            job = BulkJob(client, list(range(1001, 1101)), journal=journal, max_failures=30)
+            reasons: list[str | None] = [PAUSED]
+            while reasons[-1] == PAUSED:
+                reasons.append((await job.run(until=loop.time() + 0.15)).reason)
+
+    assert len(reasons) > 3
+    assert "items failed or are unknown, as many as were allowed" in str(reasons[-1])
+
+
+async def test_an_error_of_a_users_kind_ends_the_job_as_the_clients_own_does(tmp_path: Path) -> None:
+    """It has no response, and means what its type means."""
+
+    async def denied(_client: Client, _value: object) -> Mapping[str, Any]:
+        message = "the token of the archive is wrong"
+        raise AuthenticationError(message, outcome="rejected")
+
+    kind = JobKind(name="archive", run=denied)
+    async with Sandbox() as sandbox, client_of(sandbox) as client, SQLiteJournal(tmp_path / "a.journal") as journal:
+        summary = await BulkJob(client, ["a", "b"], journal=journal, kind=kind).run()
+
+    assert (summary.stopped, summary.fatal) == (True, "the token of the archive is wrong")
+
+
+async def test_the_last_event_of_a_job_says_if_the_journal_could_not_be_ended(tmp_path: Path) -> None:
+    """It does not say finished where the run raises."""
+    path = tmp_path / "a.journal"
+    seen: list[Any] = []
+    async with Sandbox() as sandbox, client_of(sandbox, listeners=[seen.append]) as client:
+        async with SQLiteJournal(path) as journal:
+            with pytest.raises(JournalError, match="was removed while the job ran"):
+                await BulkJob(client, [1001], journal=journal).run(lambda _outcome: path.unlink())
+
+    assert [event.reason for event in seen if isinstance(event, JobEnded)] == ["broken off"]
 
 
 async def test_a_journal_that_another_process_runs_is_lost(tmp_path: Path) -> None:
@@ -206,6 +303,7 @@ async def test_a_journal_that_another_process_runs_is_lost(tmp_path: Path) -> No
 def kind_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Write a module with a kind into the folder where the command runs."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "my_jobs.py").write_text(
         "from b2b_async import v3\n"
         "from b2b_async.bulk import JobKind\n"
@@ -239,7 +337,11 @@ def test_a_kind_of_ones_own_runs_on_the_command_line(kind_in: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a,b\n1,2\n", "it must be JSON Lines or a JSON array, since each record is one value"),
+        ("a,b\n1,2\n", "line 1: 'a,b' is no JSON"),
+        ("7\n", "line 1: 7 is no item of mine"),
+        ('[{"customer": 1001}, {"customer": 1002, "rate": 1e999}]', "item 2: "),
+        ('{"customer": ""}', "line 1: {'customer': ''} is no item of mine (TypeError: its key must be text"),
+        ('{"customer": ' + "[" * 900 + "]" * 900 + "}", "line 1: "),
         ('{"customer": 1001}\n[7]\n', "line 2: [7] is no item of mine"),
         ('{"customer": 1001}\n{"customer": \n', "is no JSON"),
     ],
@@ -263,17 +365,92 @@ def test_items_that_are_none_are_refused(
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["--kind", "nothing"], "kind must be a JobKind"), (["--kind", "assign"], "give one of FILE and --from")],
+    [
+        (["--kind", "nothing"], "kind must be a JobKind"),
+        (["--kind", "assign"], "give one of FILE and --from"),
+        (["--kind", "broken_jobs:KIND"], "cannot be imported (ZeroDivisionError: division by zero)"),
+    ],
 )
-def test_a_run_without_kind_or_input_is_refused(options: list[str], words: str, live_sandbox: Any) -> None:
+def test_a_run_without_kind_or_input_is_refused(
+    options: list[str], words: str, live_sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As wrong usage."""
     from test_cli import run
 
     live_sandbox()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "broken_jobs.py").write_text("1 / 0\n")
     status, _, stderr = run("run", *options)
 
     assert status == 2
     assert words in stderr
+
+
+def test_what_a_command_of_ones_own_kind_proposes_can_be_typed(kind_in: str, tmp_path: Path, live_sandbox: Any) -> None:
+    """It names the kind; --json names the command."""
+    from test_cli import FAST, last_json, run
+
+    live_sandbox()
+    (tmp_path / "items.jsonl").write_text('{"customer": 9999}\n')
+    words = ("run", "items.jsonl", "--kind", kind_in, *FAST)
+    run(*words)
+    _, stdout, stderr = run(*words, "--json")
+
+    assert f"b2b-async run --kind {kind_in} --from items.jsonl.journal --only failed" in stderr
+    assert last_json(stdout)["command"] == "run"
+
+
+def test_the_totals_of_results_may_be_decimal_numbers(kind_in: str, tmp_path: Path, live_sandbox: Any) -> None:
+    """Which of them are totals is the kind's to say; true is no number."""
+    from test_cli import FAST, last_json, run
+
+    live_sandbox()
+    (tmp_path / "my_jobs.py").write_text(
+        "from b2b_async.bulk import JobKind\n"
+        "async def run(client, item):\n"
+        "    return {'amount': 2.25, 'new': True}\n"
+        "KIND = JobKind(name='mine', run=run, totals={'amount': 'money', 'new': 'new ones'})\n"
+    )
+    (tmp_path / "items.jsonl").write_text('"a"\n"b"\n')
+    _, stdout, _ = run("run", "items.jsonl", "--kind", kind_in, *FAST)
+    assert "money" in stdout
+    assert "4.50" in stdout
+    _, stdout, _ = run("run", "items.jsonl", "--kind", kind_in, "--journal", "new.journal", "--json", *FAST)
+    assert last_json(stdout)["results"] == {"amount": 4.5, "new": 0}
+
+
+def test_a_kind_of_this_package_has_its_own_checks(tmp_path: Path, live_sandbox: Any) -> None:
+    """As in its own command, and before anything is sent."""
+    from test_cli import run
+
+    sandbox = live_sandbox()
+    row = {"company_id": "1", "customer_id": "1001", "order_id": "7", "total_inc_tax": "-5"}
+    (tmp_path / "orders.jsonl").write_text(json.dumps(row))
+    status, _, stderr = run("run", str(tmp_path / "orders.jsonl"), "--kind", "create-orders", "--dry-run")
+
+    assert (status, sandbox.requests) == (2, [])
+    assert "line 1: total_inc_tax must be digits with a point" in stderr
+
+
+def test_items_of_another_journal_that_the_kind_does_not_load_are_refused(
+    kind_in: str, tmp_path: Path, live_sandbox: Any
+) -> None:
+    """With the item, before a journal is begun."""
+    from test_cli import FAST, run
+
+    live_sandbox()
+    (tmp_path / "items.jsonl").write_text('{"customer": 9999}\n')
+    run("run", "items.jsonl", "--kind", kind_in, *FAST)
+    (tmp_path / "my_jobs.py").write_text(
+        (tmp_path / "my_jobs.py").read_text() + "import attrs\nKIND = attrs.evolve(KIND, load=lambda item: item['x'])\n"
+    )
+    sys.modules.pop("my_jobs")
+    status, _, stderr = run("run", "--from", "items.jsonl.journal", "--kind", kind_in)
+
+    assert status == 2
+    assert "items.jsonl.journal: 9999 is no item of mine (KeyError: 'x')" in stderr
+    assert [path.name for path in tmp_path.glob("*again*")] == []
 
 
 # -- lists ---------------------------------------------------------------------------------------------------------
@@ -379,6 +556,14 @@ async def test_the_quota_of_an_operation_holds_its_calls() -> None:
 
     assert len(sandbox.requests) == 4
     assert 60 < loop.time() < 62
+
+
+async def test_what_was_sent_long_ago_is_not_remembered() -> None:
+    """Its slots are free."""
+    limiter = RateLimiter()
+    limiter.remember([(3600.0, 150)])
+
+    assert limiter.snapshot().used == 0
 
 
 async def test_a_shared_limiter_remembers_by_itself() -> None:

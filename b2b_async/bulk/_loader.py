@@ -172,7 +172,7 @@ class Loader:
         except (TypeError, ValueError, AttributeError) as error:
             message = f"the item at position {position} is none for {self._kind.name}: {shown(value)} ({error})"
             raise InvalidArgumentError(message) from None
-        if not key or not key.isprintable():
+        if not isinstance(cast("object", key), str) or not key or not key.isprintable():
             message = f"the item at position {position} has a key that cannot be written down: {shown(key)}"
             raise InvalidArgumentError(message)
         return JournalItem(position=position, key=key, value=plain, in_doubt=item.in_doubt)

@@ -17,6 +17,8 @@ from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING
 
+import attrs
+
 from b2b_async._policy import ends_job
 from b2b_async.bulk._worker import ABSENT, Worker
 from b2b_async.bulk.journal.protocol import JournalError
@@ -52,6 +54,24 @@ _RATE_FOR = 1.0
 """Seconds for which the rate that the quota allows is taken for the same."""
 
 
+@attrs.define
+class Health:
+    """What the outcomes so far say of the job and of the server. The slices of one run share it."""
+
+    failures: int = 0
+    """Items that failed or are unknown."""
+    items: int = 0
+    """Items that have an outcome."""
+    denied: int = 0
+    """Items in a row that were answered 403."""
+    in_a_row: int = 0
+    """Items that failed in passing since the server decided on one."""
+    throttled_at: float = -math.inf
+    """The time of the event loop at the last refusal for the rate of requests."""
+    throttled_since: float | None = None
+    """That since which every response was such a refusal."""
+
+
 class Runner:
     """Does what *fetch* returns until there is no more.
 
@@ -61,6 +81,7 @@ class Runner:
         journal: Records the outcomes.
         fetch: Returns some pending items, at most as many as it is asked for; none if there are no more.
         on_outcome: Called with each outcome once it is recorded.
+        health: What is known of the job and the server so far.
         concurrency: Workers at most.
         max_failures: Stop once so many items have failed or are unknown; None for any number.
         max_throttled: Stop once every request for so many seconds was refused for the rate of requests; None for never.
@@ -75,6 +96,7 @@ class Runner:
         *,
         fetch: Callable[[int], Awaitable[Sequence[PendingItem]]],
         on_outcome: Callable[[ItemOutcome], None],
+        health: Health,
         concurrency: int,
         max_failures: int | None,
         max_throttled: float | None,
@@ -93,11 +115,10 @@ class Runner:
         self._journal = journal
         self._fetch = fetch
         self._on_outcome = on_outcome
+        self._health = health
         self._concurrency = concurrency
         self._max_failures = max_failures
         self._max_throttled = math.inf if max_throttled is None else max_throttled
-        self._throttled_at = -math.inf
-        self._throttled_since: float | None = None  # every response since then was a refusal for the rate of requests
         self._resend_if_absent = resend_if_absent
         self._ready: deque[PendingItem] = deque()
         self._later: list[tuple[float, PendingItem]] = []  # by time
@@ -108,9 +129,6 @@ class Runner:
         self._feeder: asyncio.Task[None] | None = None
         self._workers: set[Worker] = set()
         self._mean: float | None = None  # seconds that an item takes from its first send on
-        self._ended_items = 0  # in this run
-        self._denied = 0  # in a row, answered 403
-        self._in_a_row = 0  # items that failed in passing since the server decided on one
         self._loop = asyncio.get_running_loop()
         self._rate, self._rate_until = 0.0, -math.inf
 
@@ -307,7 +325,8 @@ class Runner:
         if outcome.seconds is not None:
             mean = outcome.seconds if self._mean is None else self._mean
             self._mean = mean + _NEWEST * (outcome.seconds - mean)
-        failures = self.counts["failed"] + self.counts["unknown"]
+        self._health.failures += outcome.status != "succeeded"
+        failures = self._health.failures
         if self._max_failures is not None and failures >= self._max_failures:
             self.stop(f"{failures:,} items failed or are unknown, as many as were allowed")
 
@@ -317,36 +336,36 @@ class Runner:
         if failure is not None and failure.final and failure.status is None:
             return  # the item is bad, which says nothing of the server
         if failure is None or failure.final or failure.error == ABSENT:
-            self._in_a_row = 0  # whatever it said, the server was there
+            self._health.in_a_row = 0  # whatever it said, the server was there
             return
-        self._in_a_row += 1
-        if self._in_a_row >= _OUTAGE:
-            self.stop(f"{self._in_a_row:,} items in a row failed, the last one so: {failure.text}")
+        self._health.in_a_row += 1
+        if self._health.in_a_row >= _OUTAGE:
+            self.stop(f"{self._health.in_a_row:,} items in a row failed, the last one so: {failure.text}")
 
     def _note_denial(self, outcome: ItemOutcome) -> None:
         """Stop if the credentials, and not single items, seem to lack the permission."""
         failure = outcome.failure
-        self._ended_items += 1
+        self._health.items += 1
         if failure is None or failure.error != PermissionDeniedError.__name__:
-            self._denied = 0
+            self._health.denied = 0
             return
-        self._denied += 1
-        if self._denied == self._ended_items == _DENIED_FIRST or self._denied == _DENIED_IN_A_ROW:
-            which = "the first" if self._denied == self._ended_items else "the last"
-            text = f"{which} {self._denied} items were all answered 403, the last one so: {failure.text}"
+        self._health.denied += 1
+        if self._health.denied == self._health.items == _DENIED_FIRST or self._health.denied == _DENIED_IN_A_ROW:
+            which = "the first" if self._health.denied == self._health.items else "the last"
+            text = f"{which} {self._health.denied} items were all answered 403, the last one so: {failure.text}"
             self.fatal = self.fatal or PermissionDeniedError(text, outcome="rejected")
             self.stop(text)
 
     def _observe_throttling(self, throttled: bool) -> None:  # noqa: FBT001 -- a callback
         """Stop if the server has refused every request for the rate of requests for too long."""
         if not throttled:
-            self._throttled_since = None
+            self._health.throttled_since = None
             return
         now = self._loop.time()
-        if self._throttled_since is None or now - self._throttled_at > _REFUSALS_APART:
-            self._throttled_since = now  # between the two there was something else, such as no connection
-        self._throttled_at = now
-        seconds = now - self._throttled_since
+        if self._health.throttled_since is None or now - self._health.throttled_at > _REFUSALS_APART:
+            self._health.throttled_since = now  # between the two there was something else, such as no connection
+        self._health.throttled_at = now
+        seconds = now - self._health.throttled_since
         if seconds >= self._max_throttled:
             self.stop(
                 f"the server has refused every request for {seconds / 60:.0f} minutes for the rate of requests (429). "

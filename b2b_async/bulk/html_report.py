@@ -32,8 +32,8 @@ _DOCTYPE = b"<!doctype html>"
 _MOST_UNKNOWNS = 1000
 _COLUMNS = 600
 """Bars of the chart at most; longer jobs have the mean of some minutes in one."""
-_MOST_MINUTES = 1_000_000
-"""Minutes that the chart covers at most, nearly two years: a changed journal may name any."""
+_LONGEST_GAP = 60
+"""Minutes without a request that the chart shows as such."""
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1000, 260, 46, 24, 12
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --dim: #5d6b7a; --line: #d9e0e7; --card: #f6f8fa; --paper: #fff;
@@ -271,9 +271,9 @@ def _chart(minutes: Sequence[Minute]) -> str:
     """Draw bars of requests a minute, run after run, and the quota as a line."""
     if not minutes:
         return '<p class="dim">No requests were sent.</p>'
-    bars = list(itertools.islice(_bars(minutes), _MOST_MINUTES + 1)) if all(map(_is_drawable, minutes)) else []
-    if not 0 < len(bars) <= _MOST_MINUTES:
+    if not all(map(_is_drawable, minutes)):
         return '<p class="dim">There is no chart: the minutes in the journal are damaged.</p>'
+    bars = list(_bars(minutes))
     size = -(-len(bars) // _COLUMNS)
     bins = [bars[start : start + size] for start in range(0, len(bars), size)]
     highest = max(max(requests, quota) for _, _, requests, quota in bars) * 1.08 or 1.0
@@ -348,11 +348,15 @@ def _is_number(value: object, *kinds: type) -> bool:
 
 
 def _bars(minutes: Sequence[Minute]) -> Iterator[tuple[int, int, int, float]]:
-    """Yield run, minute, requests and quota of every minute; the journal has no row for one without requests."""
+    """Yield run, minute, requests and quota of every minute; the journal has no row for one without requests.
+
+    Where a run was paused for longer, or the clock was set, the next minute stands beside the last.
+    """
     for run, some in itertools.groupby(minutes, key=lambda minute: minute.run):
-        place: int | None = None
+        following: int | None = None
         for minute in some:
-            for empty in range(minute.minute if place is None else place, minute.minute):
-                yield run, empty, 0, minute.quota
+            if following is not None and minute.minute - following <= _LONGEST_GAP:
+                for empty in range(following, minute.minute):
+                    yield run, empty, 0, minute.quota
             yield run, minute.minute, minute.requests, minute.quota
-            place = minute.minute + 1
+            following = minute.minute + 1

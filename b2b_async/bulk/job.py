@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from os import PathLike
 from typing import TYPE_CHECKING, cast
 
@@ -13,7 +14,7 @@ import attrs
 
 from b2b_async._validation import is_number, is_whole
 from b2b_async.bulk._loader import Loader
-from b2b_async.bulk._runner import Runner
+from b2b_async.bulk._runner import Health, Runner
 from b2b_async.bulk.journal.protocol import PAUSED, JournalError, JournalMismatchError, NoJournal, Opened
 from b2b_async.bulk.kinds import ASSIGN, kind_of
 from b2b_async.bulk.outcome import ItemOutcome, JobSummary
@@ -142,6 +143,8 @@ class BulkJob:
         self._max_throttled = max_throttled
         self._resend_if_absent = resend_if_absent
         self._runner: Runner | None = None
+        self._health = Health()
+        self._begun = False
         self._stopped: str | None = None
         self._started: float | None = None
         self._opened = Opened()
@@ -166,7 +169,8 @@ class BulkJob:
         seconds = 0.0 if self._started is None else asyncio.get_running_loop().time() - self._started
         before = self._opened.counts
         sent = counts["succeeded"] + counts["failed"] + counts["unknown"]
-        done = before.succeeded + before.final_failed + self._journal.counts.duplicate + sent
+        tried = before.succeeded + before.final_failed + self._opened.tried
+        done = tried + self._journal.counts.duplicate + sent
         return JobProgress(
             done=done,
             total=self._total,
@@ -186,8 +190,9 @@ class BulkJob:
             on_outcome: Called with each outcome once it is in the journal, and with a ``Skipped`` for each duplicate.
                 If it raises, the job stops and raises that.
             until: The time of the event loop, in seconds, at which no more items are taken; None for never. What is in
-                flight then finishes. Another run of the same journal object goes on, and is the same run for the
-                journal.
+                flight then finishes, and input that is preloaded is read to its end. Another run of the same journal
+                object goes on: it is the same run for the journal, and does not try again what failed in it. That of
+                the same ``BulkJob`` also counts on towards *max_failures* and *max_throttled*.
 
         Returns:
             What became of the run. ``stopped``, ``reason`` and ``fatal`` say whether it ended early.
@@ -196,8 +201,17 @@ class BulkJob:
             JournalMismatchError: the journal is that of another job or input; nothing was sent.
             JournalLostError: another process has begun to run the journal.
             JournalError: the journal cannot be written; what was acknowledged is safe.
-            InvalidArgumentError: an item cannot be written down, or stands at no greater position than the one before.
+            InvalidArgumentError: an item cannot be written down, or stands at no greater position than the one before;
+                or the input can be read only once, and an earlier run has begun it.
         """
+        if self._begun and isinstance(self._items, Iterator | AsyncIterator):
+            message = (
+                "the input can be read only once, and an earlier run has begun it: make a new BulkJob with the input "
+                "from its beginning, or with None if the journal has all of it"
+            )
+            raise InvalidArgumentError(message)
+        if self._runner is None or self._runner.reason != PAUSED:
+            self._health = Health()
         report = on_outcome or _ignore
 
         def report_repeat(repeat: ItemOutcome | Skipped) -> None:
@@ -212,6 +226,7 @@ class BulkJob:
             self._journal,
             fetch=loader.next,
             on_outcome=report,
+            health=self._health,
             concurrency=self._concurrency,
             max_failures=self._max_failures,
             max_throttled=self._max_throttled,
@@ -222,12 +237,15 @@ class BulkJob:
         before, loop = self._client.quota, asyncio.get_running_loop()
         started = self._started = loop.time()
         self._opened = await self._journal.begin(self._about(), quota=(before.limit, before.window))
-        timer = None if until is None else loop.call_at(until, self._end_slice)
+        self._begun = True
+        timer = None if until is None else loop.call_at(until, runner.stop, PAUSED)
         self._notify_start()
         how = "broken off"
         try:
             await self._do(runner, loader)
-            how = "finished" if runner.finished else runner.reason or how
+            ending = "finished" if runner.finished else runner.reason or how
+            await self._journal.end(ending)
+            how = ending
         except BaseException as error:
             how = "cancelled" if isinstance(error, asyncio.CancelledError) else how
             await self._end_badly(loader, None if isinstance(error, JournalMismatchError) else how)
@@ -236,7 +254,6 @@ class BulkJob:
             if timer is not None:
                 timer.cancel()
             self._notify_end(runner, how, loop.time() - started)
-        await self._journal.end(how)
         return self._summary(runner, before, started)
 
     async def _do(self, runner: Runner, loader: Loader) -> None:
@@ -255,13 +272,6 @@ class BulkJob:
                 await self._journal.end(how)
         finally:
             await loader.aclose()
-
-    def _end_slice(self) -> None:
-        """Stop this run, but not those that may follow."""
-        if self._runner is not None:
-            self._runner.stop(PAUSED)
-        if self._loading is not None:
-            self._loading.cancel()
 
     def _notify_start(self) -> None:
         if self._client.listeners:
@@ -326,12 +336,13 @@ class BulkJob:
 
     def _summary(self, runner: Runner, before: QuotaSnapshot, started: float) -> JobSummary:
         after, ended, opened = self._client.quota, self._journal.counts, self._opened.counts
+        refused = opened.final_failed + self._opened.tried
         summary = JobSummary(
             succeeded=runner.counts["succeeded"],
             failed=runner.counts["failed"],
             unknown=runner.counts["unknown"],
-            skipped=opened.succeeded + opened.final_failed,
-            skipped_failed=opened.final_failed,
+            skipped=opened.succeeded + refused,
+            skipped_failed=refused,
             duplicates=ended.duplicate,
             repeated=runner.counts["repeated"],
             reconciled=runner.counts["reconciled"],

@@ -153,7 +153,7 @@ def kind_of(kind: JobKind | str) -> JobKind:
     """
     if isinstance(kind, JobKind):
         return kind
-    if kind in KINDS:
+    if isinstance(cast("object", kind), str) and kind in KINDS:
         return KINDS[kind]
     if not isinstance(cast("object", kind), str) or not _REFERENCE.fullmatch(kind):
         message = f"kind must be a JobKind, one of {', '.join(KINDS)}, or 'module:attribute', not {kind!r}"
@@ -161,9 +161,10 @@ def kind_of(kind: JobKind | str) -> JobKind:
     module, _, name = kind.partition(":")
     try:
         found: object = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        message = f"kind {kind!r} cannot be imported ({error}): write module:attribute, as in my_jobs:ARCHIVE"
-        raise InvalidArgumentError(message) from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        message = f"kind {kind!r} cannot be imported ({what}): write module:attribute, as in my_jobs:ARCHIVE"
+        raise InvalidArgumentError(message) from error
     if not isinstance(found, JobKind):
         message = f"kind {kind!r} is a value of type {type(found).__name__}, not a JobKind"
         raise InvalidArgumentError(message)

@@ -117,9 +117,9 @@ class JobSummary:
     unknown: int
     """Items of which it is not known whether they were done."""
     skipped: int
-    """Items with a final outcome of earlier runs, those that were refused included."""
+    """Items with a final outcome of earlier runs, or any outcome of earlier slices of this run."""
     skipped_failed: int
-    """Those of them that the server had refused for good."""
+    """Those of them that the server had refused for good, or that had failed in an earlier slice."""
     duplicates: int
     """Items that stood in the input before, and were done once."""
     repeated: int

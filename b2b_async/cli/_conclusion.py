@@ -47,7 +47,7 @@ def print_conclusion(console: Console, kind: JobKind, summary: JobSummary, scree
 
 
 def conclude(
-    kind: JobKind, summary: JobSummary, screen: Screen, *, journal: Path, again: str, as_json: bool
+    kind: JobKind, summary: JobSummary, screen: Screen, *, command: str, journal: Path, again: str, as_json: bool
 ) -> NoReturn:
     """End the command of a job that has a summary.
 
@@ -55,6 +55,7 @@ def conclude(
         kind: What the job did with each item.
         summary: What became of it.
         screen: What was seen of it.
+        command: Its name, and what else must be said to repeat it.
         journal: Its journal.
         again: How to go on, as a sentence.
         as_json: Print the line for programs, and no table.
@@ -62,7 +63,7 @@ def conclude(
     status = status_of(summary)
     RESULT[:] = [status]
     print_conclusion(Console(highlight=False, quiet=as_json), kind, summary, screen)
-    for sentence in _next_steps(kind, summary, screen, journal, again):
+    for sentence in _next_steps(kind, summary, screen, command=command, journal=journal, again=again):
         say(sentence)
     facts = {
         **attrs.asdict(summary),
@@ -71,10 +72,12 @@ def conclude(
         "results": {name: screen.totals[name] for name in kind.totals},
         "journal": str(journal),
     }
-    finish(kind.name, status, facts, as_json=as_json)
+    finish(command, status, facts, as_json=as_json)
 
 
-def _next_steps(kind: JobKind, summary: JobSummary, screen: Screen, journal: Path, again: str) -> list[str]:
+def _next_steps(
+    kind: JobKind, summary: JobSummary, screen: Screen, *, command: str, journal: Path, again: str
+) -> list[str]:
     """Return what there is to know and to do, as sentences."""
     name, steps = shlex.quote(str(journal)), list[str]()
     if summary.repeated:
@@ -83,7 +86,7 @@ def _next_steps(kind: JobKind, summary: JobSummary, screen: Screen, journal: Pat
         steps.append(f"{summary.repeated:,} items were sent again that an earlier run may have done already.{why}")
     if summary.fatal is not None:
         steps += [
-            f"b2b-async {kind.name}: stopped, since every other item would fail the same way: {summary.fatal}",
+            f"b2b-async {command}: stopped, since every other item would fail the same way: {summary.fatal}",
             f"Run 'b2b-async check', then: {again} (with another --journal for another store)",
         ]
     elif summary.stopped:
@@ -91,7 +94,7 @@ def _next_steps(kind: JobKind, summary: JobSummary, screen: Screen, journal: Pat
     if summary.skipped_failed:
         steps.append(
             f"{summary.skipped_failed:,} items were refused by an earlier run and not tried again; they make the exit "
-            f"status 1. To try them again: b2b-async {kind.name} --from {name} --only failed"
+            f"status 1. To try them again: b2b-async {command} --from {name} --only failed"
         )
     if summary.failed or summary.unknown or summary.skipped_failed:
         steps.append(f"See why: b2b-async report {name} --html report.html, or b2b-async export {name}")

@@ -279,18 +279,28 @@ class JournalInput:
             return Plan.of_journal(held, reads_input=False)
         try:
             status = self.origin.status()
-            rows = sum(1 for _ in self._outcomes())
+            job = status.about.get("job")
+            if job != self.kind.name:
+                return Plan(rows=0, problems=[f"{self.origin.name} is a journal of {job}, not of {self.kind.name}"])
+            rows, wrong = self._check()
         except JournalError as error:
             raise SourceError(str(error)) from None
-        job = status.about.get("job")
-        wrong: list[str] = []
-        if job != self.kind.name:
-            wrong.append(f"{self.origin.name} is a journal of {job}, not of {self.kind.name}")
         if status.running:
             wrong.append(
                 f"the job of {self.origin.name} is running: wait for its end, since it may do these items itself"
             )
         return Plan(rows=rows, problems=wrong)
+
+    def _check(self) -> tuple[int, list[str]]:
+        """Return the number of items, and what is wrong with the first that is none."""
+        rows = 0
+        for rows, outcome in enumerate(self._outcomes(), 1):
+            try:
+                self.kind.load(outcome.value)
+            except Exception as error:  # noqa: BLE001 -- whatever the user's function raises; it is told with its item
+                what = f"{outcome.key} is no item of {self.kind.name} ({type(error).__name__}: {error})"
+                return rows, [f"{self.origin.name}: {what}"]
+        return rows, []
 
     def compare(self, identity: Mapping[str, str]) -> None:
         """Make sure that the other journal is of this server and store.

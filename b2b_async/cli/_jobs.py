@@ -47,8 +47,10 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """The options of every command that runs a job."""
+    """The command, and the options of every command that runs a job."""
 
+    command: str
+    """Its name, and what else must be said to repeat it, beside these options."""
     journal: Path | None
     concurrency: int | None
     max_failures: int | None
@@ -103,48 +105,48 @@ def refuse_odd_words(origin: Path | None, only: str | None, journal: Path | None
 
 
 @contextlib.contextmanager
-def bad_input_refused(command: str, *, as_json: bool) -> Generator[None]:
+def bad_input_refused(options: Options) -> Generator[None]:
     """End with the exit status of bad input, or of bad configuration."""
     try:
         yield
     except (SourceError, JournalError) as error:
-        refuse(command, Exit.USAGE, [str(error)], as_json=as_json)
+        refuse(options.command, Exit.USAGE, [str(error)], as_json=options.as_json)
     except ConfigurationError as error:
-        refuse(command, Exit.FATAL, [str(error)], as_json=as_json)
+        refuse(options.command, Exit.FATAL, [str(error)], as_json=options.as_json)
 
 
 def run_job(kind: JobKind, source: Input, options: Options, *, resend_if_absent: bool = False) -> NoReturn:
     """Plan, check, run, conclude: the whole of a command that runs a job."""
     start_logging(verbose=options.verbose)
     journal = options.journal or source.journal
-    plan = _plan(kind, source, journal, options)
-    client = _check(kind, source, plan, options)
+    plan = _plan(source, journal, options)
+    client = _check(source, plan, options)
     opened = SQLiteJournal(journal)
     job = _prepare(client, kind, source, opened, plan=plan, options=options, resend_if_absent=resend_if_absent)
     _outlive_terminal()
     say(f"Journal: {shlex.quote(str(journal))}")
     calm_collector()
     screen = Screen(client, job)
-    summary, reason = _run_all(kind, source, client, job, screen=screen, journal=opened, as_json=options.as_json)
+    summary, reason = _run_all(source, client, job, screen=screen, journal=opened, options=options)
     if (plan.rows is None or not plan.checked) and summary is not None and not summary.stopped:
         _warn_of_no_rows(source, summary.total)
     again = "To go on, run the same command again"
     if source.once and options.journal is None:
         again += f" with --journal {shlex.quote(str(journal))}"
     if summary is None:
-        conclude_abruptly(kind.name, str(reason), journal=journal, again=again, as_json=options.as_json)
-    conclude(kind, summary, screen, journal=journal, again=again, as_json=options.as_json)
+        conclude_abruptly(options.command, str(reason), journal=journal, again=again, as_json=options.as_json)
+    conclude(kind, summary, screen, command=options.command, journal=journal, again=again, as_json=options.as_json)
 
 
 # -- plan and check ------------------------------------------------------------------------------------------------
 
 
-def _plan(kind: JobKind, source: Input, journal: Path, options: Options) -> Plan:
+def _plan(source: Input, journal: Path, options: Options) -> Plan:
     """Find out what the run will do; refuse input that is wrong."""
-    with bad_input_refused(kind.name, as_json=options.as_json):
+    with bad_input_refused(options):
         plan = source.plan(journal, afresh=options.dry_run)
     if plan.problems:
-        refuse(kind.name, Exit.USAGE, list(plan.problems), as_json=options.as_json)
+        refuse(options.command, Exit.USAGE, list(plan.problems), as_json=options.as_json)
     if plan.checked and plan.rows is not None:
         _warn_of_no_rows(source, plan.rows)
     if plan.done:
@@ -153,12 +155,12 @@ def _plan(kind: JobKind, source: Input, journal: Path, options: Options) -> Plan
     return plan
 
 
-def _check(kind: JobKind, source: Input, plan: Plan, options: Options) -> Client:
+def _check(source: Input, plan: Plan, options: Options) -> Client:
     """Make the client, whose store must be that of the input; a dry run ends here."""
-    command, as_json = kind.name, options.as_json
+    command, as_json = options.command, options.as_json
     if options.dry_run and plan.rows is not None:
         _end_dry_run(command, plan.rows, plan.duplicates, as_json=as_json)
-    with bad_input_refused(command, as_json=as_json):
+    with bad_input_refused(options):
         limiter = limiter_of(options.quota, options.redis_url, options.processes)
         client = client_of(options.base_url, options.proxy, limiter, connections=options.concurrency)
         source.compare(identity(client))
@@ -181,7 +183,7 @@ def _prepare(
     options: Options,
     resend_if_absent: bool,
 ) -> BulkJob:
-    with bad_input_refused(kind.name, as_json=options.as_json):
+    with bad_input_refused(options):
         return BulkJob(
             client,
             source.items(client) if plan.reads_input else None,
@@ -223,17 +225,16 @@ async def _count(client: Client, source: Input) -> tuple[int, int]:
 
 
 def _run_all(
-    kind: JobKind,
     source: Input,
     client: Client,
     job: BulkJob,
     *,
     screen: Screen,
     journal: SQLiteJournal,
-    as_json: bool,
+    options: Options,
 ) -> tuple[JobSummary | None, str | None]:
     """Run the job; end the command where nothing could be sent."""
-    command = kind.name
+    command, as_json = options.command, options.as_json
     try:
         return asyncio.run(_run(client, journal, job, screen))
     except B2BError as error:

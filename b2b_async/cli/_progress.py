@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, cast
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
@@ -46,7 +46,7 @@ class Screen:
         self._job = job
         self._duplicates = 0
         self._told_of_verifications = False
-        self.totals: Counter[str] = Counter()
+        self.totals: dict[str, float] = defaultdict(int)
         """The sums of the numbers in the results, by name."""
         self.statuses: Counter[int | None] = Counter()
         """The number of failed items by HTTP status; None stands for no response."""
@@ -90,8 +90,9 @@ class Screen:
     def __call__(self, outcome: ItemOutcome | Skipped) -> None:
         """Show the first duplicates, and keep the first reasons of failures."""
         if isinstance(outcome, ItemOutcome) and outcome.result is not None:
-            numbers = {name: value for name, value in outcome.result.items() if isinstance(value, int)}
-            self.totals.update(numbers)
+            for name, value in outcome.result.items():
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    self.totals[name] += value
         if isinstance(outcome, ItemOutcome) and outcome.failure is not None:
             failure = outcome.failure
             self.statuses[failure.status] += 1
@@ -169,7 +170,7 @@ def _span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{hours} h"
 
 
-def summary_table(summary: JobSummary, results: Mapping[str, int]) -> Table:
+def summary_table(summary: JobSummary, results: Mapping[str, float]) -> Table:
     """Return a summary as a table for people, the totals of the *results* first."""
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = {
@@ -187,6 +188,6 @@ def summary_table(summary: JobSummary, results: Mapping[str, int]) -> Table:
         "refused by the server (429)": summary.refused,
     }
     for name, number in rows.items():
-        table.add_row(name, f"{number:,}")
+        table.add_row(name, f"{number:,}" if isinstance(number, int) else f"{number:,.2f}")
     table.add_row("seconds", f"{summary.seconds:.1f}")
     return table

@@ -54,9 +54,9 @@ def assign(
     if sum(given) != 1:
         message = "give one of FILE, --company, --all-companies and --from"
         raise click.UsageError(message)
-    chosen = Options(**options)
+    chosen = Options(command=ASSIGN.name, **options)
     refuse_odd_words(origin, only, chosen.journal)
-    with contextlib.ExitStack() as stack, bad_input_refused(ASSIGN.name, as_json=chosen.as_json):
+    with contextlib.ExitStack() as stack, bad_input_refused(chosen):
         source: Input
         if file is not None:
             path, once = stack.enter_context(readable_twice(file, chosen.journal))

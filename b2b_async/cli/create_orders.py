@@ -64,9 +64,9 @@ def create_orders(
     total_inc_tax and, if there is one, po_number. All of it is checked before anything is sent. An order whose answer
     is lost is looked up and not sent again. The same command again skips what is done.
     """
-    chosen = Options(**options)
+    chosen = Options(command=CREATE_ORDERS.name, **options)
     refuse_odd_words(origin, only, chosen.journal)
-    with contextlib.ExitStack() as stack, bad_input_refused(CREATE_ORDERS.name, as_json=chosen.as_json):
+    with contextlib.ExitStack() as stack, bad_input_refused(chosen):
         source: Input
         if file is not None and origin is None:
             path, once = stack.enter_context(readable_twice(file, chosen.journal))

@@ -4,41 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from b2b_async.bulk import SQLiteReader, read_values
-from b2b_async.bulk.kinds import kind_of
+from b2b_async.bulk import ASSIGN, CREATE_ORDERS, SQLiteReader, read_customer_ids, read_order_rows, read_values
+from b2b_async.bulk.kinds import KINDS, kind_of
 from b2b_async.cli._inputs import STDIN, FileInput, JournalInput, readable_twice
 from b2b_async.cli._jobs import Options, bad_input_refused, job_options, refuse_odd_words, run_job
 from b2b_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from b2b_async.bulk import JobKind
+    from b2b_async.bulk import JobKind, Row
     from b2b_async.bulk.outcome import Status
     from b2b_async.cli._inputs import Input
 
 
-def _kind(_context: click.Context, _parameter: click.Parameter, name: str) -> JobKind:
-    # The module may be in the folder where the command runs, as with "python -m".
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- sys.path holds strings
+_READERS: Mapping[str, Callable[..., Iterator[Row]]] = {
+    ASSIGN.name: read_customer_ids,
+    CREATE_ORDERS.name: read_order_rows,
+}
+"""Kinds of this package have readers that check more."""
+
+
+def _kind(name: str) -> JobKind:
+    if ":" in name:
+        # The module may be in the folder where the command runs. It comes last, since a file there must not stand in
+        # for a module that is imported later.
+        sys.path.append(os.getcwd())  # noqa: PTH109 -- sys.path holds strings
     try:
         return kind_of(name)
     except InvalidArgumentError as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(str(error), param_hint="--kind") from error
 
 
 @click.command()
 @click.argument("file", required=False)
 @click.option(
     "--kind",
+    "reference",
     required=True,
-    callback=_kind,
     metavar="MODULE:ATTRIBUTE",
     help="The JobKind to run, which is imported: assign, create-orders, or one of your own.",
 )
@@ -47,7 +58,7 @@ def _kind(_context: click.Context, _parameter: click.Parameter, name: str) -> Jo
 def run(
     *,
     file: str | None,
-    kind: JobKind,
+    reference: str,
     resend_if_absent: bool,
     origin: Path | None,
     only: str | None,
@@ -56,17 +67,19 @@ def run(
 ) -> None:
     """Run a job of your own kind over the items in FILE: JSON Lines, a JSON array, or - for stdin.
 
-    Each value is what the kind's dump returns. All of it is checked before anything is sent. The same command again
-    skips what is done.
+    Each value is what the kind's dump returns; files for assign and create-orders are as for their own commands. All of
+    it is checked before anything is sent. The same command again skips what is done.
     """
-    chosen = Options(**options)
+    kind = _kind(reference)
+    chosen = Options(command=f"run --kind {shlex.quote(reference)}", **options)
     refuse_odd_words(origin, only, chosen.journal)
-    with contextlib.ExitStack() as stack, bad_input_refused(kind.name, as_json=chosen.as_json):
+    with contextlib.ExitStack() as stack, bad_input_refused(chosen):
         source: Input
         if file is not None and origin is None:
             path, once = stack.enter_context(readable_twice(file, chosen.journal))
             name = "stdin" if file in STDIN else file
-            read = partial(read_values, path, kind, name=name)
+            reader = _READERS[kind.name] if kind in KINDS.values() else partial(read_values, kind=kind)
+            read = partial(reader, path, name=name)
             source = FileInput(name=name, path=path, kind=kind, read=read, limit=limit, once=once, columns="values")
         elif origin is not None and file is None:
             source = JournalInput(origin=SQLiteReader(origin), kind=kind, only=cast("Status | None", only), limit=limit)

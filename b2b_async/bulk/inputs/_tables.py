@@ -121,8 +121,7 @@ def read_records(
             case "[":
                 yield from _array(lines, first_line, columns, required, after)
             case _ if not columns:
-                message = f"{name}: it must be JSON Lines or a JSON array, since each record is one value"
-                raise SourceError(message)
+                yield from _jsonl(lines, first_line, columns, required, after)
             case _:
                 yield from _csv(lines, first_line, columns, required, after)
 

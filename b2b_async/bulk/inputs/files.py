@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
 import unicodedata
@@ -123,6 +124,8 @@ def read_order_rows(
 def read_values(path: Path | str, kind: JobKind, *, name: str | None = None, after: int = -1) -> Iterator[Row]:
     """Read the items of any kind lazily from a JSON Lines or JSON file: each value is what the kind's ``dump`` returns.
 
+    Values that are lists must stand in a JSON array, since a file that begins with "[" is one.
+
     Args:
         path: The file.
         kind: Its ``load`` makes an item of a value.
@@ -139,13 +142,24 @@ def read_values(path: Path | str, kind: JobKind, *, name: str | None = None, aft
         problem = record.problem
         if problem is None:
             try:
-                yield Row(Item(record.position, kind.load(_as_json(record.values[0]))))
+                yield Row(Item(record.position, _value(kind, record.values[0])))
                 continue
-            except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            except Exception as error:  # noqa: BLE001 -- whatever the user's functions raise; it is told with its line
                 problem = (
                     f"{reprlib.repr(record.values[0])} is no item of {kind.name} ({type(error).__name__}: {error})"
                 )
         yield Row(None, f"{record.where}: {problem}")
+
+
+def _value(kind: JobKind, plain: object) -> object:
+    """Return the item that a JSON value stands for, one that can be written into a journal."""
+    value: object = kind.load(_as_json(plain))
+    key = cast("object", kind.key(value))
+    if not isinstance(key, str) or not key or not key.isprintable():
+        message = f"its key must be text that can be printed, not {key!r}"
+        raise TypeError(message)
+    json.dumps(kind.dump(value), allow_nan=False)
+    return value
 
 
 def _as_json(value: object) -> object:

@@ -114,6 +114,8 @@ class Opened:
     """The whole input was read into it on purpose, so that the input is not needed any more."""
     begun: bool = False
     """A request was sent, or an item has an outcome."""
+    tried: int = 0
+    """Items that failed or are unknown since this run was begun, before it was paused: it does not do them again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -304,7 +306,10 @@ class Journal(Protocol):
         ...
 
     async def fetch_pending(self, most: int) -> Sequence[PendingItem]:
-        """Return at most *most* items that are to be done and were not returned in this run; none at the end."""
+        """Return at most *most* items that are to be done and were not returned in this run; none at the end.
+
+        Where a run goes on that was paused, those that have an outcome since it was begun are not returned again.
+        """
         ...
 
     async def mark_sent(self, item: PendingItem, when: float) -> None:

@@ -125,7 +125,6 @@ class SQLiteReader:
     def figures(self) -> JournalFigures:
         """Return the figures of a report."""
         with self._reading() as database:
-            database.execute("BEGIN")  # all figures of one moment, though the job may run
             reasons = _reasons(database)
             repeats = database.execute(_REPEATS, (_GROUPS,))
             return JournalFigures(
@@ -176,6 +175,7 @@ class SQLiteReader:
             raise JournalError(message)
         unlocked, before = reads_unlocked(path), _stamp(path)
         with contextlib.closing(connect_to_read(path)) as database:
+            database.execute("BEGIN")  # one moment, though the job may run, and may migrate the journal
             check_schema(database, path, has_wal=not unlocked)
             (schema,) = database.execute("PRAGMA user_version").fetchone()
             if 0 < schema < SCHEMA:

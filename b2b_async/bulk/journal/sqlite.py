@@ -96,8 +96,15 @@ ALTER TABLE items RENAME COLUMN settled TO final;
 ALTER TABLE items RENAME COLUMN departed TO in_doubt_since;
 ALTER TABLE progress RENAME COLUMN settled_failed TO final_failed;
 ALTER TABLE runs ADD COLUMN owner TEXT;
-UPDATE minutes SET minute = minute
-    + coalesce((SELECT CAST(started / 60 AS INTEGER) FROM runs WHERE runs.run = minutes.run), 0);
+CREATE TABLE new_minutes (
+    run INTEGER NOT NULL, minute INTEGER NOT NULL, requests INTEGER NOT NULL, quota REAL NOT NULL,
+    PRIMARY KEY (run, minute)
+) WITHOUT ROWID;
+INSERT OR IGNORE INTO new_minutes SELECT run, minute
+    + coalesce((SELECT CAST(started / 60 AS INTEGER) FROM runs WHERE runs.run = minutes.run), 0), requests, quota
+    FROM minutes;
+DROP TABLE minutes;
+ALTER TABLE new_minutes RENAME TO minutes;
 PRAGMA user_version = 4""",
 }
 """The statements that make the tables of the next version out of those of a version."""
@@ -114,9 +121,10 @@ SELECT json_group_array(json_array(
     position, CAST(key AS TEXT), CAST(value AS TEXT), CAST(status AS TEXT), in_doubt_since IS NOT NULL,
     CASE WHEN typeof(absent) IN ('integer', 'real') AND abs(absent) < 1e11 THEN absent END, CAST(checksum AS INTEGER)
 )) FROM (
-    SELECT * FROM items WHERE NOT final AND position > ? ORDER BY position LIMIT ?
+    SELECT * FROM items WHERE NOT final AND position > ? AND coalesce(finished < ?, 1) ORDER BY position LIMIT ?
 )
 """
+_TRIED = "SELECT count(*) FROM items WHERE NOT final AND finished >= ?"
 _INPUT = "SELECT coalesce((SELECT max(position) FROM items), -1), fingerprint FROM progress"
 _EXPECT = "UPDATE progress SET total = coalesce(?, total), fingerprint = coalesce(?, fingerprint)"
 # An item that is sent has no outcome any more: if the process dies now, the last one must not be taken for true.
@@ -207,6 +215,8 @@ class SQLiteJournal:
         self._database: sqlite3.Connection | None = None
         self._lock: sqlite3.Connection | None = None
         self._run = 0  # the run that is going on
+        self._continues = False  # it was begun before, and paused
+        self._tried_since = math.inf  # items with an outcome since then, Unix time, are not done again in this run
         self._fetched = -1  # the last position that was returned in this run
         self._state: dict[str, Any] = {}
         self._batch = _Batch()
@@ -301,6 +311,7 @@ class SQLiteJournal:
                 fingerprint=fingerprint,
                 complete=bool(state["complete"]),
                 begun=bool(state["begun"]),
+                tried=self._sql.execute(_TRIED, (self._tried_since,)).fetchone()[0] if self._continues else 0,
             )
             return opened, run
 
@@ -369,8 +380,8 @@ class SQLiteJournal:
 
     async def fetch_pending(self, most: int) -> Sequence[PendingItem]:
         """Return at most *most* items that are to be done and were not returned before in this run."""
-        after = self._fetched
-        (rows,) = await self._do(lambda: self._sql.execute(_FETCH, (after, most)).fetchone())
+        place = self._fetched, self._tried_since, most
+        (rows,) = await self._do(lambda: self._sql.execute(_FETCH, place).fetchone())
         pending = [_rows.pending_item(row, self.path) for row in json.loads(rows)]
         if pending:
             self._fetched = pending[-1].position
@@ -425,10 +436,11 @@ class SQLiteJournal:
         run = self._run
 
         def work() -> None:
-            if how is None:
+            if how is None and not self._continues:
                 self._sql.execute("DELETE FROM runs WHERE run = ?", (run,))
             else:
-                self._sql.execute("UPDATE runs SET finished = ?, how = ? WHERE run = ?", (time.time(), how, run))
+                ended = (time.time(), how or PAUSED, run)
+                self._sql.execute("UPDATE runs SET finished = ?, how = ? WHERE run = ?", ended)
 
         try:
             await self._do(work)
@@ -558,10 +570,13 @@ class SQLiteJournal:
 
     def _begin_run(self, quota: tuple[int, float]) -> int:
         """Begin a run, or go on with the last one if that is this owner's and was paused; return its number."""
-        newest = self._sql.execute("SELECT run, owner, how FROM runs ORDER BY run DESC LIMIT 1").fetchone()
-        if newest is not None and newest[1:] == (self._owner, PAUSED):
-            self._sql.execute("UPDATE runs SET finished = NULL, how = NULL WHERE run = ?", (newest[0],))
-            return cast("int", newest[0])
+        self._continues, self._tried_since = False, math.inf
+        newest = "SELECT run, owner, how, started FROM runs ORDER BY run DESC LIMIT 1"
+        for run, owner, how, started in self._sql.execute(newest).fetchall():
+            if (owner, how) == (self._owner, PAUSED):
+                self._continues, self._tried_since = True, started
+                self._sql.execute("UPDATE runs SET finished = NULL, how = NULL WHERE run = ?", (run,))
+                return cast("int", run)
         row = (f"process {_process()}", time.time(), *quota, self._owner)
         cursor = self._sql.execute(
             "INSERT INTO runs (process, started, quota, window, owner) VALUES (?, ?, ?, ?, ?)", row
