@@ -1,9 +1,9 @@
 """Lists of many pages: one page, all items, or an iterator over them, while the list may change.
 
-Pages are told apart by how many rows stand before them, so a row that comes or goes before the place that has been
-reached moves all others. A row that moves back comes twice, and is yielded once; one that moves forward is missed. That
-shows in the total: ``missed`` counts it, and a warning is logged. A row that goes while another one comes shows in no
-total.
+The vendor's pages have offsets. Where a row is inserted before the offset that has been reached, those behind it move,
+and one of them comes again: it is yielded once. Where a row is deleted there, one is missed. That shows in the total:
+``missed`` counts it, and a warning is logged. Where one row is deleted and another one inserted between two pages, the
+total stays the same, and nothing shows it.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class Listing(Generic[T]):
         Use it as an async context manager, so that the page that is being fetched is given up at the end.
 
         Args:
-            offset: Items to pass over, in place of the list's own: ``offset`` of an iterator that was left, which
-                yields its last one again.
+            offset: Items to skip, instead of the list's own offset. Pass ``offset`` of an iterator that was left to go
+                on there: its last item is yielded again.
             prefetch: Fetch the next page as soon as one has come; else when all of one is used up.
 
         Raises:

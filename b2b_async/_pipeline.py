@@ -20,9 +20,9 @@ Handler = Callable[["Request"], Awaitable["Response"]]
 class Middleware(Protocol):
     """A step of the pipeline: gets a request on its way down, returns the response on its way up.
 
-    Any ``async def middleware(request, handler)`` is one. It may change the request
-    (``attrs.evolve``), look at the response, raise, or call *handler* again; per attempt, once only,
-    since quota and outcome are counted for one.
+    Any ``async def middleware(request, handler)`` is one. It may add headers (``request.with_headers``), change other
+    parts of the request (``attrs.evolve``), look at the response, raise, or call *handler* again; per attempt, once
+    only, since quota and outcome are counted for one.
     """
 
     def __call__(self, request: Request, handler: Handler, /) -> Awaitable[Response]:

@@ -89,7 +89,7 @@ class ClientOptions(TypedDict, total=False):
     """Plain functions that are called with each event (``b2b_async.events``)."""
     middlewares: Iterable[Middleware] | None
     """The whole pipeline, instead of the default one and of the options that shape it. ``Observe`` and ``Decode`` are
-    put in front of it where it has none."""
+    put in front of it where it has none, and ``ObserveAttempts`` behind ``Retry``."""
     session: aiohttp.ClientSession | None
     """An aiohttp session to use. It stays yours: the client never closes it, and the client middlewares, redirects and
     timeouts it was made with do not apply."""

@@ -1,9 +1,9 @@
 """Events: what happens to calls and jobs, as frozen objects that listeners get.
 
 A listener is a plain function of one event. It is called at once, in the task and context of the call, in the order of
-registration; ``CallEnded`` comes in the context of ``CallStarted``, so that a context variable that was set at the
-start can be reset at the end. What a listener raises is logged and never breaks a call. A call without listeners makes
-no events::
+registration. ``CallStarted`` and ``CallEnded`` come in the same ``contextvars.Context``, so that a token or a span that
+was begun at the start can be ended at the end. What a listener raises is logged and never breaks a call. A call without
+listeners makes no events::
 
     def count(event):
         if isinstance(event, Throttled):
@@ -14,8 +14,8 @@ no events::
 
 The events of one call, in order: ``CallStarted``; for each attempt ``AttemptStarted``, perhaps ``QuotaWaited``, perhaps
 ``Throttled``, ``AttemptEnded``, and ``RetryScheduled`` if another one follows; perhaps ``OutcomeUnknown``;
-``CallEnded``. A verification of a lost response is an attempt of its own operation, whose ``call_id`` is that of the
-call with a suffix.
+``CallEnded``. The request that verifies a lost response has the events of an attempt, too, with its own operation and
+with the ``call_id`` of the call and a suffix, such as "-verify-1".
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Throttled(CallEvent):
     retry_after: float | None
     """Seconds that the server asks to wait; None if it does not say."""
     held_for: float | None
-    """Seconds for which the limiter holds the store's requests; None if it has not seen the refusal."""
+    """Seconds for which the limiter holds the store's requests; None without a ``RateLimit`` middleware."""
 
 
 @attrs.frozen(kw_only=True)

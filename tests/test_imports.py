@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import b2b_async
+from b2b_async import v3
 
 SLOW = {"cattrs", "tenacity", "click", "rich", "redis", "b2b_async.v2", "b2b_async.v3", "b2b_async.bulk"}
 
@@ -34,6 +35,13 @@ def loaded(code: str) -> set[str]:
 def test_only_what_is_needed_is_imported(code: str, needed: set[str]) -> None:
     """And a client has all that its calls will need."""
     assert loaded(code) & SLOW == needed
+
+
+def test_every_resource_of_v3_is_imported_with_it() -> None:
+    """So that its records are prepared."""
+    files = {path.stem for path in Path(v3.__path__[0]).glob("[!_]*.py")}
+
+    assert files == set(v3.__all__) == {name for name in vars(v3) if name in files}
 
 
 def test_no_call_of_v3_imports_anything() -> None:

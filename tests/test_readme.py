@@ -17,6 +17,8 @@ import pytest
 from aiohttp import web
 from redis_server import BINARY, MISSING, RedisServer
 
+from b2b_async import Credentials, RateLimiter, RetryPolicy, Timeouts
+from b2b_async.client import default_middlewares
 from b2b_async.sandbox import Faults, Order, Store
 
 if TYPE_CHECKING:
@@ -274,3 +276,20 @@ def test_the_architecture_names_what_there_is() -> None:
     assert set(re.findall(r"\w+(?:\.py|/)", plan)) - {"b2b_async/", *_INNER} == files - {"py.typed"}
     middlewares = {path.stem for path in (package / "middleware").glob("*.py")} - {"__init__"}
     assert set(re.search(r"middleware/ +([\w ]+):", plan)[1].split()) == middlewares  # type: ignore[index]
+
+
+def test_the_drawing_of_the_pipeline_is_the_pipeline() -> None:
+    """The order is meaning."""
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    drawn = re.findall(r"\w+", text.partition("per call ")[2].partition("transport")[0])
+    tuple_ = default_middlewares(
+        Credentials("token", "store"),
+        limiter=RateLimiter(),
+        retry=RetryPolicy(),
+        timeout=Timeouts(call=1),
+        per_call=["per_call"],  # type: ignore[list-item]
+        per_attempt=["per_attempt"],  # type: ignore[list-item]
+    )
+
+    names = [one if isinstance(one, str) else type(one).__name__ for one in tuple_]
+    assert [word for word in drawn if word not in {"per", "attempt"}] == names

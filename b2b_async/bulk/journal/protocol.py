@@ -329,7 +329,10 @@ class Journal(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Hurry: the run is cancelled, and what is not written now is found out by the next one."""
+        """Wait for nothing for long any more, since the run is cancelled: write what can be written at once.
+
+        Items that were marked as sent and have no outcome come with ``in_doubt`` in the next run.
+        """
         ...
 
     async def mark_not_sent(self, item: PendingItem) -> None:
