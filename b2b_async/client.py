@@ -127,14 +127,14 @@ def default_middlewares(
         per_attempt: Middlewares of one's own, run once per attempt that is sent, behind auth.
         listeners: Plain functions that are called with each event.
     """
-    redact = credentials.redact
+    redact, own = credentials.redact, tuple(per_call)
     return (
         # Once per call.
         Observe(tuple(listeners), store=credentials.store, redact=redact),
-        Decode(redact),  # for a response that is not decoded below: of the deadline, or of a middleware of one's own
+        Decode(redact),  # outside of what may make a response itself: the deadline, and middlewares of one's own
         CallDeadline(checked_timeouts(timeout).call),
-        *per_call,
-        Decode(redact),
+        *own,
+        *([Decode(redact)] if own else ()),  # and inside of those, which see the value, or why there is none
         Reconcile(redact),
         Retry(retry or RetryPolicy()),
         # Once per attempt.

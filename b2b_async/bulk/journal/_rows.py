@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -80,21 +79,21 @@ def failure_json(failure: Failure) -> str:
     return _encode(attrs.asdict(failure))
 
 
-def changes_of_sending(item: PendingItem) -> Counter[str]:
+def changes_of_sending(item: PendingItem) -> Mapping[str, int]:
     """Return the changes of the counts when a request for *item* is about to be sent.
 
     The last outcome of a failed item does not stand any more: if the process dies now, it must not be taken for true.
     """
-    return Counter(failed=-1, pending=1) if item.status == "failed" else Counter()
+    return {"failed": -1, "pending": 1} if item.status == "failed" else {}
 
 
-def changes_of_outcome(item: PendingItem, outcome: ItemOutcome) -> Counter[str]:
+def changes_of_outcome(item: PendingItem, outcome: ItemOutcome) -> Mapping[str, int]:
     """Return the changes of the counts when *item* gets an outcome."""
-    changes = Counter[str]()
     was_sent = item.status == "failed" and outcome.sent is not None  # see changes_of_sending
-    changes[item.status if item.status and not was_sent else "pending"] -= 1
-    changes[outcome.status] += 1
-    changes["final_failed"] += outcome.final and outcome.status == "failed"
+    before = item.status if item.status and not was_sent else "pending"
+    changes: dict[str, int] = {} if before == outcome.status else {before: -1, outcome.status: 1}
+    if outcome.final and outcome.status == "failed":
+        changes["final_failed"] = 1
     return changes
 
 

@@ -391,7 +391,8 @@ class SQLiteJournal:
         """Record that a request for *item* is about to be sent; returns once that is on the disk."""
         batch = self._open_batch()
         batch.sent[item.position] = when
-        batch.changes.update(_rows.changes_of_sending(item))
+        for name, change in _rows.changes_of_sending(item).items():
+            batch.changes[name] += change
         await self._commit()
 
     async def check_owner(self) -> None:
