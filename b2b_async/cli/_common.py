@@ -233,7 +233,7 @@ def finish(command: str, status: Exit, facts: dict[str, Any], *, as_json: bool) 
     """End with *status*; with --json, say it all in one line on stdout. Options behind the *command* are left out."""
     RESULT[:] = [status]
     if as_json:
-        print_json({"command": command.partition(" ")[0], "exit": int(status), **facts})
+        print_json({"command": command.partition(" --")[0], "exit": int(status), **facts})
     click.get_current_context().exit(int(status))
 
 
