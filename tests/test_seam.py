@@ -341,7 +341,7 @@ def test_a_kind_of_ones_own_runs_on_the_command_line(kind_in: str, tmp_path: Pat
         ("7\n", "line 1: 7 is no item of mine"),
         ('[{"customer": 1001}, {"customer": 1002, "rate": 1e999}]', "item 2: "),
         ('{"customer": ""}', "line 1: {'customer': ''} is no item of mine (TypeError: its key must be text"),
-        ('{"customer": ' + "[" * 900 + "]" * 900 + "}", "line 1: "),
+        ('{"customer": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1: "),
         ('{"customer": 1001}\n[7]\n', "line 2: [7] is no item of mine"),
         ('{"customer": 1001}\n{"customer": \n', "is no JSON"),
     ],
