@@ -66,7 +66,7 @@ def blocking(module_server: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
-def test_an_endpoint_where_nothing_is_held_is_not_told() -> None:
+def test_an_endpoint_without_leases_is_not_reported() -> None:
     """Unless it is asked for."""
     own = Buckets(Quota(10, 60.0), {"PUT /x": Quota(1, 60.0)}, lambda: 0.5)
     replica = Replica(own, prefix="{test}", process="one", attempt=1e6, uniform=lambda: 0.5)

@@ -297,7 +297,7 @@ class JournalInput:
         for rows, outcome in enumerate(self._outcomes(), 1):
             try:
                 self.kind.load(outcome.value)
-            except Exception as error:  # noqa: BLE001 -- whatever the user's function raises; it is told with its item
+            except Exception as error:  # noqa: BLE001 -- whatever the user's function raises; the plan names it
                 what = f"{outcome.key} is no item of {self.kind.name} ({type(error).__name__}: {error})"
                 return rows, [f"{self.origin.name}: {what}"]
         return rows, []

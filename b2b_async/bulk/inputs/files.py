@@ -144,7 +144,7 @@ def read_values(path: Path | str, kind: JobKind, *, name: str | None = None, aft
             try:
                 yield Row(Item(record.position, _value(kind, record.values[0])))
                 continue
-            except Exception as error:  # noqa: BLE001 -- whatever the user's functions raise; it is told with its line
+            except Exception as error:  # noqa: BLE001 -- whatever the user's functions raise; the row names it
                 problem = (
                     f"{reprlib.repr(record.values[0])} is no item of {kind.name} ({type(error).__name__}: {error})"
                 )
