@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from b2b_async._call import Outcome
 
 POLICY = RetryPolicy()
-TRANSIENT = {408, 429, 500, 502, 503, 504, 509, *range(520, 528), 529, 530}
+TRANSIENT = {304, 408, 429, 500, 502, 503, 504, 509, *range(520, 528), 529, 530}
 BUSY = http(503, '{"code": 503}')
 
 
@@ -450,7 +450,7 @@ async def test_bulk_waits_out_a_refusal_beyond_the_deadline() -> None:
 # -- what must hold for every failure --------------------------------------------------------------------------
 
 STATUSES = st.one_of(
-    st.sampled_from([301, 400, 404, 408, 429, 500, 501, 502, 503, 504, 505, 507, 520, 524]), st.integers(300, 599)
+    st.sampled_from([301, 304, 400, 404, 408, 429, 500, 501, 502, 503, 504, 505, 507, 520, 524]), st.integers(300, 599)
 )
 DELAYS = st.none() | st.floats(0, 1_000)
 FAILURES = st.one_of(
